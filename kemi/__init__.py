@@ -1,0 +1,1 @@
+"""The IM procedures, run inside Kamailio (KEMI). Only `adapter` touches KSR."""
