@@ -1,0 +1,1 @@
+"""What the project itself is checked and measured with; never imported by the product."""
