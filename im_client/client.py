@@ -54,9 +54,7 @@ class ImClient:
             tls=config.tls_context(),
         )
         self.endpoint = Endpoint(settings)
-        self.requester = Requester(
-            self.endpoint, Authenticator(config.username or config.user, config.password)
-        )
+        self.requester = Requester(self.endpoint, Authenticator(config.username or config.user, config.password))
         self.registration = Registration(config, self.endpoint, self.requester)
         self._inbox: asyncio.Queue[PagerMessage | None] = asyncio.Queue()
         self._pending: dict[str, _Turn] = {}
@@ -137,16 +135,12 @@ class ImClient:
         NoAnswerError, ConnectionFailedError, ValueError.
         """
         data = body.encode() if isinstance(body, str) else body
-        return await self.send_message(
-            Outgoing(to=to, body=data, content_type=content_type, **options), any_size=any_size
-        )
+        return await self.send_message(Outgoing(to=to, body=data, content_type=content_type, **options), any_size=any_size)
 
     async def send_message(self, message: Outgoing, *, any_size: bool = False) -> ReceivedResponse:
         """Send one MESSAGE as `send` does."""
         await self.start()
-        request = build_message(
-            message, self.config, call_id=new_call_id(), tag=new_tag(), now=datetime.now(tz=UTC)
-        )
+        request = build_message(message, self.config, call_id=new_call_id(), tag=new_tag(), now=datetime.now(tz=UTC))
         limit = UNLIMITED if any_size else PAGER_LIMIT
         async with self._turn(str(request.uri)):
             return await self.requester.send(request, datagram_limit=limit)

@@ -81,9 +81,7 @@ def _parse(value: str, proxy: bool) -> Challenge | None:
     return Challenge(realm, nonce, algorithm, found.get("opaque"), bool(offered), stale, proxy)
 
 
-def digest_response(
-    challenge: Challenge, username: str, password: str, method: str, uri: str, nc: str, cnonce: str
-) -> str:
+def digest_response(challenge: Challenge, username: str, password: str, method: str, uri: str, nc: str, cnonce: str) -> str:
     """The response value, hexadecimal (RFC 7616 section 3.4.1; without qop as in RFC 2069)."""
     secret = _hash(challenge.algorithm, f"{username}:{challenge.realm}:{password}")
     target = _hash(challenge.algorithm, f"{method}:{uri}")

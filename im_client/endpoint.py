@@ -182,9 +182,7 @@ class Endpoint:
     """One SIP user agent's transport and transaction layers."""
 
     settings: EndpointSettings
-    on_connection_lost: Callable[[str], None] | None = (
-        None  # a stream to the proxy has closed; the text says why
-    )
+    on_connection_lost: Callable[[str], None] | None = None  # a stream to the proxy has closed; the text says why
     _handlers: dict[str, Handler] = field(default_factory=dict)
     _live: dict[Hashable, _Live] = field(default_factory=dict)
     _merge: dict[Hashable, Hashable] = field(default_factory=dict)
@@ -376,11 +374,7 @@ class Endpoint:
         live = self._live.get(key)
         # Section 8.1.3.3: more than one Via means misrouted; 18.1.2: a sent-by that is not ours is
         # not for us.
-        if (
-            live is None
-            or len(vias) != 1
-            or vias[0].sent_by != (host_text(self._local[0]).lower(), self._local[1])
-        ):
+        if live is None or len(vias) != 1 or vias[0].sent_by != (host_text(self._local[0]).lower(), self._local[1]):
             log.debug("discarding a stray %d", message.code)
             return
         on = On.PROVISIONAL if message.code < 200 else On.FINAL
@@ -410,9 +404,7 @@ class Endpoint:
 
     def _dispatch(self, request: IncomingRequest) -> None:
         method = request.message.method
-        unsupported = [
-            t for t in values(request.message.headers, "Require") if t not in self.settings.supported
-        ]
+        unsupported = [t for t in values(request.message.headers, "Require") if t not in self.settings.supported]
         handler = self._handlers.get(method)
         if method == "CANCEL" and handler is None:
             request.respond(481)
@@ -429,9 +421,7 @@ class Endpoint:
         try:
             await handler(request)
         except Exception:
-            log.exception(
-                "the handler of %s failed, Call-ID %s", request.message.method, request.message.call_id
-            )
+            log.exception("the handler of %s failed, Call-ID %s", request.message.method, request.message.call_id)
             request.respond(500)
         if not request.answered:
             log.error(

@@ -14,9 +14,7 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 """Body of one message: far above any pager-mode limit, small enough to hold in memory."""
 
 # RFC 3261 section 7.3.1 with the compact form of section 20.14
-_LENGTH = re.compile(
-    rb"\r\n(?:content-length|l)[ \t]*:(?:[ \t]|\r\n[ \t])*([0-9]{1,10})[ \t]*(?=\r\n)", re.IGNORECASE
-)
+_LENGTH = re.compile(rb"\r\n(?:content-length|l)[ \t]*:(?:[ \t]|\r\n[ \t])*([0-9]{1,10})[ \t]*(?=\r\n)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

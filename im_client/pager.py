@@ -54,9 +54,7 @@ class Outgoing:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def build_message(
-    message: Outgoing, config: ClientConfig, *, call_id: str, tag: str, now: datetime
-) -> Request:
+def build_message(message: Outgoing, config: ClientConfig, *, call_id: str, tag: str, now: datetime) -> Request:
     """The MESSAGE request of clause 8.1.1. Raises ValueError for a `to` that is no SIP URI."""
     target = parse_uri(message.to)
     recipient = URI(target.scheme, target.host, target.user, target.password, target.port)

@@ -170,15 +170,11 @@ def _deliver(transaction: Transaction, event: Event, now: float) -> tuple[Transa
     return transaction, (Deliver(),)
 
 
-def _report_timeout(
-    transaction: Transaction, event: Event, now: float
-) -> tuple[Transaction, tuple[Effect, ...]]:
+def _report_timeout(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
     return transaction, (TimedOut(),)
 
 
-def _report_transport(
-    transaction: Transaction, event: Event, now: float
-) -> tuple[Transaction, tuple[Effect, ...]]:
+def _report_transport(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
     return transaction, (TransportFailed(event.error),)
 
 
@@ -204,9 +200,7 @@ def _start_f(transaction: Transaction, event: Event, now: float) -> tuple[Transa
 
 
 def _start_j(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
-    return _with(
-        transaction, Timer.J, now + (0.0 if transaction.reliable else transaction.timers.timeout)
-    ), ()
+    return _with(transaction, Timer.J, now + (0.0 if transaction.reliable else transaction.timers.timeout)), ()
 
 
 def _start_k(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:

@@ -152,9 +152,7 @@ class UdpSocket(asyncio.DatagramProtocol):
             except OSError:
                 return
             if peer:
-                self._receiver.on_failure(
-                    self.flow((peer[0], peer[1])), f"{exc.args[-1] if exc.args else exc}"
-                )
+                self._receiver.on_failure(self.flow((peer[0], peer[1])), f"{exc.args[-1] if exc.args else exc}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +179,7 @@ class UdpFlow:
 class StreamConnection(asyncio.Protocol):
     """One TCP or TLS connection, either direction."""
 
-    def __init__(
-        self, receiver: Receiver, transport_name: str, connections: dict[Address, StreamConnection]
-    ) -> None:
+    def __init__(self, receiver: Receiver, transport_name: str, connections: dict[Address, StreamConnection]) -> None:
         self._receiver = receiver
         self._name = transport_name
         self._connections = connections
@@ -208,9 +204,7 @@ class StreamConnection(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         if self._transport is None or self._transport.is_closing():
-            raise ConnectionFailedError(
-                f"the connection to {host_text(self.remote[0])}:{self.remote[1]} is closed"
-            )
+            raise ConnectionFailedError(f"the connection to {host_text(self.remote[0])}:{self.remote[1]} is closed")
         self._transport.write(data)
 
     def ping(self) -> None:
@@ -256,9 +250,7 @@ class StreamConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._connections.get(self.remote) is self:
             del self._connections[self.remote]
-        self._receiver.on_failure(
-            self, f"connection closed: {exc}" if exc else "connection closed by the peer"
-        )
+        self._receiver.on_failure(self, f"connection closed: {exc}" if exc else "connection closed by the peer")
 
 
 class StreamHub:
