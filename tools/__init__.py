@@ -1,1 +1,1 @@
-"""What the project itself is checked and measured with; never imported by the product."""
+"""What `make` uses: starting a whole instance, generating documents. Not needed by an operator's own Kamailio."""

@@ -1,0 +1,42 @@
+"""Users, rules, deferred messages, registrations and the trace, in SQLite or PostgreSQL."""
+
+from msrp_worker.store.deferred import Deferred, DeferredEntry, DeferredMessage, NewDeferred, Usage
+from msrp_worker.store.errors import (
+    Conflict,
+    QuotaExceeded,
+    SchemaError,
+    StoreBusy,
+    StoreClosed,
+    StoreError,
+    StoreUnavailable,
+    UnknownUser,
+    Unmet,
+)
+from msrp_worker.store.store import Store, open_store, prepare_store
+from msrp_worker.store.trace import TraceEvent
+from msrp_worker.store.users import MISS, Miss, User, UserFacts
+
+__all__ = [
+    "MISS",
+    "Conflict",
+    "Deferred",
+    "DeferredEntry",
+    "DeferredMessage",
+    "Miss",
+    "NewDeferred",
+    "QuotaExceeded",
+    "SchemaError",
+    "Store",
+    "StoreBusy",
+    "StoreClosed",
+    "StoreError",
+    "StoreUnavailable",
+    "TraceEvent",
+    "UnknownUser",
+    "Unmet",
+    "Usage",
+    "User",
+    "UserFacts",
+    "open_store",
+    "prepare_store",
+]

@@ -1,0 +1,307 @@
+"""Messages for users who were not there: stored whole, listed in order of arrival, within quotas."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from msrp_worker.config import SECONDS_PER_DAY, Config
+from msrp_worker.store.database import Database, Row, Statement
+from msrp_worker.store.errors import QuotaExceeded, Unmet
+from msrp_worker.store.trace import ANONYMOUS, TraceEvent, event_statement, storable
+
+IDS_PER_UNIT = (1, 10, 100)
+"""Message-IDs of one deletion: three shapes of statement, so that compiled ones are found again."""
+
+
+class NewDeferred(msgspec.Struct, frozen=True, kw_only=True):
+    """A message to store."""
+
+    recipient: str
+    """Canonical address of the served user."""
+    originator: str
+    """Authenticated Originator's IM Address."""
+    private: bool = False
+    """Privacy: id was asked (IDN-04)."""
+    anonymous: bool = False
+    """The From header is anonymous."""
+    call_id: str
+    cseq: int
+    from_tag: str
+    message: bytes
+    """The whole MESSAGE as received (DEF-01)."""
+    content_type: str = ""
+    subject: str = ""
+    priority: str = ""
+    from_header: str = ""
+    to_header: str = ""
+    received: float
+    """Seconds since the epoch."""
+    expires: float | None = None
+    """When it stops being of use (DEF-10), seconds since the epoch."""
+
+
+class DeferredEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """What is told about a stored message without its bytes (DEF-08)."""
+
+    message_id: str
+    recipient: str
+    originator: str
+    private: bool
+    anonymous: bool
+    call_id: str
+    cseq: int
+    from_tag: str
+    received: float
+    expires: float | None
+    size: int
+    content_type: str
+    subject: str
+    priority: str
+    from_header: str
+    to_header: str
+    content_path: str | None
+    """File with the content of a large message, relative to the state directory."""
+
+
+class DeferredMessage(DeferredEntry, frozen=True, kw_only=True):
+    """A stored message with its bytes."""
+
+    message: bytes
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a user's stored messages take up, expired ones included until they are purged."""
+
+    messages: int
+    bytes: int
+
+
+Entries = list[DeferredEntry]
+Ids = list[str]
+Numbers = list[int]
+
+_COLUMNS = (
+    "id, recipient, originator, private, anonymous, call_id, cseq, from_tag, received, expires, size, "
+    "content_type, subject, priority, from_header, to_header, content_path"
+)
+# First in its unit: on PostgreSQL the row stays locked until the commit, so ids rise in the order of commits.
+_TAKE_QUOTA = (
+    "INSERT INTO deferred_usage (recipient, messages, bytes) VALUES (?, 1, ?) ON CONFLICT (recipient) "
+    "DO UPDATE SET messages = deferred_usage.messages + 1, bytes = deferred_usage.bytes + excluded.bytes "
+    "WHERE deferred_usage.messages < ? AND deferred_usage.bytes + excluded.bytes <= ?"
+)
+_INSERT = (
+    "INSERT INTO deferred (recipient, originator, private, anonymous, call_id, cseq, from_tag, received, "
+    "expires, size, content_type, subject, priority, from_header, to_header, message) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (recipient, call_id, cseq, from_tag) DO NOTHING RETURNING id"
+)
+_FIND = "SELECT id FROM deferred WHERE recipient = ? AND call_id = ? AND cseq = ? AND from_tag = ?"
+# The plus signs keep SQLite from walking the index on time instead of the one in order of arrival.
+_ALIVE = "(+expires IS NULL OR +expires > ?) AND +received > ?"
+_LIST = f"SELECT {_COLUMNS} FROM deferred WHERE recipient = ? AND id > ? AND {_ALIVE} ORDER BY id LIMIT ?"
+_GET = f"SELECT {_COLUMNS}, message FROM deferred WHERE id = ? AND recipient = ? AND {_ALIVE}"
+_EXPIRED = "SELECT recipient, id FROM deferred WHERE expires <= ? ORDER BY expires LIMIT ?"
+_PAST_RETENTION = "SELECT recipient, id FROM deferred WHERE received <= ? ORDER BY received LIMIT ?"
+
+
+class Deferred:
+    """The store of deferred messages."""
+
+    def __init__(self, database: Database, config: Config, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._host = config.domain
+        self._max_messages = config.deferred_max_messages
+        self._max_bytes = config.deferred_max_bytes
+        self._retention_s = config.deferred_days * SECONDS_PER_DAY
+        self._clock = clock
+
+    async def add(self, new: NewDeferred) -> str:
+        """Store a message durably; its Message-ID (DEF-01, DEF-02).
+
+        The same request again (recipient, Call-ID, CSeq, From tag) gives the Message-ID it has already, as
+        long as the message is stored. QuotaExceeded when the recipient's store is full (DEF-11), StoreBusy,
+        StoreUnavailable.
+        """
+        call_id, from_tag = storable(new.call_id), storable(new.from_tag)
+        key = (new.recipient, call_id, new.cseq, from_tag)
+        size = len(new.message)
+        if not self._max_messages or size > self._max_bytes:
+            return await self._existing(key, new)
+        try:
+            _, inserted, _ = await self._database.write(
+                Statement(_TAKE_QUOTA, (new.recipient, size, self._max_messages, self._max_bytes), 1),
+                Statement(_INSERT, _values(new, call_id, from_tag), 1),
+                event_statement(_stored_event(new)),
+            )
+        except Unmet:  # full, or stored before
+            return await self._existing(key, new)
+        return self._message_id(inserted.rows[0][0])
+
+    async def _existing(self, key: tuple[str, str, int, str], new: NewDeferred) -> str:
+        rows = await self._database.read(_FIND, *key)
+        if rows:
+            return self._message_id(rows[0][0])
+        usage = await self.usage(new.recipient)
+        raise QuotaExceeded(  # DEF-11
+            f"{new.recipient} has {usage.messages} deferred messages with {usage.bytes} bytes; "
+            f"{self._max_messages} and {self._max_bytes} are the limits"
+        )
+
+    async def list(
+        self, recipient: str, after: str | None = None, limit: int = 100, *, now: float | None = None
+    ) -> Entries:
+        """Messages in order of arrival, those after Message-ID `after`; never an expired one (DEF-02)."""
+        start = 0 if after is None else self._number(after)
+        if start is None:
+            return []
+        rows = await self._database.read(_LIST, recipient, start, *self._alive(now), limit)
+        return [DeferredEntry(**self._fields(row)) for row in rows]
+
+    async def get(self, recipient: str, message_id: str, *, now: float | None = None) -> DeferredMessage | None:
+        """One message of this recipient with its bytes; None when there is none or it expired (DEF-10)."""
+        number = self._number(message_id)
+        if number is None:
+            return None
+        rows = await self._database.read(_GET, number, recipient, *self._alive(now))
+        return DeferredMessage(**self._fields(rows[0]), message=bytes(rows[0][17])) if rows else None
+
+    async def usage(self, recipient: str) -> Usage:
+        """What the recipient's messages take up."""
+        rows = await self._database.read("SELECT messages, bytes FROM deferred_usage WHERE recipient = ?", recipient)
+        return Usage(*rows[0]) if rows else Usage(0, 0)
+
+    async def delete(self, recipient: str, message_ids: Iterable[str], *, kind: str = "deleted") -> int:
+        """Delete messages of this recipient; how many there were. `kind` in the trace: deleted, delivered."""
+        numbers = [number for message_id in message_ids if (number := self._number(message_id)) is not None]
+        requirement = "DEF-05" if kind == "delivered" else "DEF-09"
+        return len(await self._remove(recipient, numbers, kind, requirement, self._clock()))
+
+    async def purge(self, now: float, limit: int = 1000) -> Ids:
+        """Delete at most `limit` messages that expired (DEF-10) or are past retention (DEF-11); their ids."""
+        purged: list[int] = []
+        for sql, bound, kind, requirement in (
+            (_EXPIRED, now, "expired", "DEF-10"),
+            (_PAST_RETENTION, now - self._retention_s, "purged", "DEF-11"),
+        ):
+            found: defaultdict[str, list[int]] = defaultdict(list)
+            for recipient, number in await self._database.read(sql, bound, limit - len(purged)):
+                found[recipient].append(number)
+            for recipient, numbers in found.items():
+                purged += await self._remove(recipient, numbers, kind, requirement, now)
+        return [self._message_id(number) for number in purged]
+
+    async def _remove(self, recipient: str, numbers: Sequence[int], kind: str, requirement: str, now: float) -> Numbers:
+        removed: list[int] = []
+        for part in _parts(numbers):
+            results = await self._database.write(*_removal(recipient, part, kind, requirement, now))
+            removed += (row[0] for row in results[-1].rows)
+        return removed
+
+    def _alive(self, now: float | None) -> tuple[float, float]:
+        time = self._clock() if now is None else now
+        return time, time - self._retention_s
+
+    def _message_id(self, number: int) -> str:
+        return f"{number}@{self._host}"  # DEF-02
+
+    def _number(self, message_id: str) -> int | None:
+        """The row of a Message-ID, also with the scheme that 10.3.2.4 writes; None for a foreign one."""
+        digits, _, host = message_id.removeprefix("sip:").partition("@")
+        is_ours = host.lower() == self._host and digits.isascii() and digits.isdigit() and len(digits) < 19
+        return int(digits) if is_ours else None
+
+    def _fields(self, row: Row) -> dict[str, Any]:
+        return {
+            "message_id": self._message_id(row[0]),
+            "recipient": row[1],
+            "originator": row[2],
+            "private": bool(row[3]),
+            "anonymous": bool(row[4]),
+            "call_id": row[5],
+            "cseq": row[6],
+            "from_tag": row[7],
+            "received": row[8],
+            "expires": row[9],
+            "size": row[10],
+            "content_type": row[11],
+            "subject": row[12],
+            "priority": row[13],
+            "from_header": row[14],
+            "to_header": row[15],
+            "content_path": row[16],
+        }
+
+
+def _values(new: NewDeferred, call_id: str, from_tag: str) -> tuple[object, ...]:
+    return (
+        new.recipient,
+        new.originator,
+        int(new.private),
+        int(new.anonymous),
+        call_id,
+        new.cseq,
+        from_tag,
+        new.received,
+        new.expires,
+        len(new.message),
+        storable(new.content_type),
+        storable(new.subject),
+        storable(new.priority),
+        storable(new.from_header),
+        storable(new.to_header),
+        new.message,
+    )
+
+
+def _stored_event(new: NewDeferred) -> TraceEvent:
+    return TraceEvent(
+        time=new.received,
+        call_id=new.call_id,
+        kind="deferred",
+        originator=new.originator,
+        recipient=new.recipient,
+        status=202,
+        requirement="DEF-01",
+        detail=f"{len(new.message)} bytes",
+        private=new.private or new.anonymous,
+    )
+
+
+def _parts(numbers: Sequence[int]) -> Iterable[list[int]]:
+    """`numbers` in parts of the sizes in IDS_PER_UNIT, filled up by repetition, which an IN list ignores."""
+    largest = IDS_PER_UNIT[-1]
+    for start in range(0, len(numbers), largest):
+        part = list(numbers[start : start + largest])
+        size = next(size for size in IDS_PER_UNIT if size >= len(part))
+        yield part + [part[-1]] * (size - len(part))
+
+
+def _removal(recipient: str, numbers: Sequence[int], kind: str, requirement: str, now: float) -> list[Statement]:
+    """One unit: usage, trace and messages together.
+
+    The first statement only locks the user's row, so that the second counts what is there under the lock.
+    """
+    marks = ", ".join("?" * len(numbers))
+    mine = f"recipient = ? AND id IN ({marks})"
+    which = (recipient, *numbers)
+    return [
+        Statement("UPDATE deferred_usage SET messages = messages WHERE recipient = ?", (recipient,)),
+        Statement(
+            f"UPDATE deferred_usage SET messages = messages - (SELECT COUNT(*) FROM deferred WHERE {mine}), "
+            f"bytes = bytes - (SELECT COALESCE(SUM(size), 0) FROM deferred WHERE {mine}) WHERE recipient = ?",
+            (*which, *which, recipient),
+        ),
+        Statement(
+            "INSERT INTO trace (time, call_id, kind, originator, recipient, status, requirement, detail) "
+            "SELECT CAST(? AS DOUBLE PRECISION), call_id, CAST(? AS TEXT), "
+            "CASE WHEN private = 1 OR anonymous = 1 THEN CAST(? AS TEXT) ELSE originator END, "
+            f"recipient, NULL, CAST(? AS TEXT), CAST(id AS TEXT) FROM deferred WHERE {mine} ORDER BY id",
+            (now, kind, ANONYMOUS, requirement, *which),
+        ),
+        Statement(f"DELETE FROM deferred WHERE {mine} RETURNING id", which),
+    ]

@@ -1,0 +1,50 @@
+"""Numbered changes of the schema, applied once each and recorded in the database.
+
+Migration 1 is schema.sql. A later change is added here and, for new databases, in schema.sql: a new database
+gets the schema as it is and counts as having all migrations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from msrp_worker.store.errors import SchemaError
+
+INIT_HINT = "run `python -m msrp_worker init`"
+
+
+class Migration(NamedTuple):
+    """One step of the schema; `statements` in the common spelling of schema.sql."""
+
+    number: int
+    name: str
+    statements: tuple[str, ...]
+
+
+MIGRATIONS: tuple[Migration, ...] = (Migration(1, "first schema", ()),)
+"""In order, numbered from 1. The statements of the first are schema.sql."""
+
+
+def latest() -> int:
+    """The schema version of this program."""
+    return MIGRATIONS[-1].number
+
+
+def missing(applied: int, migrations: Sequence[Migration] | None = None) -> list[Migration]:
+    """Migrations that a database with version `applied` (0: empty) lacks. SchemaError when it is newer."""
+    known = MIGRATIONS if migrations is None else migrations
+    if applied > known[-1].number:
+        raise SchemaError(
+            f"the database has schema version {applied}, this program knows {known[-1].number}: "
+            "it was used by a newer version; upgrade this one"
+        )
+    return [migration for migration in known if migration.number > applied]
+
+
+def require_current(applied: int) -> None:
+    """SchemaError with what to do, unless a database of version `applied` fits this program."""
+    if not applied:
+        raise SchemaError(f"the database has no schema yet; {INIT_HINT}")
+    if missing(applied):
+        raise SchemaError(f"the database has schema version {applied}, {latest()} is needed; {INIT_HINT}")

@@ -1,0 +1,308 @@
+"""Users, their digest credentials, and the facts about them that every request needs."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import logging
+from collections import OrderedDict
+from typing import Final, Literal
+
+import msgspec
+
+from msrp_worker.address import canonical, domain_of
+from msrp_worker.common_policy import REJECT_EVERYONE, Rules, RulesError, parse_rules
+from msrp_worker.config import Config, parse_content_types
+from msrp_worker.store.database import BUMP_REVISION, Database, Result, Row, Statement
+from msrp_worker.store.errors import UnknownUser, Unmet
+
+log = logging.getLogger(__name__)
+
+MAX_CACHED_USERS = 50_000
+"""Users whose facts stay in memory, about 1 KiB each without rules."""
+LONGEST_USERNAME = 64
+"""Characters that Kamailio's subscriber table takes."""
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A served user as the operator set it; None: the service-wide value."""
+
+    address: str
+    im_service: bool = True
+    """The subscription holds the IM service (COR-04)."""
+    im_allowed: bool = True
+    """May send instant messages (PAG-02)."""
+    pager_max_size: int | None = None
+    large_max_size: int | None = None
+    content_types: str | None = None
+    willing: bool = True
+    pager_barred: bool = False
+    session_barred: bool = False
+
+
+class UserFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What procedures ask about a user: the user's own values over the service-wide ones."""
+
+    address: str
+    im_service: bool
+    im_allowed: bool
+    pager_max_size: int
+    """Bytes of a MESSAGE body (PAG-03)."""
+    large_max_size: int
+    """Bytes of a large message or file."""
+    content_types: tuple[str, ...]
+    """Allowed content types in lower case, `*` and `text/*` as patterns (PAG-03)."""
+    willing: bool
+    """False: messages are deferred although the user is registered (DEF-12)."""
+    pager_barred: bool
+    """Pager mode is refused (PAG-06)."""
+    session_barred: bool
+    """Sessions are refused."""
+    rules: Rules | None
+    """Parsed IM rules (XDM-03), None when the user has none."""
+
+
+class Miss(enum.Enum):
+    """The answer of `cached` when memory does not know; ask `facts`."""
+
+    MISS = "miss"
+
+
+MISS: Final = Miss.MISS
+
+Results = list[Result]
+
+_COLUMNS = (
+    "users.address, im_service, im_allowed, pager_max_size, large_max_size, content_types, "
+    "willing, pager_barred, session_barred"
+)
+SETTABLE = ("im_service", "im_allowed", "willing", "pager_barred", "session_barred")
+"""Keys with yes or no, for the operator."""
+SETTABLE_OR_DEFAULT = ("pager_max_size", "large_max_size", "content_types")
+"""Keys with a value of their own or None for the service-wide one."""
+
+
+def digest_ha1(username: str, realm: str, password: str) -> str:
+    """HA1 of RFC 7616 section 3.4.2 with MD5, the algorithm that Kamailio's auth_db reads."""
+    return hashlib.md5(f"{username}:{realm}:{password}".encode(), usedforsecurity=False).hexdigest()
+
+
+def account(address: str) -> tuple[str, str]:
+    """Username and domain of a canonical user address. ValueError when it cannot be a subscriber."""
+    domain = domain_of(address)
+    username = address.removeprefix("sip:").partition("@")[0]
+    if domain is None or address != f"sip:{username}@{domain}" or ":" in username:
+        raise ValueError(f"{address} is not the address of a user: sip:name@domain")
+    if len(username) > LONGEST_USERNAME:
+        raise ValueError(f"the name has {len(username)} characters, at most {LONGEST_USERNAME} fit")
+    return username, domain
+
+
+class Users:
+    """The table of users, with a cache that is right on the next request after any change (SET-07)."""
+
+    def __init__(self, database: Database, config: Config) -> None:
+        self._database = database
+        self._config = config
+        self._facts: OrderedDict[str, UserFacts | None] = OrderedDict()
+        self._revision: int | None = None
+        self._generation = 0
+
+    def cached(self, address: str) -> UserFacts | Literal[Miss.MISS] | None:
+        """Facts about a canonical address from memory alone: None is nobody, MISS is not known here.
+
+        Costs a few microseconds on SQLite (one look at shared memory for changes), less on PostgreSQL.
+        """
+        revision = self._database.revision()
+        if revision != self._revision or revision is None:
+            self._forget_all(revision)
+            return MISS
+        return self._facts.get(address, MISS)
+
+    async def facts(self, address: str) -> UserFacts | None:
+        """Facts about a canonical address, None when nobody has it. From memory when nothing changed."""
+        known = self.cached(address)
+        if known is not MISS:
+            return known
+        generation = self._generation
+        rows = await self._database.read(
+            f"SELECT {_COLUMNS}, document FROM users LEFT JOIN im_rules ON im_rules.address = users.address "
+            "WHERE users.address = ?",
+            address,
+        )
+        found = self._as_facts(rows[0]) if rows else None
+        # A change while the row was being read may not be in it: then it is not kept.
+        if generation == self._generation and self._database.revision() == self._revision is not None:
+            self._facts[address] = found
+            if len(self._facts) > MAX_CACHED_USERS:
+                self._facts.popitem(last=False)
+        return found
+
+    async def get(self, address: str) -> User | None:
+        """The user's record, from the database."""
+        rows = await self._database.read(f"SELECT {_COLUMNS} FROM users WHERE address = ?", address)
+        return _as_user(rows[0]) if rows else None
+
+    async def list(self) -> list[User]:
+        """All users by address."""
+        return [_as_user(row) for row in await self._database.read(f"SELECT {_COLUMNS} FROM users ORDER BY address")]
+
+    async def add(self, address: str, password: str) -> User:
+        """Create a user with defaults. Conflict when it exists, ValueError when the address cannot be one."""
+        user = User(address=canonical(address))
+        await self.change(user.address, _insert(user), *_credentials(user.address, password))
+        return user
+
+    async def put(self, user: User, password: str | None = None) -> None:
+        """Create or replace a user; without a password its credentials stay as they are."""
+        account(user.address)
+        statements = [Statement("DELETE FROM users WHERE address = ?", (user.address,)), _insert(user)]
+        await self.change(user.address, *statements, *(_credentials(user.address, password) if password else ()))
+
+    async def set(self, address: str, **values: bool | int | str | None) -> User:
+        """Change some fields of User. UnknownUser, ValueError for a field that cannot be set."""
+        for name, value in values.items():
+            _check_value(name, value)
+        assignments = ", ".join(f"{name} = ?" for name in values)
+        parameters = [int(value) if isinstance(value, bool) else value for value in values.values()]
+        try:
+            if values:
+                await self.change(
+                    address,
+                    Statement(f"UPDATE users SET {assignments} WHERE address = ?", (*parameters, address), 1),
+                )
+        except Unmet:
+            raise UnknownUser(address) from None
+        user = await self.get(address)
+        if user is None:
+            raise UnknownUser(address)
+        return user
+
+    async def set_password(self, address: str, password: str) -> None:
+        """Replace the credentials of a user. UnknownUser."""
+        if await self.get(address) is None:
+            raise UnknownUser(address)
+        await self.change(address, *_credentials(address, password))
+
+    async def delete(self, address: str) -> int:
+        """Delete a user with all that is stored for it; how many deferred messages that was. UnknownUser."""
+        username, domain = account(address)
+        try:
+            results = await self.change(
+                address,
+                Statement("DELETE FROM users WHERE address = ?", (address,), 1),
+                Statement("DELETE FROM deferred_usage WHERE recipient = ?", (address,)),
+                Statement("DELETE FROM deferred WHERE recipient = ?", (address,)),
+                Statement("DELETE FROM im_rules WHERE address = ?", (address,)),
+                Statement("DELETE FROM registration WHERE address = ?", (address,)),
+                Statement("DELETE FROM subscriber WHERE username = ? AND domain = ?", (username, domain)),
+            )
+        except Unmet:
+            raise UnknownUser(address) from None
+        return results[2].touched
+
+    async def change(self, address: str, *statements: Statement) -> Results:
+        """Write a unit that changes what `facts(address)` tells. Results and errors of Database.write."""
+        try:
+            *results, bumped = await self._database.write(*statements, BUMP_REVISION)
+            if self._revision is not None and bumped.rows[0][0] == self._revision + 1:
+                self._revision += 1  # the only change since was this one: the others' facts stay
+            return results
+        finally:
+            self._generation += 1
+            self._facts.pop(address, None)
+
+    def _forget_all(self, revision: int | None) -> None:
+        self._generation += 1
+        self._facts.clear()
+        self._revision = revision
+
+    def _as_facts(self, row: Row) -> UserFacts:
+        user, document = _as_user(row), row[9]
+        config = self._config
+        own_types = None if user.content_types is None else parse_content_types(user.content_types)
+        return UserFacts(
+            address=user.address,
+            im_service=user.im_service,
+            im_allowed=user.im_allowed,
+            pager_max_size=config.pager_max_size if user.pager_max_size is None else user.pager_max_size,
+            large_max_size=config.large_max_size if user.large_max_size is None else user.large_max_size,
+            content_types=config.content_types if own_types is None else own_types,
+            willing=user.willing,
+            pager_barred=user.pager_barred,
+            session_barred=user.session_barred,
+            rules=None if document is None else _read_rules(user.address, document),
+        )
+
+
+def _read_rules(address: str, document: bytes) -> Rules:
+    try:
+        return parse_rules(document)
+    except RulesError as error:
+        log.error("the stored IM rules of %s cannot be read, everyone is rejected: %s", address, error)
+        return REJECT_EVERYONE
+
+
+def _as_user(row: Row) -> User:
+    return User(
+        address=row[0],
+        im_service=bool(row[1]),
+        im_allowed=bool(row[2]),
+        pager_max_size=row[3],
+        large_max_size=row[4],
+        content_types=row[5],
+        willing=bool(row[6]),
+        pager_barred=bool(row[7]),
+        session_barred=bool(row[8]),
+    )
+
+
+def _insert(user: User) -> Statement:
+    account(user.address)
+    return Statement(
+        "INSERT INTO users (address, im_service, im_allowed, pager_max_size, large_max_size, content_types, "
+        "willing, pager_barred, session_barred) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            user.address,
+            int(user.im_service),
+            int(user.im_allowed),
+            user.pager_max_size,
+            user.large_max_size,
+            user.content_types,
+            int(user.willing),
+            int(user.pager_barred),
+            int(user.session_barred),
+        ),
+    )
+
+
+def _credentials(address: str, password: str) -> list[Statement]:
+    """The subscriber row that Kamailio checks (COR-07). ValueError for an empty password: it lets all in."""
+    username, domain = account(address)
+    if not password:
+        raise ValueError("the password is empty")
+    return [
+        Statement("DELETE FROM subscriber WHERE username = ? AND domain = ?", (username, domain)),
+        Statement(
+            "INSERT INTO subscriber (username, domain, password, ha1, ha1b) VALUES (?, ?, '', ?, ?)",
+            (
+                username,
+                domain,
+                digest_ha1(username, domain, password),
+                digest_ha1(f"{username}@{domain}", domain, password),
+            ),
+        ),
+    ]
+
+
+def _check_value(name: str, value: bool | int | str | None) -> None:
+    if name in SETTABLE:
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is yes or no")
+    elif name not in SETTABLE_OR_DEFAULT:
+        raise ValueError(f"{name} cannot be set")
+    elif name == "content_types":
+        if value is not None:
+            parse_content_types(str(value))
+    elif value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise ValueError(f"{name} is a number of bytes")
