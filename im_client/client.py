@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +14,8 @@ from typing import Any, Self
 from . import PRODUCT
 from .config import ClientConfig, Contact
 from .digest import Authenticator
-from .endpoint import Endpoint, EndpointSettings, IncomingRequest, ReceivedResponse
+from .endpoint import Endpoint, EndpointSettings
+from .exchange import IncomingRequest, ReceivedResponse
 from .pager import PAGER_LIMIT, Outgoing, PagerMessage, answer_fields, build_message
 from .registration import Registration
 from .requester import Requester, build_request, new_call_id, new_tag
@@ -112,9 +113,10 @@ class ImClient:
         """Stay registered without the feature tag: no longer available for IM (CLI-01)."""
         return await self.registration.leave_im()
 
-    async def deregister(self) -> ReceivedResponse:
-        """Remove the bindings of this client (CLI-01)."""
-        return await self.registration.deregister()
+    async def deregister(self, *, everything: bool = False) -> ReceivedResponse:
+        """Remove the bindings of this client, or with `everything` those of all devices (CLI-01)."""
+        await self.start()
+        return await self.registration.deregister(everything=everything)
 
     # --- sending
 
@@ -176,10 +178,10 @@ class ImClient:
             yield message
         self._inbox.put_nowait(None)  # for whoever else is reading
 
-    async def next_message(self, seconds: float = 10.0) -> PagerMessage:
+    async def next_message(self, seconds: float | None = 10.0) -> PagerMessage:
         """The next accepted message.
 
-        Raises TimeoutError after `seconds`, EOFError when the client is closed.
+        Raises TimeoutError after `seconds` (None waits for ever), EOFError when the client is closed.
         """
         async with asyncio.timeout(seconds):
             message = await self._inbox.get()
@@ -244,8 +246,3 @@ class _Turn:
         self._users -= 1
         if not self._users:
             self._registry.pop(self._uri, None)
-
-
-def without_im(config: ClientConfig) -> ClientConfig:
-    """The same client registering without the feature tag."""
-    return replace(config, contacts=tuple(replace(contact, feature_tag=False) for contact in config.contacts))
