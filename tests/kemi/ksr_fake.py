@@ -1,0 +1,378 @@
+"""A `KSR` that behaves: headers are read from real bytes, transactions are created once, suspended and resumed, replies
+carry the headers that were appended.
+
+`test_ksr_fake.py` makes the same calls to this and to a real Kamailio and compares the answers; the signatures are compared
+with the real build's own list. What the fake does not know raises `UnknownToTheFake`, which no `except Exception` hides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+SIGNATURES = {
+    "err": "str",
+    "warn": "str",
+    "notice": "str",
+    "pv.get": "str",
+    "pv.sets": "str, str",
+    "pv.seti": "str, int",
+    "hdr.append_to_reply": "str",
+    "htable.sht_get": "str, str",
+    "htable.sht_seti": "str, str, int",
+    "htable.sht_rm": "str, str",
+    "jsonrpcs.exec": "str",
+    "registrar.reg_fetch_contacts": "str, str, str",
+    "registrar.reg_free_contacts": "str",
+    "sl.send_reply": "int, str",
+    "tm.t_newtran": "none",
+    "tm.t_on_failure": "str",
+    "tm.t_set_fr": "int, int",
+    "tmx.t_suspend": "none",
+}
+"""Parameters of every function the fake has, in the words of Kamailio's `app_python.api_list`."""
+COMPACT = {"a": "accept-contact", "c": "content-type", "f": "from", "i": "call-id", "l": "content-length"} | {
+    "m": "contact",
+    "s": "subject",
+    "t": "to",
+    "v": "via",
+}
+IN_TRANSACTION = -10
+"""What t_newtran answers when the request has its transaction already."""
+_INDEXED = re.compile(r"\$\((\w+)\((.+?)\)\[(\d+)\]\)")
+_NAMED = re.compile(r"\$(\w+)\((.*)\)|\$\((\w+)\((.*)\)\)")
+_URI = re.compile(rb"<([^>]*)>")
+_TAG = re.compile(rb";\s*tag=([^;\s]+)")
+
+
+class UnknownToTheFake(BaseException):
+    """The code under test asked for something that the fake does not imitate."""
+
+
+@dataclass
+class Message:
+    """A SIP request as it was received."""
+
+    raw: bytes
+    transport: str = "udp"
+    source: tuple[str, int] = ("127.0.0.1", 5060)
+    method: bytes = field(init=False)
+    request_uri: bytes = field(init=False)
+    headers: list[tuple[str, bytes]] = field(init=False)
+    body: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        head, _, self.body = self.raw.partition(b"\r\n\r\n")
+        first, *lines = head.split(b"\r\n")
+        self.method, self.request_uri, _ = first.split(b" ", 2)
+        pairs = [line.partition(b":") for line in lines]
+        names = [name.decode("latin-1").strip().lower() for name, _, _ in pairs]
+        self.headers = [(COMPACT.get(name, name), pair[2].strip()) for name, pair in zip(names, pairs, strict=True)]
+
+    def values(self, name: str) -> list[bytes]:
+        """Bodies of all headers of that name, compact or not."""
+        wanted = COMPACT.get(name.lower(), name.lower())
+        return [value for name, value in self.headers if name == wanted]
+
+    def value(self, name: str) -> bytes | None:
+        """Body of the first one."""
+        return next(iter(self.values(name)), None)
+
+
+@dataclass
+class Transaction:
+    """What tm keeps of a request."""
+
+    identity: tuple[int, int]
+    message: Message
+    avps: dict[str, bytes | int]
+    suspended: bool = False
+    replied: int = 0
+    """Final status that was sent, 0 for none."""
+    on_failure: str = ""
+    timeouts: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A response that left."""
+
+    status: int
+    reason: str
+    headers: tuple[str, ...]
+    call_id: str
+
+
+class FakeKamailio:
+    """One Kamailio process with the memory it shares with the others. `ksr` takes the place of the module `KSR`."""
+
+    def __init__(self, settings: dict[str, str], tables: Sequence[str] = ("im_link", "im_plain")) -> None:
+        self.settings = settings
+        self.tables: dict[str, dict[str, str | int]] = {name: {} for name in tables}
+        self.bindings: dict[str, list[int]] = {}
+        """Branch flags of each binding of an address."""
+        self.replies: list[Reply] = []
+        self.log: list[tuple[str, str]] = []
+        self.rpc: list[str] = []
+        self.transactions: dict[bytes, Transaction] = {}
+        self.variables: dict[str, bytes | int] = {}
+        """`$var`: they live as long as the process and outlast a message."""
+        self.newtran_fails = False
+        self.suspend_fails = False
+        self.on_call: Callable[[str], None] = lambda _: None
+        """Called with the name of every function; a test raises from it."""
+        self.message: Message | None = None
+        self._avps: dict[str, bytes | int] = {}
+        self._transaction: Transaction | None = None
+        self._reply_headers: list[str] = []
+        self._fetched: dict[str, list[int]] = {}
+        self.ksr = self._namespace()
+
+    # ---- What the network and the native routes do ----
+
+    def receive(self, raw: bytes, **how: Any) -> Message:
+        """A request comes in: nothing of the one before is left but `$var`."""
+        self.message = Message(raw, **how)
+        self._avps, self._transaction, self._reply_headers = {}, None, []
+        return self.message
+
+    def resume(self, identity: tuple[int, int]) -> bool:
+        """Native t_continue: True when the transaction was suspended; its message and AVPs are current again."""
+        found = next((one for one in self.transactions.values() if one.identity == identity and one.suspended), None)
+        if found is None:
+            return False
+        found.suspended = False
+        self.message, self._transaction, self._avps, self._reply_headers = found.message, found, found.avps, []
+        return True
+
+    def set_avp(self, name: str, value: str | int) -> None:
+        """`$avp(name) = value` of the native configuration."""
+        self._avps[name] = value.encode() if isinstance(value, str) else value
+
+    def avp(self, name: str) -> Any:
+        """`$avp(name)` as Python sees it."""
+        return self.ksr.pv.get(f"$avp({name})")
+
+    def var(self, name: str) -> Any:
+        """`$var(name)` as Python sees it."""
+        return self.ksr.pv.get(f"$var({name})")
+
+    @property
+    def transaction(self) -> Transaction:
+        """The transaction of the current request."""
+        assert self._transaction is not None
+        return self._transaction
+
+    def logged(self, level: str) -> str:
+        """All lines of one level."""
+        return "".join(line for logged_level, line in self.log if logged_level == level)
+
+    # ---- KSR ----
+
+    def _namespace(self) -> SimpleNamespace:
+        top = SimpleNamespace()
+        for name, parameters in SIGNATURES.items():
+            module, _, function = name.rpartition(".")
+            where = top
+            if module:
+                where = vars(top).setdefault(module, SimpleNamespace())
+            setattr(where, function, self._checked(name, parameters, getattr(self, "_" + name.replace(".", "_"))))
+        return top
+
+    def _checked(self, name: str, parameters: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        kinds = [] if parameters == "none" else parameters.split(", ")
+
+        def call(*arguments: Any) -> Any:
+            self.on_call(name)
+            if kinds and (len(arguments) != len(kinds) or not all(map(_fits, kinds, arguments))):
+                raise SystemError(f"<built-in function {name}> returned a result with an exception set")
+            return function(*arguments)
+
+        return call
+
+    def _err(self, text: str) -> int:
+        self.log.append(("err", text))
+        return 0
+
+    def _warn(self, text: str) -> int:
+        self.log.append(("warn", text))
+        return 0
+
+    def _notice(self, text: str) -> int:
+        self.log.append(("notice", text))
+        return 0
+
+    def _pv_get(self, name: str) -> Any:
+        value = self._variable(name)
+        return value.decode() if isinstance(value, bytes) else value  # UnicodeDecodeError like the real one
+
+    def _pv_sets(self, name: str, value: str) -> bool:
+        return self._set(name, value.encode())
+
+    def _pv_seti(self, name: str, value: int) -> bool:
+        return self._set(name, value)
+
+    def _hdr_append_to_reply(self, line: str) -> int:
+        self._reply_headers.append(line)
+        return 1
+
+    def _htable_sht_get(self, table: str, key: str) -> str | int | None:
+        return self.tables.get(table, {}).get(key)
+
+    def _htable_sht_seti(self, table: str, key: str, value: int) -> int:
+        if table not in self.tables:
+            return -1
+        self.tables[table][key] = value
+        return 1
+
+    def _htable_sht_rm(self, table: str, key: str) -> int:
+        if table not in self.tables:
+            return -1
+        self.tables[table].pop(key, None)
+        return 1
+
+    def _jsonrpcs_exec(self, request: str) -> int:
+        self.rpc.append(request)
+        return 1
+
+    def _registrar_reg_fetch_contacts(self, domain: str, address: str, profile: str) -> int:
+        if domain != "location" or address not in self.bindings:
+            return -1
+        self._fetched[profile] = self.bindings[address]
+        return 1
+
+    def _registrar_reg_free_contacts(self, profile: str) -> int:
+        self._fetched.pop(profile, None)
+        return 1
+
+    def _sl_send_reply(self, status: int, reason: str) -> int:
+        if self._transaction is not None:
+            if self._transaction.replied:
+                return -1
+            self._transaction.replied = status
+            self._transaction.suspended = False
+        self.replies.append(Reply(status, reason, tuple(self._reply_headers), self._pv_get("$ci")))
+        return 1
+
+    def _tm_t_newtran(self) -> int:
+        if self.newtran_fails:
+            return -1
+        if self._transaction is not None:
+            return IN_TRANSACTION
+        assert self.message is not None
+        branch = self.message.value("Via") or b""
+        if branch in self.transactions:
+            return 0
+        identity = (len(self.transactions) + 1, 2090702348 + len(self.transactions))
+        self._transaction = Transaction(identity, self.message, self._avps)
+        self.transactions[branch] = self._transaction
+        return 1
+
+    def _tm_t_on_failure(self, route: str) -> int:
+        self.transaction.on_failure = route
+        return 1
+
+    def _tm_t_set_fr(self, invite: int, final: int) -> int:
+        self.transaction.timeouts = (invite, final)
+        return 1
+
+    def _tmx_t_suspend(self) -> int:
+        if self.suspend_fails:
+            return -1
+        self.transaction.suspended = True
+        return 1
+
+    # ---- Pseudo-variables ----
+
+    def _set(self, name: str, value: bytes | int) -> bool:
+        found = re.fullmatch(r"\$(avp|var)\((\w+)\)", name)
+        if found is None:
+            raise UnknownToTheFake(f"to set {name}")
+        (self._avps if found[1] == "avp" else self.variables)[found[2]] = value
+        return True
+
+    def _variable(self, name: str) -> bytes | int | None:
+        if indexed := _INDEXED.fullmatch(name):
+            return self._indexed(indexed[1], indexed[2], int(indexed[3]))
+        if named := _NAMED.fullmatch(name):
+            return self._named(named[1] or named[3], named[2] or named[4])
+        return self._plain(name)
+
+    def _indexed(self, kind: str, name: str, index: int) -> bytes | int | None:
+        if kind == "hdr" and self.message is not None:
+            values: Sequence[bytes | int] = self.message.values(name)
+        elif kind == "ulc" and name.endswith("=>cflags"):
+            values = self._fetched.get(name.partition("=>")[0], [])
+        else:
+            raise UnknownToTheFake(f"$({kind}({name})[{index}])")
+        return values[index] if index < len(values) else None
+
+    def _named(self, kind: str, name: str) -> bytes | int | None:
+        match kind:
+            case "hdr" if self.message is not None:
+                return self.message.value(name)
+            case "avp":
+                return self._avps.get(name)
+            case "var":
+                return self.variables.get(name, 0)
+            case "def":
+                return self.settings[name].encode() if name in self.settings else None
+            case "T" if name in ("id_index", "id_label"):
+                return None if self._transaction is None else self._transaction.identity[name == "id_label"]
+            case "ulc" if name.endswith("=>count"):
+                fetched = self._fetched.get(name.partition("=>")[0])
+                return None if fetched is None else len(fetched)
+        raise UnknownToTheFake(f"${kind}({name})")
+
+    def _plain(self, name: str) -> bytes | int | None:
+        message = self.message
+        assert message is not None
+        match name:
+            case "$rm":
+                return message.method
+            case "$ru":
+                return message.request_uri
+            case "$ci":
+                return message.value("Call-ID")
+            case "$cs":
+                return (message.value("CSeq") or b"").split()[0]
+            case "$ft":
+                return _first(_TAG, message.value("From"))
+            case "$tu":
+                return _first(_URI, message.value("To"))
+            case "$ai":
+                return _first(_URI, message.value("P-Asserted-Identity"))
+            case "$bs":
+                return len(message.body)
+            case "$ml":
+                return len(message.raw)
+            case "$cT":
+                return message.value("Content-Type")
+            case "$pr":
+                return message.transport.encode()
+            case "$si":
+                return message.source[0].encode()
+            case "$sp":
+                return message.source[1]
+            case "$rb":
+                return message.body or None
+            case "$mb":
+                return message.raw
+            case "$rs":
+                return None
+        raise UnknownToTheFake(name)
+
+
+def _fits(kind: str, argument: object) -> bool:
+    """Whether Kamailio's C side takes the argument: no NUL or surrogate in text, numbers of 32 bits."""
+    if kind == "int":
+        return isinstance(argument, int) and -(2**31) <= argument < 2**31
+    return isinstance(argument, str) and "\0" not in argument and not any("\ud800" <= char <= "\udfff" for char in argument)
+
+
+def _first(pattern: re.Pattern[bytes], value: bytes | None) -> bytes | None:
+    found = None if value is None else pattern.search(value)
+    return found[1] if found else None
