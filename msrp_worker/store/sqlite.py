@@ -71,7 +71,7 @@ def version(connection: sqlite3.Connection) -> int:
     return int(number)
 
 
-def prepare(path: Path, known: Sequence[migrations.Migration] = migrations.MIGRATIONS) -> list[str]:
+def prepare(path: Path, known: Sequence[migrations.Migration] | None = None) -> list[str]:
     """Create or upgrade the database at `path` in one transaction; the names of the steps that were done.
 
     SchemaError when it is newer than this program, StoreUnavailable when the disk refuses.
