@@ -5,22 +5,29 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from . import PRODUCT
+from . import PRODUCT, composing
 from .config import ClientConfig, Contact
 from .digest import Authenticator
-from .endpoint import Endpoint, EndpointSettings, IncomingRequest, ReceivedResponse
-from .pager import PAGER_LIMIT, Outgoing, PagerMessage, answer_fields, build_message
+from .endpoint import Endpoint, EndpointSettings
+from .exchange import IncomingRequest, ReceivedResponse
+from .pager import PAGER_LIMIT, Outgoing, PagerMessage, SessionType, answer_fields, build_message
+from .recipients import REQUIRE, Recipient, build_body
 from .registration import Registration
 from .requester import Requester, build_request, new_call_id, new_tag
 from .wire import parse_uri, quote
 
 log = logging.getLogger(__name__)
+
+UNLIMITED = 65535
+"""Datagram limit of a client that is told to send any size over UDP: what UDP itself can carry."""
+UNINTERESTED_LIMIT = 1000
+"""Addresses remembered for answering 415 to isComposing; the oldest is forgotten and asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,7 @@ class ImClient:
         self.registration = Registration(config, self.endpoint, self.requester)
         self._inbox: asyncio.Queue[PagerMessage | None] = asyncio.Queue()
         self._pending: dict[str, _Turn] = {}
+        self._uninterested: dict[str, None] = {}
         self._started = False
         self._closed = False
         self.endpoint.handle("MESSAGE", self._on_message)
@@ -112,9 +120,10 @@ class ImClient:
         """Stay registered without the feature tag: no longer available for IM (CLI-01)."""
         return await self.registration.leave_im()
 
-    async def deregister(self) -> ReceivedResponse:
-        """Remove the bindings of this client (CLI-01)."""
-        return await self.registration.deregister()
+    async def deregister(self, *, everything: bool = False) -> ReceivedResponse:
+        """Remove the bindings of this client, or with `everything` those of all devices (CLI-01)."""
+        await self.start()
+        return await self.registration.deregister(everything=everything)
 
     # --- sending
 
@@ -144,6 +153,45 @@ class ImClient:
         limit = UNLIMITED if any_size else PAGER_LIMIT
         async with self._turn(str(request.uri)):
             return await self.requester.send(request, datagram_limit=limit)
+
+    async def send_to_many(
+        self,
+        recipients: Sequence[Recipient | str],
+        body: bytes | str,
+        *,
+        content_type: str = "text/plain;charset=UTF-8",
+        any_size: bool = False,
+        **options: Any,
+    ) -> ReceivedResponse:
+        """Send one MESSAGE to several users through the conference factory (clause 8.1.1-5). CLI-05.
+
+        A recipient given as text is one of the visible ones (copyControl "to"). `options` as in `send`.
+        """
+        entries = [Recipient(entry) if isinstance(entry, str) else entry for entry in recipients]
+        data = body.encode() if isinstance(body, str) else body
+        kind, whole = build_body(content_type, data, entries, boundary=new_call_id())
+        options.setdefault("to", str(self.config.factory_uri))
+        options.setdefault("session_type", SessionType.ADHOC)
+        headers = (REQUIRE, *options.pop("headers", ()))
+        message = Outgoing(body=whole, content_type=kind, headers=headers, **options)
+        return await self.send_message(message, any_size=any_size)
+
+    async def send_composing(
+        self, to: str, *, active: bool = True, refresh: int | None = None, **options: Any
+    ) -> ReceivedResponse | None:
+        """Tell `to` that the user composes, or has stopped (RFC 3994). CLI-05, PAG-20.
+
+        Returns None, and sends nothing, once `to` has answered 415 to such a message (section 4).
+        """
+        if to in self._uninterested:
+            return None
+        document = composing.build(composing.Status(active=active, refresh=refresh, media="text/plain"))
+        response = await self.send(to, document, content_type=composing.CONTENT_TYPE, **options)
+        if response.status == 415:
+            self._uninterested[to] = None
+            while len(self._uninterested) > UNINTERESTED_LIMIT:
+                del self._uninterested[next(iter(self._uninterested))]
+        return response
 
     def _turn(self, uri: str) -> _Turn:
         turn = self._pending.get(uri)
@@ -176,10 +224,10 @@ class ImClient:
             yield message
         self._inbox.put_nowait(None)  # for whoever else is reading
 
-    async def next_message(self, seconds: float = 10.0) -> PagerMessage:
+    async def next_message(self, seconds: float | None = 10.0) -> PagerMessage:
         """The next accepted message.
 
-        Raises TimeoutError after `seconds`, EOFError when the client is closed.
+        Raises TimeoutError after `seconds` (None waits for ever), EOFError when the client is closed.
         """
         async with asyncio.timeout(seconds):
             message = await self._inbox.get()
@@ -213,10 +261,6 @@ class ImClient:
             self.registration.refresh_now()
 
 
-UNLIMITED = 65535
-"""Datagram limit of a client that is told to send any size over UDP: what UDP itself can carry."""
-
-
 class _Turn:
     """One message at a time to one URI; forgotten when nobody uses it."""
 
@@ -244,8 +288,3 @@ class _Turn:
         self._users -= 1
         if not self._users:
             self._registry.pop(self._uri, None)
-
-
-def without_im(config: ClientConfig) -> ClientConfig:
-    """The same client registering without the feature tag."""
-    return replace(config, contacts=tuple(replace(contact, feature_tag=False) for contact in config.contacts))

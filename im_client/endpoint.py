@@ -11,6 +11,7 @@ import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 from sipmessage import Request, Response
 
@@ -22,6 +23,8 @@ from .errors import (
     MessageTooLargeError,
     NoAnswerError,
 )
+from .exchange import IncomingRequest, ReceivedResponse
+from .matching import check_request, server_key
 from .responses import build_response, datagram_destination
 from .timers import DEFAULT_TIMERS, BaseTimers, TimerQueue
 from .transaction import (
@@ -46,9 +49,7 @@ from .wire import (
     host_text,
     parse,
     parse_cseq,
-    parse_name_addr,
     parse_vias,
-    unquote,
     values,
 )
 
@@ -73,89 +74,6 @@ class EndpointSettings:
     keep_alive: float = 110.0  # seconds between CRLF pings on streams; RFC 5626 section 4.4.1: 95 to 120
     tls: ssl.SSLContext | None = None
     supported: frozenset[str] = frozenset()  # option tags this client understands in Require
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedResponse:
-    """A response with the bytes it came in."""
-
-    message: Response
-    raw: bytes
-
-    @property
-    def status(self) -> int:
-        return self.message.code
-
-    @property
-    def reason(self) -> str:
-        return self.message.phrase
-
-    @property
-    def ok(self) -> bool:
-        return 200 <= self.message.code < 300
-
-    def header(self, name: str) -> str | None:
-        """The first value of a field; bytes outside UTF-8 are surrogate escapes."""
-        return self.message.headers.get(name)
-
-    def header_values(self, name: str) -> list[str]:
-        """All values of a field."""
-        return values(self.message.headers, name)
-
-    @property
-    def warning(self) -> str:
-        """The text of the first Warning, without code and agent (RFC 3261 section 20.43).
-
-        Empty if there is none.
-        """
-        found = self.header_values("Warning")
-        return unquote(found[0].split(" ", 2)[-1]) if found else ""
-
-    @property
-    def warning_text(self) -> str:
-        """The warning as the tail of a sentence: " (text)", or nothing."""
-        return f" ({self.warning})" if self.warning else ""
-
-
-@dataclass(slots=True)
-class IncomingRequest:
-    """A new request from the network. The handler calls `respond`, once with a final status."""
-
-    message: Request
-    raw: bytes
-    flow: Flow
-    to_tag: str
-    _endpoint: Endpoint
-    _key: Hashable
-    answered: int = 0  # the final status sent
-
-    def respond(
-        self,
-        status: int,
-        *,
-        reason: str | None = None,
-        headers: Iterable[tuple[str, str]] = (),
-        body: bytes = b"",
-    ) -> None:
-        """Send a response.
-
-        HDR-01 is seen to. A second final response is ignored (RFC 3261 section 17.2.2).
-        """
-        if self.answered:
-            return
-        if status >= 200:
-            self.answered = status
-        product = [("Server", PRODUCT)]  # HDR-01
-        response = build_response(
-            self.message,
-            status,
-            to_tag=self.to_tag,
-            source=self.flow.remote,
-            reason=reason,
-            headers=[*product, *headers],
-            body=body,
-        )
-        self._endpoint.respond(self._key, response)
 
 
 Handler = Callable[[IncomingRequest], Awaitable[None]]
@@ -349,6 +267,7 @@ class Endpoint:
     def on_message(self, data: bytes, flow: Flow) -> None:
         if not data.strip(b"\r\n\0 \t"):
             return  # keep-alives of NAT boxes and proxies
+        message: Request | Response | None = None
         try:
             message = parse(data, datagram=not flow.reliable)
             if isinstance(message, Request):
@@ -357,14 +276,15 @@ class Endpoint:
                 self._on_response(message, data)
         except MalformedMessageError as error:
             log.info("dropping %d bytes from %s: %s", len(data), flow.remote, error)
-            if error.request is not None:
-                self._refuse_statelessly(error.request, error.status, str(error), flow)
+            request = error.request or message
+            if isinstance(request, Request):
+                self._refuse_statelessly(request, error.status, str(error), flow)
 
     def on_failure(self, flow: Flow, error: str) -> None:
         peer = f"{host_text(flow.remote[0])}:{flow.remote[1]}"
         for key, live in list(self._live.items()):
             if live.flow == flow and live.sink is not None:
-                self._apply(key, Event(On.TRANSPORT_ERROR, error=f"{peer}: {error}"))
+                self._apply(key, Event(On.TRANSPORT_ERROR, error=f"cannot reach {peer} ({error})"))
         if flow.reliable and flow.remote == self._proxy and self.on_connection_lost and not self._closed:
             self.on_connection_lost(error)
 
@@ -381,8 +301,8 @@ class Endpoint:
         self._apply(key, Event(on), ReceivedResponse(message, raw))
 
     def _on_request(self, message: Request, raw: bytes, flow: Flow) -> None:
-        via, merge_key = _check(message)
-        key = _server_key(message, via)
+        via, merge_key = check_request(message)
+        key = server_key(message, via)
         if key in self._live:
             self._apply(key, Event(On.REQUEST))
             return
@@ -393,7 +313,7 @@ class Endpoint:
         merged = self._merge.get(merge_key, key) if merge_key is not None else key
         transaction = Transaction(Machine.NON_INVITE_SERVER, flow.reliable, self.settings.timers)
         self._live[key] = _Live(transaction, flow, via=via, merge_key=merge_key)
-        request = IncomingRequest(message, raw, flow, secrets.token_hex(8), self, key)
+        request = IncomingRequest(message, raw, flow, secrets.token_hex(8), partial(self.respond, key))
         self._apply(key, Event(On.START))
         if merged != key:
             request.respond(482)  # section 8.2.2.2: the same request by another way
@@ -440,7 +360,7 @@ class Endpoint:
         if request.method == "ACK":
             return
         try:
-            via, _ = _check(request)
+            via = parse_vias(request.headers)[0]
             response = build_response(
                 request,
                 status,
@@ -486,7 +406,7 @@ class Endpoint:
                 case TimedOut():
                     self._report(live, NoAnswerError(self._silence()))
                 case TransportFailed(error):
-                    self._report(live, ConnectionFailedError(error))
+                    self._report(live, ConnectionFailedError(f"{error}; is {self.settings.proxy} right?"))
 
     def _silence(self) -> str:
         seconds = self.settings.timers.timeout
@@ -528,33 +448,6 @@ class Endpoint:
         following = self._timers.next()
         if self._wake is None and following is not None and not self._closed:
             self._wake = asyncio.get_running_loop().call_at(following, self._on_timer)
-
-
-def _check(message: Request) -> tuple[ViaEntry, Hashable]:
-    """The top Via and the key of merged requests (None in a dialog).
-
-    Raises MalformedMessageError: section 8.1.1.
-    """
-    via = parse_vias(message.headers)[0]
-    number, method = parse_cseq(message.headers)
-    from_value, to_value, call_id = (message.headers.get(name) for name in ("From", "To", "Call-ID"))
-    if from_value is None or to_value is None or not call_id or method != message.method:
-        raise MalformedMessageError("From, To, Call-ID or a fitting CSeq is missing")
-    sender, recipient = parse_name_addr(from_value), parse_name_addr(to_value)
-    if recipient.tag is not None or method in ("ACK", "CANCEL"):
-        return via, None
-    return via, ("merge", sender.tag, call_id, number, method)
-
-
-def _server_key(message: Request, via: ViaEntry) -> Hashable:
-    """RFC 3261 section 17.2.3, with its rule for RFC 2543 peers, whose branches are not unique."""
-    method = "INVITE" if message.method == "ACK" else message.method
-    if via.branch.startswith(COOKIE):
-        return "server", via.branch, via.sent_by, method
-    headers = message.headers
-    sender = parse_name_addr(headers.get("From") or "").tag
-    number = parse_cseq(headers)[0]
-    return "server", str(message.uri), sender, headers.get("Call-ID"), number, via.text, method
 
 
 def _printable(text: str) -> str:

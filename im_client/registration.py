@@ -14,8 +14,9 @@ from dataclasses import replace
 from sipmessage import URI, Parameters, Request
 
 from .config import FEATURE_TAG, ClientConfig, Contact
-from .endpoint import Endpoint, ReceivedResponse
+from .endpoint import Endpoint
 from .errors import ImClientError, MalformedMessageError, RegistrationError
+from .exchange import ReceivedResponse
 from .requester import Requester, build_request, new_call_id, new_tag
 from .wire import host_text, parse_name_addr, parse_uri, quote, values
 
@@ -82,10 +83,13 @@ class Registration:
         plain = tuple(replace(contact, feature_tag=False) for contact in self._contacts)
         return await self.register(contacts=plain)  # CLI-01
 
-    async def deregister(self) -> ReceivedResponse:
-        """Remove the bindings of this client: REGISTER with Expires 0 (clause 5.3.3-3). CLI-01."""
+    async def deregister(self, *, everything: bool = False) -> ReceivedResponse:
+        """Remove the bindings of this client: REGISTER with Expires 0 (clause 5.3.3-3). CLI-01.
+
+        With `everything` the bindings of all devices go (Contact: *, RFC 3261 section 10.2.2).
+        """
         await self.stop()
-        response = await self._register(0)
+        response = await self._register(0, everything=everything)
         self.granted = None
         return response
 
@@ -120,29 +124,31 @@ class Registration:
             pass
         self._wake.clear()
 
-    async def _register(self, expires: int) -> ReceivedResponse:
+    async def _register(self, expires: int, *, everything: bool = False) -> ReceivedResponse:
         # RFC 3261 section 10.2: no new registration before the previous one has its answer
         async with self._lock:
-            response = await self._send(expires)
+            response = await self._send(expires, everything)
             if response.status == 423 and expires:  # section 10.2.8
                 shortest = _seconds(response.header("Min-Expires"))
                 if shortest is not None and shortest > expires:
                     expires = shortest
-                    response = await self._send(expires)
+                    response = await self._send(expires, everything)
             if not response.ok:
                 raise RegistrationError(_explain(response, self._config), response.status, response.reason)
             if expires:
                 self.granted = float(self._granted(response, expires))
             return response
 
-    async def _send(self, expires: int) -> ReceivedResponse:
-        request = self._build(expires)
+    async def _send(self, expires: int, everything: bool) -> ReceivedResponse:
+        request = self._build(expires, everything)
         return await self._requester.send(request, next_cseq=self._next_cseq)
 
-    def _build(self, expires: int) -> Request:
+    def _build(self, expires: int, everything: bool) -> Request:
         identity = f"<{self._config.identity_uri}>"
         name = f"{quote(self._config.display_name)} " if self._config.display_name else ""
         fields = [("Contact", self.contact_value(contact)) for contact in self._contacts]
+        if everything:
+            fields = [("Contact", "*")]
         fields += [("Expires", str(expires)), ("Require", "pref")]  # clause 5.3.1, RFC 3840 section 6
         return build_request(
             "REGISTER",

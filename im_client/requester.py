@@ -13,8 +13,9 @@ from sipmessage import URI, Request
 
 from . import PRODUCT
 from .digest import Authenticator, parse_challenges
-from .endpoint import Endpoint, ReceivedResponse
+from .endpoint import Endpoint
 from .errors import MalformedMessageError
+from .exchange import ReceivedResponse
 from .wire import header_names, parse_name_addr, parse_uri, values
 
 MAX_CHALLENGES = 5
