@@ -223,12 +223,12 @@ def decode_answer(values: Json) -> tuple[TransactionId, Answer]:
                 return identity, Failed(values["detail"])
             case other:
                 raise ValueError(f"unknown answer {other!r}")
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"malformed answer: {error!r}") from error
 
 
 def _end(values: Json | None) -> EndFacts | None:
     if values is None:
         return None
-    types = values.pop("content_types")
-    return EndFacts(content_types=None if types is None else tuple(types), **values)
+    types = values["content_types"]
+    return EndFacts(**{**values, "content_types": None if types is None else tuple(types)})

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 PAGER_DATAGRAM_LIMIT = 1300
 """Bytes of a whole MESSAGE request over a transport without congestion control (RFC 3428 section 8, PAG-10)."""
 
+LARGEST_SIZE = 1 << 40
+"""Bytes; a larger size, or number of anything, is a slip of the keyboard."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -36,29 +39,31 @@ class Policy:
     """Where the worker keeps the question socket and the control key."""
 
 
+def _whole(low: int, high: int = LARGEST_SIZE) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or len(text) > len(str(high)) or not low <= int(text) <= high:
+            raise ValueError(f"a whole number, {low} to {high}")
+        return int(text)
+
+    return convert
+
+
 def _content_types(text: str) -> tuple[str, ...]:
     return tuple(part.strip().lower() for part in text.split(",") if part.strip()) or ("*",)
 
 
 def _anonymity(text: str) -> bool:
-    if text not in ("allow", "refuse"):
+    if text.lower() not in ("allow", "refuse"):
         raise ValueError("allow or refuse")
-    return text == "allow"
-
-
-def _status(text: str) -> int:
-    status = int(text)
-    if not 400 <= status <= 699:
-        raise ValueError("a final failure status, 400 to 699")
-    return status
+    return text.lower() == "allow"
 
 
 def load(setting: Callable[[str], str | None]) -> Policy:
     """Build the policy; `setting` returns the text of a named setting or None. ValueError names a bad one."""
 
     def read(name: str, convert: Callable[[str], object], default: object) -> object:
-        text = setting(name)
-        if text is None or text == "":
+        text = (setting(name) or "").strip()
+        if not text:
             return default
         try:
             return convert(text)
@@ -68,13 +73,13 @@ def load(setting: Callable[[str], str | None]) -> Policy:
     base = Policy()
     values = {
         "domain": read("IM_DOMAIN", str.lower, base.domain),
-        "pager_max_size": read("IM_PAGER_MAX_SIZE", int, base.pager_max_size),
+        "pager_max_size": read("IM_PAGER_MAX_SIZE", _whole(0), base.pager_max_size),
         "content_types": read("IM_CONTENT_TYPES", _content_types, base.content_types),
         "anonymity": read("IM_ANONYMITY", _anonymity, base.anonymity),
-        "barred_response": read("IM_BARRED_RESPONSE", _status, base.barred_response),
-        "header_max_size": read("IM_HEADER_MAX_SIZE", int, base.header_max_size),
-        "retry_after": read("IM_RETRY_AFTER", int, base.retry_after),
-        "answer_timeout": read("IM_ANSWER_TIMEOUT", int, base.answer_timeout),
+        "barred_response": read("IM_BARRED_RESPONSE", _whole(400, 699), base.barred_response),
+        "header_max_size": read("IM_HEADER_MAX_SIZE", _whole(1), base.header_max_size),
+        "retry_after": read("IM_RETRY_AFTER", _whole(0), base.retry_after),
+        "answer_timeout": read("IM_ANSWER_TIMEOUT", _whole(1), base.answer_timeout),
         "state_dir": read("IM_STATE_DIR", str, base.state_dir),
     }
     return Policy(**values)  # type: ignore[arg-type]

@@ -5,31 +5,43 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from ipaddress import IPv6Address
 
 # RFC 3840 section 9: feature-param = enc-feature-tag [EQUAL LDQUOT (tag-value-list / string-value) RDQUOT]
 _FEATURE_TAG = "+g.oma.sip-im"
 _LARGE_MESSAGE_TAG = "+g.oma.sip-im.large-message"
+_NOT_CAPABLE = frozenset({"FALSE", "!TRUE"})  # values of a boolean feature parameter that deny it
 _SESSION_PARAMETER = re.compile(r";(?:session|sessiontype)=([^;?>]*)", re.IGNORECASE)  # E.2.1; COMPAT(TS 8.1.1 spelling)
-# A telephone number or user part may not smuggle a second URI or a line end into what we build from it.
-_ADDRESS = re.compile(r"(sips?):(?:([^@;?<>\s]*)@)?(\[[0-9a-f:.]+\]|[^:;?@<>\s]+)(?::(\d+))?", re.IGNORECASE)
+# RFC 3261 25.1: SIP-URI with userinfo = user [":" password] "@". ASCII alone, so that no other letter folds into a host.
+_ADDRESS = re.compile(
+    r"sips?:((?:[a-z0-9\-_.!~*'()&=+$,;?/]|%[0-9a-f]{2})+)(?::[^@<>\s]*)?@(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]+)?(?:[;?].*)?",
+    re.IGNORECASE | re.ASCII,
+)
 _NAME_ADDRESS = re.compile(r"<([^>]*)>")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ESCAPE = re.compile(r"%[0-9a-fA-F]{2}")
-_UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()&=+$,;?/")
+_UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()")
+_MAX_DELTA = 2**32 - 1
+"""Seconds; the largest delta-seconds that RFC 3261 20.19 gives a meaning to."""
 
 
 def _parts(value: str, separator: str) -> list[str]:
-    """Split on `separator` outside quoted strings."""
+    """Split on `separator` outside quoted strings and angle brackets."""
     parts: list[str] = []
     start = 0
-    quoted = escaped = False
+    quoted = escaped = bracketed = False
     for index, char in enumerate(value):
         if escaped:
             escaped = False
         elif quoted:
             escaped = char == "\\"
             quoted = char != '"'
+        elif bracketed:
+            bracketed = char != ">"
         elif char == '"':
             quoted = True
+        elif char == "<":
+            bracketed = True
         elif char == separator:
             parts.append(value[start:index])
             start = index + 1
@@ -40,14 +52,15 @@ def _parts(value: str, separator: str) -> list[str]:
 def feature_tags(value: str) -> frozenset[str]:
     """Names of all feature parameters in Accept-Contact or Contact values joined by commas, lower case.
 
-    Tags match in any order, with or without a value, in any of several values (RFC 3841 section 9.2, `COMPAT` none).
+    Tags count in any order, with or without a value, in any of several values; not where the value denies them
+    (RFC 3840 section 9: `="FALSE"`).
     """
     names = set()
     for contact in _parts(value, ","):
-        bare = _NAME_ADDRESS.sub("", contact)
-        for parameter in _parts(bare, ";")[1:]:
-            name = parameter.partition("=")[0].strip().lower()
-            if name:
+        for parameter in _parts(contact, ";")[1:]:
+            name, _, value_ = parameter.partition("=")
+            name = name.strip().lower()
+            if name and value_.strip().strip('"').upper() not in _NOT_CAPABLE:
                 names.add(name)
     return frozenset(names)
 
@@ -65,8 +78,9 @@ def contact_capabilities(value: str) -> list[tuple[str, bool, bool]]:
     """For each contact of a REGISTER: URI, whether IM-capable, whether for large messages (COR-07, LRG-08)."""
     contacts = []
     for contact in _parts(value, ","):
-        bracketed = _NAME_ADDRESS.search(contact)
-        uri = bracketed.group(1) if bracketed else contact.partition(";")[0].strip()
+        address = _QUOTED.sub("", _parts(contact, ";")[0])
+        bracketed = _NAME_ADDRESS.search(address)
+        uri = bracketed.group(1) if bracketed else address.strip()
         if not uri or uri == "*":
             continue
         tags = feature_tags(contact)
@@ -76,7 +90,7 @@ def contact_capabilities(value: str) -> list[tuple[str, bool, bool]]:
 
 
 def asks_for_anonymity(privacy: str) -> bool:
-    """Privacy: id, or the stronger user and session... values that include it (RFC 3323 4.2, RFC 3325 9.3)."""
+    """Whether the Privacy values, joined by commas, ask that the asserted identity be kept (RFC 3325 section 9.3)."""
     values = {part.strip().lower() for part in privacy.replace(",", ";").split(";")}
     return "id" in values
 
@@ -97,14 +111,13 @@ def expiry(expires: str, date: str, received: float) -> float | None:
     """When the message expires, in seconds since 1970; None for never (RFC 3428 section 7).
 
     Delta time from Date where there is one, else from reception. An unreadable Expires is as if absent, an unreadable
-    Date as if absent: a client's clock format must not lose a message.
+    Date as if absent: a client's clock format must not lose a message. A number too large counts as the largest one.
     """
-    try:
-        seconds = int(expires.strip())
-    except ValueError:
+    text = expires.strip()
+    if not text.isascii() or not text.isdigit():
         return None
-    if seconds < 0:
-        return None
+    digits = text.lstrip("0") or "0"
+    seconds = _MAX_DELTA if len(digits) > len(str(_MAX_DELTA)) else min(int(digits), _MAX_DELTA)
     start = received
     if date:
         try:
@@ -122,22 +135,29 @@ def sip_date(seconds: float) -> str:
 
 def without_session_parameter(uri: str) -> tuple[str, str]:
     """Take `session=` (and `sessiontype=`) off a URI: the URI to route on, and the value in lower case (PAG-16)."""
-    found = _SESSION_PARAMETER.search(uri)
+    user, at, rest = uri.rpartition("@")  # a user part may contain what looks like a parameter
+    rest, question, headers = rest.partition("?")
+    found = _SESSION_PARAMETER.search(rest)
     if found is None:
         return uri, ""
-    return _SESSION_PARAMETER.sub("", uri), found.group(1).strip().lower()
+    return f"{user}{at}{_SESSION_PARAMETER.sub('', rest)}{question}{headers}", found.group(1).strip().lower()
 
 
 def canonical(uri: str) -> str:
     """`sip:user@host` for comparison: lower-case host, no port, parameters, headers or password, escapes resolved where
     RFC 3261 19.1.4 says they are equal. Empty when it is not a SIP URI with a user."""
-    found = _ADDRESS.match(uri.strip())
-    if found is None or not found.group(2):
+    found = _ADDRESS.fullmatch(uri.strip())
+    if found is None:
         return ""
-    user = found.group(2).partition(":")[0]
+    user, host = found.group(1), found.group(2).lower()
     if "%" in user:
         user = _ESCAPE.sub(_unescape, user)
-    return f"sip:{user}@{found.group(3).lower()}"
+    if host.startswith("["):
+        try:
+            host = f"[{IPv6Address(host[1:-1]).compressed}]"
+        except ValueError:
+            return ""
+    return f"sip:{user}@{host}"
 
 
 def _unescape(found: re.Match[str]) -> str:

@@ -8,19 +8,20 @@ from kemi.policy import Policy
 
 STAGE = "third-party-register"
 MAX_EXPIRES = 2**31 - 1
+"""Seconds; what a column of the store holds, and 68 years."""
+MAX_DIGITS = 64
+"""Of the Expires header: leading zeros are legal, megabytes of them are not."""
 
 
 def screen(call_id: str, address: str, expires: str, capable: bool) -> Ask | Refuse:
     """Read the request; `address` is the canonical To, `expires` the Expires header."""
     if not address:
         return Refuse(400, "Bad Request", "COR-06", "To is not a SIP address")  # COR-06
-    try:
-        seconds = int(expires)
-    except ValueError:
+    if not expires.isascii() or not expires.isdigit():
         return Refuse(400, "Bad Request", "COR-06", "Expires is missing or not a number")  # COR-06
-    if not 0 <= seconds <= MAX_EXPIRES:
+    if len(expires) > MAX_DIGITS or int(expires) > MAX_EXPIRES:
         return Refuse(400, "Bad Request", "COR-06", "Expires is out of range")  # COR-06
-    return Ask(RegisterQuestion(call_id, address, seconds, capable), STAGE)
+    return Ask(RegisterQuestion(call_id, address, int(expires), capable), STAGE)
 
 
 def decide(answer: Answer, expires: str, policy: Policy) -> Respond | Refuse:
