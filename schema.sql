@@ -103,11 +103,9 @@ CREATE TABLE users (
 CREATE INDEX users_without_service ON users (address) WHERE im_service = 0;
 
 -- What Kamailio's htable module loads: users whose subscription lacks the IM service (COR-04).
--- The constants are columns whose value is known (im_service is 0 here), because Kamailio takes a
--- column's type from its declaration, which an expression has not.
+-- Key name@domain; key and value are plain strings (type 0) that do not expire.
 CREATE VIEW im_without_service AS
-    SELECT substr(address, 5) AS key_name, im_service AS key_type, address AS key_value,
-           im_service AS value_type, im_service AS expires
+    SELECT substr(address, 5) AS key_name, 0 AS key_type, address AS key_value, 0 AS value_type, 0 AS expires
     FROM users WHERE im_service = 0;
 
 -- Documents with a user's access rules (XDM-03, PAG-07), as they were put.

@@ -5,23 +5,29 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from . import PRODUCT
+from . import PRODUCT, composing
 from .config import ClientConfig, Contact
 from .digest import Authenticator
 from .endpoint import Endpoint, EndpointSettings
 from .exchange import IncomingRequest, ReceivedResponse
-from .pager import PAGER_LIMIT, Outgoing, PagerMessage, answer_fields, build_message
+from .pager import PAGER_LIMIT, Outgoing, PagerMessage, SessionType, answer_fields, build_message
+from .recipients import REQUIRE, Recipient, build_body
 from .registration import Registration
 from .requester import Requester, build_request, new_call_id, new_tag
 from .wire import parse_uri, quote
 
 log = logging.getLogger(__name__)
+
+UNLIMITED = 65535
+"""Datagram limit of a client that is told to send any size over UDP: what UDP itself can carry."""
+UNINTERESTED_LIMIT = 1000
+"""Addresses remembered for answering 415 to isComposing; the oldest is forgotten and asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ class ImClient:
         self.registration = Registration(config, self.endpoint, self.requester)
         self._inbox: asyncio.Queue[PagerMessage | None] = asyncio.Queue()
         self._pending: dict[str, _Turn] = {}
+        self._uninterested: dict[str, None] = {}
         self._started = False
         self._closed = False
         self.endpoint.handle("MESSAGE", self._on_message)
@@ -147,6 +154,45 @@ class ImClient:
         async with self._turn(str(request.uri)):
             return await self.requester.send(request, datagram_limit=limit)
 
+    async def send_to_many(
+        self,
+        recipients: Sequence[Recipient | str],
+        body: bytes | str,
+        *,
+        content_type: str = "text/plain;charset=UTF-8",
+        any_size: bool = False,
+        **options: Any,
+    ) -> ReceivedResponse:
+        """Send one MESSAGE to several users through the conference factory (clause 8.1.1-5). CLI-05.
+
+        A recipient given as text is one of the visible ones (copyControl "to"). `options` as in `send`.
+        """
+        entries = [Recipient(entry) if isinstance(entry, str) else entry for entry in recipients]
+        data = body.encode() if isinstance(body, str) else body
+        kind, whole = build_body(content_type, data, entries, boundary=new_call_id())
+        options.setdefault("to", str(self.config.factory_uri))
+        options.setdefault("session_type", SessionType.ADHOC)
+        headers = (REQUIRE, *options.pop("headers", ()))
+        message = Outgoing(body=whole, content_type=kind, headers=headers, **options)
+        return await self.send_message(message, any_size=any_size)
+
+    async def send_composing(
+        self, to: str, *, active: bool = True, refresh: int | None = None, **options: Any
+    ) -> ReceivedResponse | None:
+        """Tell `to` that the user composes, or has stopped (RFC 3994). CLI-05, PAG-20.
+
+        Returns None, and sends nothing, once `to` has answered 415 to such a message (section 4).
+        """
+        if to in self._uninterested:
+            return None
+        document = composing.build(composing.Status(active=active, refresh=refresh, media="text/plain"))
+        response = await self.send(to, document, content_type=composing.CONTENT_TYPE, **options)
+        if response.status == 415:
+            self._uninterested[to] = None
+            while len(self._uninterested) > UNINTERESTED_LIMIT:
+                del self._uninterested[next(iter(self._uninterested))]
+        return response
+
     def _turn(self, uri: str) -> _Turn:
         turn = self._pending.get(uri)
         if turn is None:
@@ -213,10 +259,6 @@ class ImClient:
         if self.registration.granted is not None and not self._closed:
             log.info("registering again: %s", error)
             self.registration.refresh_now()
-
-
-UNLIMITED = 65535
-"""Datagram limit of a client that is told to send any size over UDP: what UDP itself can carry."""
 
 
 class _Turn:

@@ -267,6 +267,7 @@ class Endpoint:
     def on_message(self, data: bytes, flow: Flow) -> None:
         if not data.strip(b"\r\n\0 \t"):
             return  # keep-alives of NAT boxes and proxies
+        message: Request | Response | None = None
         try:
             message = parse(data, datagram=not flow.reliable)
             if isinstance(message, Request):
@@ -275,8 +276,9 @@ class Endpoint:
                 self._on_response(message, data)
         except MalformedMessageError as error:
             log.info("dropping %d bytes from %s: %s", len(data), flow.remote, error)
-            if error.request is not None:
-                self._refuse_statelessly(error.request, error.status, str(error), flow)
+            request = error.request or message
+            if isinstance(request, Request):
+                self._refuse_statelessly(request, error.status, str(error), flow)
 
     def on_failure(self, flow: Flow, error: str) -> None:
         peer = f"{host_text(flow.remote[0])}:{flow.remote[1]}"
@@ -358,7 +360,7 @@ class Endpoint:
         if request.method == "ACK":
             return
         try:
-            via, _ = check_request(request)
+            via = parse_vias(request.headers)[0]
             response = build_response(
                 request,
                 status,

@@ -13,9 +13,11 @@ from enum import Enum
 
 from sipmessage import URI, Request
 
-from . import PRODUCT
+from . import PRODUCT, composing
 from .config import FEATURE_TAG, ClientConfig
 from .errors import MalformedMessageError
+from .multipart import Part, split
+from .recipients import RESOURCE_LISTS, Recipient, parse_list
 from .requester import build_request
 from .wire import parse_name_addr, parse_uri, quote, values
 
@@ -131,6 +133,38 @@ class PagerMessage:
     def text(self) -> str:
         """The body as UTF-8, with replacement characters where it is none."""
         return self.body.decode("utf-8", "replace")
+
+    @property
+    def composing(self) -> composing.Status | None:
+        """The isComposing status this message is, or None for a content message (PAG-20)."""
+        if self.content_type != composing.CONTENT_TYPE:
+            return None
+        try:
+            return composing.parse(self.body)
+        except MalformedMessageError:
+            return None
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts of a multipart body, or the body as the only part where it is none or is malformed."""
+        whole = [Part(self.header("Content-Type") or "text/plain", self.body)]
+        if not self.content_type.startswith("multipart/"):
+            return whole
+        try:
+            return split(whole[0].content_type, self.body)
+        except MalformedMessageError:
+            return whole
+
+    @property
+    def other_recipients(self) -> list[Recipient]:
+        """Who else got it, if the server said so (recipient-list-history, RFC 5365 section 8)."""
+        for part in self.parts:
+            if part.disposition == "recipient-list-history" and part.media_type == RESOURCE_LISTS:
+                try:
+                    return parse_list(part.body)
+                except MalformedMessageError:
+                    return []
+        return []
 
     @property
     def call_id(self) -> str:

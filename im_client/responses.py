@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 
 from sipmessage import Request, Response
@@ -83,8 +84,21 @@ def _top_via(via: ViaEntry, source: Address) -> str:
 
 def datagram_destination(via: ViaEntry, flow: Flow) -> Address:
     """Where the response to a request that came by UDP goes (RFC 3261 section 18.2.2, RFC 3581 section 4)."""
-    if maddr := via.parameters.get("maddr"):
+    maddr = via.parameters.get("maddr")
+    if maddr and _is_address(maddr):
         return maddr, via.port or 5060
     if "rport" in via.parameters:
         return flow.remote
     return flow.remote[0], via.port or 5060
+
+
+def _is_address(text: str) -> bool:
+    """Whether it is an IP address.
+
+    A name would have to be resolved, which the sending of a response is not worth.
+    """
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -20,6 +20,8 @@ from .errors import MalformedMessageError
 COOKIE = "z9hG4bK"
 """Every branch of an RFC 3261 element begins so (section 8.1.1.7)."""
 
+MAX_PORT = 65535
+
 _FOLD = re.compile(rb"\r\n[ \t]+")
 _LINE_BREAK = re.compile(r"[\r\n\0]")
 _DIGITS = re.compile(r"[0-9]{1,10}")  # RFC 3261: Content-Length = 1*DIGIT; ten digits are beyond any limit
@@ -244,7 +246,7 @@ def parse_vias(headers: Headers) -> list[ViaEntry]:
     entries = []
     for text in values(headers, "Via"):
         match = _VIA.match(text)
-        if match is None:
+        if match is None or not 0 < int(match["port"] or 5060) <= MAX_PORT:
             raise MalformedMessageError(f"not a Via: {text[:60]!r}")
         rest = split_outside_quotes((match["rest"] or "").lstrip(";"), ";")
         port = int(match["port"]) if match["port"] else None

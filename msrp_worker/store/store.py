@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from msrp_worker.config import Config
-from msrp_worker.store import sqlite
+from msrp_worker.store import postgres, sqlite
 from msrp_worker.store.database import Database
 from msrp_worker.store.deferred import Deferred
 from msrp_worker.store.errors import StoreError
@@ -43,6 +43,8 @@ class Store:
 
 async def prepare_store(config: Config) -> list[str]:
     """Create or upgrade the database; names of the steps done. SchemaError, StoreUnavailable."""
+    if _is_shared(config):
+        return await postgres.prepare(config.database_url)
     return await asyncio.to_thread(sqlite.prepare, sqlite_path(config))
 
 
@@ -51,9 +53,15 @@ async def open_store(config: Config, clock: Callable[[], float] = time.time) -> 
 
     SchemaError when `prepare_store` has to be run first, StoreUnavailable without a database.
     """
+    if _is_shared(config):
+        return Store(await postgres.PostgresDatabase.open(config.database_url), config, clock)
     return Store(await sqlite.SQLiteDatabase.open(sqlite_path(config)), config, clock)
 
 
 def sqlite_path(config: Config) -> Path:
     """The database file of a configuration that uses SQLite."""
     return Path(config.database_url.removeprefix("sqlite://"))
+
+
+def _is_shared(config: Config) -> bool:
+    return config.database_url.startswith("postgresql://")

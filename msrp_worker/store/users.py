@@ -159,7 +159,7 @@ class Users:
         statements = [Statement("DELETE FROM users WHERE address = ?", (user.address,)), _insert(user)]
         await self.change(user.address, *statements, *(_credentials(user.address, password) if password else ()))
 
-    async def set(self, address: str, **values: bool | int | str | None) -> User:
+    async def set(self, address: str, /, **values: bool | int | str | None) -> User:
         """Change some fields of User. UnknownUser, ValueError for a field that cannot be set."""
         for name, value in values.items():
             _check_value(name, value)

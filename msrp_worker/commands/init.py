@@ -1,0 +1,43 @@
+"""`init`: create or upgrade the database."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from msrp_worker.commands.common import run_with_store
+from msrp_worker.config import Config, effective
+from msrp_worker.store import Store, prepare_store
+from msrp_worker.store.migrations import MIGRATIONS
+
+DEMO_USERS = ("alice", "bob", "carol", "dave")
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("init", help="create the database, or bring it to this version")
+    parser.set_defaults(run=_init)
+
+
+def _init(arguments: argparse.Namespace, config: Config) -> int:
+    config.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    steps = asyncio.run(prepare_store(config))
+    where = next(value for name, value, _ in effective(config) if name == "IM_DATABASE")
+    if not steps:
+        print(f"The database {where} is up to date.")
+        return 0
+    is_new = steps[0] == MIGRATIONS[0].name
+    print(f"{'Created' if is_new else 'Upgraded'} the database {where}: {', '.join(steps)}.")
+    if is_new and config.demo:
+        run_with_store(config, lambda store: _add_demo_users(store, config))
+        names = ", ".join(DEMO_USERS)
+        print(f"Demo data: users {names} of {config.domain}, password: the name followed by -secret.")
+        print("IM_DEMO=0 leaves demo data out of a new database; `user delete NAME` removes a user.")
+    elif is_new:
+        print("No demo data, as IM_DEMO is off; `user add NAME` creates a user.")
+    return 0
+
+
+async def _add_demo_users(store: Store, config: Config) -> None:
+    for name in DEMO_USERS:
+        await store.users.add(f"sip:{name}@{config.domain}", f"{name}-secret")
