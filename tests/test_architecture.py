@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = ("kemi", "msrp_worker", "im_client")
-SHELL = frozenset({"kemi.adapter", "kemi.app", "kemi.im"})
+SHELL = frozenset({"kemi.adapter", "kemi.app", "kemi.breaker", "kemi.im"})
 """The modules of kemi/ that live inside Kamailio; every other one is pure."""
 IMPURE = frozenset(
     {"asyncio", "os", "pathlib", "random", "secrets", "select", "socket", "subprocess", "threading", "time", "uuid"}

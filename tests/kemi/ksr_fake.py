@@ -17,14 +17,21 @@ SIGNATURES = {
     "err": "str",
     "warn": "str",
     "notice": "str",
+    "seturi": "str",
+    "isbflagset": "int",
+    "isbiflagset": "int, int",
     "pv.get": "str",
     "pv.sets": "str, str",
     "pv.seti": "str, int",
     "hdr.append_to_reply": "str",
     "htable.sht_get": "str, str",
     "htable.sht_seti": "str, str, int",
+    "htable.sht_sets": "str, str, str",
     "htable.sht_rm": "str, str",
     "jsonrpcs.exec": "str",
+    "mqueue.mq_add": "str, str, str",
+    "mqueue.mq_fetch": "str",
+    "registrar.lookup": "str",
     "registrar.reg_fetch_contacts": "str, str, str",
     "registrar.reg_free_contacts": "str",
     "sl.send_reply": "int, str",
@@ -42,9 +49,10 @@ COMPACT = {"a": "accept-contact", "c": "content-type", "f": "from", "i": "call-i
 }
 IN_TRANSACTION = -10
 """What t_newtran answers when the request has its transaction already."""
-_INDEXED = re.compile(r"\$\((\w+)\((.+?)\)\[(\d+)\]\)")
+_INDEXED = re.compile(r"\$\((\w+)\((.+?)\)\[(\d+|\*)\]\)")
 _NAMED = re.compile(r"\$(\w+)\((.*)\)|\$\((\w+)\((.*)\)\)")
 _URI = re.compile(rb"<([^>]*)>")
+_PARAMETERS = re.compile(r";.*")
 _TAG = re.compile(rb";\s*tag=([^;\s]+)")
 
 
@@ -112,8 +120,9 @@ class FakeKamailio:
     def __init__(self, settings: dict[str, str], tables: Sequence[str] = ("im_link", "im_plain")) -> None:
         self.settings = settings
         self.tables: dict[str, dict[str, str | int]] = {name: {} for name in tables}
-        self.bindings: dict[str, list[int]] = {}
-        """Branch flags of each binding of an address."""
+        self.queues: dict[str, list[str]] = {"im_trace": []}
+        self.bindings: dict[str, list[tuple[str, int]]] = {}
+        """Contact and branch flags of each binding of an address, in the order of their preference."""
         self.replies: list[Reply] = []
         self.log: list[tuple[str, str]] = []
         self.rpc: list[str] = []
@@ -129,6 +138,9 @@ class FakeKamailio:
         self._transaction: Transaction | None = None
         self._reply_headers: list[str] = []
         self._fetched: dict[str, list[int]] = {}
+        self._dequeued = ""
+        self._branches: list[tuple[str, int]] = []
+        """Contact and flags of the branches that lookup has set; the first is the Request-URI."""
         self.ksr = self._namespace()
 
     # ---- What the network and the native routes do ----
@@ -136,7 +148,7 @@ class FakeKamailio:
     def receive(self, raw: bytes, **how: Any) -> Message:
         """A request comes in: nothing of the one before is left but `$var`."""
         self.message = Message(raw, **how)
-        self._avps, self._transaction, self._reply_headers = {}, None, []
+        self._avps, self._transaction, self._reply_headers, self._branches = {}, None, [], []
         return self.message
 
     def resume(self, identity: tuple[int, int]) -> bool:
@@ -146,6 +158,7 @@ class FakeKamailio:
             return False
         found.suspended = False
         self.message, self._transaction, self._avps, self._reply_headers = found.message, found, found.avps, []
+        self._branches = []
         return True
 
     def set_avp(self, name: str, value: str | int) -> None:
@@ -228,6 +241,44 @@ class FakeKamailio:
         self.tables[table][key] = value
         return 1
 
+    def _htable_sht_sets(self, table: str, key: str, value: str) -> int:
+        if table not in self.tables:
+            return -1
+        self.tables[table][key] = value
+        return 1
+
+    def _mqueue_mq_add(self, queue: str, key: str, value: str) -> int:
+        if queue not in self.queues:
+            return -1
+        self.queues[queue].append(value)
+        return 1
+
+    def _mqueue_mq_fetch(self, queue: str) -> int:
+        if not self.queues[queue]:
+            return -2
+        self._dequeued = self.queues[queue].pop(0)
+        return 1
+
+    def _seturi(self, uri: str) -> bool:
+        assert self.message is not None
+        self.message.request_uri = uri.encode()
+        return True
+
+    def _isbflagset(self, flag: int) -> bool:
+        return self._isbiflagset(flag, 0)
+
+    def _isbiflagset(self, flag: int, branch: int) -> bool:
+        return branch < len(self._branches) and bool(self._branches[branch][1] & 1 << flag)
+
+    def _registrar_lookup(self, domain: str) -> int:
+        assert self.message is not None and domain == "location"
+        address = _PARAMETERS.sub("", self.message.request_uri.decode())
+        if address not in self.bindings:
+            return -1
+        self._branches = self.bindings[address]
+        self.message.request_uri = self._branches[0][0].encode()
+        return 1
+
     def _htable_sht_rm(self, table: str, key: str) -> int:
         if table not in self.tables:
             return -1
@@ -241,7 +292,7 @@ class FakeKamailio:
     def _registrar_reg_fetch_contacts(self, domain: str, address: str, profile: str) -> int:
         if domain != "location" or address not in self.bindings:
             return -1
-        self._fetched[profile] = self.bindings[address]
+        self._fetched[profile] = [flags for _, flags in self.bindings[address]]
         return 1
 
     def _registrar_reg_free_contacts(self, profile: str) -> int:
@@ -296,10 +347,15 @@ class FakeKamailio:
 
     def _variable(self, name: str) -> bytes | int | None:
         if indexed := _INDEXED.fullmatch(name):
-            return self._indexed(indexed[1], indexed[2], int(indexed[3]))
+            return self._joined(indexed[2]) if indexed[3] == "*" else self._indexed(indexed[1], indexed[2], int(indexed[3]))
         if named := _NAMED.fullmatch(name):
             return self._named(named[1] or named[3], named[2] or named[4])
         return self._plain(name)
+
+    def _joined(self, name: str) -> bytes | None:
+        assert self.message is not None
+        values = self.message.values(name)
+        return b",".join(values) if values else None
 
     def _indexed(self, kind: str, name: str, index: int) -> bytes | int | None:
         if kind == "hdr" and self.message is not None:
@@ -322,6 +378,10 @@ class FakeKamailio:
                 return self.settings[name].encode() if name in self.settings else None
             case "T" if name in ("id_index", "id_label"):
                 return None if self._transaction is None else self._transaction.identity[name == "id_label"]
+            case "branch" if name == "count":
+                return max(0, len(self._branches) - 1)
+            case "mqv":
+                return self._dequeued.encode()
             case "ulc" if name.endswith("=>count"):
                 fetched = self._fetched.get(name.partition("=>")[0])
                 return None if fetched is None else len(fetched)
