@@ -54,9 +54,7 @@ def build_list(recipients: Sequence[Recipient]) -> bytes:
     return etree.tostring(root, xml_declaration=True, encoding="UTF-8")
 
 
-def build_body(
-    content_type: str, body: bytes, recipients: Sequence[Recipient], boundary: str
-) -> tuple[str, bytes]:
+def build_body(content_type: str, body: bytes, recipients: Sequence[Recipient], boundary: str) -> tuple[str, bytes]:
     """Content-Type and bytes of a MESSAGE to `recipients` (clause 8.1.1-5a)."""
     listing = Part(RESOURCE_LISTS, build_list(recipients), (("Content-Disposition", "recipient-list"),))
     return build([Part(content_type, body), listing], boundary)

@@ -1,10 +1,11 @@
 """The only file that touches `KSR`: requests become values, actions become SIP, questions go to the worker.
 
 Channels (why they are these: `docs/decisions/0001-link.md`)
-- question or event to the worker: one packet on a non-blocking SEQPACKET socket per Kamailio process, behind a circuit
-  breaker; the SIP transaction is suspended, the process goes on;
+- question to the worker: one packet on a non-blocking SEQPACKET socket per Kamailio process, behind a circuit breaker;
+  the SIP transaction is suspended, the process goes on;
 - answer or command from the worker: a private request on the loopback control listener, checked for where it came in,
-  where it came from and the control key.
+  where it came from and the control key;
+- trace events: a queue in shared memory that a timer process sends in batches.
 
 Every entry point of `im.cfg` ends in `Adapter.run`, so that an exception never leaves a client without an answer (SEC-05).
 """
@@ -13,8 +14,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import select
-import socket
 import time
 import traceback
 from collections.abc import Callable
@@ -23,18 +22,26 @@ from pathlib import Path
 import KSR
 
 from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToRecipient, server_unavailable
+from kemi.breaker import SEND_WAIT, Breaker
 from kemi.messages import (
     ANSWER,
     BEAT,
     MAX_PACKET,
     RELOAD_SUBSCRIPTIONS,
     Answer,
+    EndFacts,
+    PagerFacts,
+    PagerQuestion,
     Question,
+    TraceBatch,
     TraceEvent,
     TraceKind,
     TransactionId,
     decode_answer,
+    decode_end,
+    encode_end,
     encode_question,
+    trace_line,
 )
 from kemi.policy import Policy, load
 from kemi.request import Request
@@ -42,65 +49,10 @@ from kemi.sip_values import asks_for_anonymity, canonical, contact_capabilities
 
 QUESTION_SOCKET = "question.sock"
 CONTROL_KEY = "control.key"
-SEND_WAIT = 0.1
-"""Seconds a Kamailio process waits for room in the worker's queue before its breaker opens."""
-BREAKER_OPEN = 2.0
-"""Seconds an open breaker refuses at once. With SEND_WAIT it bounds what a hung worker can cost a process."""
 ANONYMOUS = "anonymous"
-FEATURE_TAG = "+g.oma.sip-im"
-
-
-class Breaker:
-    """The socket to the worker and its circuit breaker; one per Kamailio process, opened at first use."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._socket: socket.socket | None = None
-        self._closed_until = 0.0
-
-    def send(self, packet: bytes, wait: float) -> bool:
-        """Hand one packet to the worker. False, at once, when it is away, and within `wait` seconds when it is full."""
-        if time.monotonic() < self._closed_until:
-            return False
-        for _ in (0, 1):  # a worker that restarted is found by the second attempt
-            try:
-                if self._socket is None:
-                    self._socket = self._connect()
-                return self._push(self._socket, packet, wait)
-            except OSError:
-                self._drop()
-        return False
-
-    def _connect(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        connection.setblocking(False)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_PACKET)
-        try:
-            connection.connect(str(self._path))
-        except OSError:
-            connection.close()
-            raise
-        return connection
-
-    def _push(self, connection: socket.socket, packet: bytes, wait: float) -> bool:
-        try:
-            connection.send(packet)
-            return True
-        except BlockingIOError:
-            if wait > 0 and select.select([], [connection], [], wait)[1]:
-                try:
-                    connection.send(packet)
-                    return True
-                except BlockingIOError:
-                    pass
-            if wait > 0:
-                self._closed_until = time.monotonic() + BREAKER_OPEN
-            return False
-
-    def _drop(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+DECODED_FACTS = 1000
+"""Distinct facts a process keeps decoded; users with the same settings share one."""
+TRACES_PER_PACKET = 200
 
 
 def read(name: str) -> str:
@@ -146,8 +98,8 @@ def next_step(name: str) -> int:
 
 
 def sent_safely(text: str) -> str:
-    """Text that may go into a header: no line ends, no NUL, no surrogates (they crash the C side)."""
-    return "".join(char if char >= " " and char.isprintable() else "?" for char in text)
+    """Text that may go into a header or a log line: no line ends, no NUL, no surrogates (they crash the C side)."""
+    return text if text.isascii() and text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 class Adapter:
@@ -156,14 +108,17 @@ class Adapter:
     def __init__(self) -> None:
         self._policy: Policy | None = None
         self._breaker: Breaker | None = None
+        self._capable_flag = 0
         self._key = b""
         self._answer: tuple[TransactionId, Answer] | None = None
+        self._decoded: dict[str, EndFacts] = {}
 
     @property
     def policy(self) -> Policy:
         """The operator's policy, read at the process's first request."""
         if self._policy is None:
             self._policy = load(setting)
+            self._capable_flag = int(setting("IM_BFLAG_CAPABLE") or 0)
         return self._policy
 
     @property
@@ -182,11 +137,12 @@ class Adapter:
             self._reply(500, "Server Internal Error")
             return next_step("done")
 
-    def request(self, *, with_availability: bool = False) -> Request:
-        """The request being routed, as values. The registrar is asked only where a decision needs it."""
-        content_length = number("$bs") if KSR.pv.get("$bs") is not None else len(read_bytes("$rb"))
-        separate_core = bool(number("$avp(im_separate_core)"))
-        uri = read("$avp(im_uri)") or read("$ru")
+    def request(self, *, look_up: bool = False) -> Request:
+        """The request being routed, as values. With `look_up` the branches to the recipient are set as well."""
+        uri = read("$avp(im_uri)")
+        recipient = canonical(uri)
+        separate_core = KSR.pv.get("$avp(im_separate_core)") == 1
+        serves_recipient = KSR.pv.get("$avp(im_serves_recipient)") == 1
         return Request(
             method=read("$rm"),
             request_uri=uri,
@@ -196,36 +152,62 @@ class Adapter:
             from_header=read("$hdr(From)") or read("$hdr(f)"),
             to_header=read("$hdr(To)") or read("$hdr(t)"),
             originator=canonical(read("$avp(im_ao)")),
-            recipient=canonical(uri),
-            accept_contact=_all_values("Accept-Contact", "a"),
-            privacy=_all_values("Privacy"),
+            recipient=recipient,
+            accept_contact=read("$(hdr(Accept-Contact)[*])") or read("$(hdr(a)[*])"),
+            privacy=read("$(hdr(Privacy)[*])"),
             content_type=read("$cT"),
-            content_length=content_length,
+            content_length=number("$bs"),
             message_length=number("$ml"),
-            reliable_transport=read("$pr").lower() != "udp",
-            from_trusted_peer=bool(number("$avp(im_trusted)")),
+            reliable_transport=read("$pr") not in ("udp", "UDP"),
+            from_trusted_peer=KSR.pv.get("$avp(im_trusted)") == 1,
             received=number("$avp(im_received)") or time.time(),
             date=read("$hdr(Date)"),
             expires=read("$hdr(Expires)"),
             subject=read("$hdr(Subject)") or read("$hdr(s)"),
             priority=read("$hdr(Priority)"),
-            available=with_availability and self._available(canonical(uri)),
+            serves_recipient=serves_recipient,
+            available=look_up and serves_recipient and not separate_core and self._look_up(uri),
             separate_core=separate_core,
         )
+
+    def known(self, request: Request, question: PagerQuestion) -> PagerFacts | None:
+        """Facts that the processes of Kamailio share, when they answer the question; None: the worker must be asked.
+
+        They are used only while the worker is alive and the store has not changed since they were told.
+        """
+        revision = KSR.htable.sht_get("im_link", "revision")
+        if revision is None or revision < 0 or request.separate_core or not self._worker_alive():
+            return None
+        originator = self._shared_facts(question.originator, revision) if question.serves_originator else None
+        recipient = self._shared_facts(question.recipient, revision) if question.serves_recipient else None
+        if question.serves_originator and originator is None:
+            return None
+        if question.serves_recipient and (recipient is None or recipient.has_rules):
+            return None
+        return PagerFacts(originator, recipient, revision)
+
+    def remember(self, question: PagerQuestion, facts: PagerFacts) -> None:
+        """Share facts with the other processes until the store changes. A user that does not exist is not remembered,
+        so that made-up addresses take no room."""
+        if facts.revision < 0:
+            return
+        for address, end in ((question.originator, facts.originator), (question.recipient, facts.recipient)):
+            if end is not None:
+                KSR.htable.sht_sets("im_facts", sent_safely(address), f"{facts.revision} {encode_end(end)}")
 
     def perform(self, request: Request, action: Action) -> int:
         """Carry out what a procedure decided."""
         match action:
+            case ToCore() | ToRecipient():
+                KSR.pv.sets("$avp(im_uri)", action.request_uri)
+                return next_step("core" if isinstance(action, ToCore) else "recipient")
+            case Ask():
+                return self.ask(request, action)
             case Refuse():
                 return self.refuse(request, action)
             case Respond():
                 self._reply(action.status, action.reason, action.headers)
                 return next_step("done")
-            case Ask():
-                return self.ask(request, action)
-            case ToCore() | ToRecipient():
-                KSR.pv.sets("$avp(im_uri)", action.request_uri)
-                return next_step("core" if isinstance(action, ToCore) else "recipient")
 
     def refuse(self, request: Request, refusal: Refuse) -> int:
         """Answer with a failure, log Call-ID, originator (privacy kept) and requirement, leave a trace."""
@@ -247,7 +229,7 @@ class Adapter:
         """Suspend the transaction and send the question; 503 at once when the worker cannot take it (SEC-06)."""
         if not self._worker_alive():
             return self.refuse(request, server_unavailable("IM worker is not running", self.policy.retry_after))
-        if not number("$avp(im_suspended)"):  # a transaction that was suspended before exists already
+        if current_transaction() == (-1, -1):
             created = KSR.tm.t_newtran()
             if created == 0:
                 return next_step("done")  # a retransmission: tm has answered it
@@ -256,9 +238,6 @@ class Adapter:
                 return next_step("done")
         KSR.pv.sets("$avp(im_stage)", action.stage)
         KSR.pv.sets("$avp(im_uri)", request.request_uri)
-        KSR.pv.seti("$avp(im_received)", int(request.received))
-        KSR.pv.sets("$avp(im_who)", ANONYMOUS if asks_for_anonymity(request.privacy) else request.originator)
-        KSR.pv.seti("$avp(im_suspended)", 1)
         KSR.tm.t_set_fr(0, self.policy.answer_timeout)
         KSR.tm.t_on_failure("IM_UNANSWERED")
         content = read_bytes("$mb") if action.with_message else b""
@@ -271,46 +250,56 @@ class Adapter:
         self._answer = None
         return self._continue(transaction)
 
-    def control(self, resume: Callable[[TransactionId, Answer], int]) -> int:
+    def control(self) -> int:
         """A private request of the worker (SEC-01): believed with the control key only, never answered."""
         if read("$rm") != "IMW" or not self._key_matches(read("$hdr(IM-Key)")):
             KSR.warn(f"IM control: refused {sent_safely(read('$rm'))} from {read('$si')}:{read('$sp')}\n")
             return next_step("done")
         command = json.loads(KSR.pv.get("$rb"))
-        match command["do"]:
-            case "answer":
-                assert command["do"] == ANSWER
-                return resume(*decode_answer(command))
-            case "beat":
-                assert command["do"] == BEAT
-                KSR.htable.sht_seti("im_link", "beat", int(time.monotonic() * 10))
-            case "reload-subscriptions":
-                assert command["do"] == RELOAD_SUBSCRIPTIONS
-                KSR.jsonrpcs.exec('{"jsonrpc":"2.0","method":"htable.reload","params":["im_without_service"],"id":1}')
-            case other:
-                KSR.err(f"IM control: unknown command {sent_safely(str(other))}\n")
+        name = command["do"]
+        if name == ANSWER:
+            transaction, answer = decode_answer(command)
+            self._answer = (transaction, answer)
+            return self._continue(transaction)
+        if name == BEAT:
+            KSR.htable.sht_seti("im_link", "revision", int(command["revision"]))
+            KSR.htable.sht_seti("im_link", "beat", int(time.monotonic() * 10))
+        elif name == RELOAD_SUBSCRIPTIONS:
+            KSR.jsonrpcs.exec('{"jsonrpc":"2.0","method":"htable.reload","params":["im_without_service"],"id":1}')
+        else:
+            KSR.err(f"IM control: unknown command {sent_safely(str(name))}\n")
         return next_step("done")
 
-    def resume(self, transaction: TransactionId, answer: Answer) -> int:
-        """Continue the suspended transaction in this process, with its answer at hand."""
-        self._answer = (transaction, answer)
-        return self._continue(transaction)
-
     def trace(self, request: Request, kind: TraceKind, status: int = 0, requirement: str = "", detail: str = "") -> None:
-        """Tell the worker a step in the life of a message; dropped when the worker is busy or away."""
+        """Note a step in the life of a message; the queue drops the oldest when the worker is away for long."""
         originator = ANONYMOUS if asks_for_anonymity(request.privacy) else request.originator
-        self._tell(TraceEvent(request.call_id, kind, originator, request.recipient, status, requirement, detail))
+        event = TraceEvent(
+            request.call_id,
+            kind,
+            originator,
+            request.recipient,
+            status,
+            requirement,
+            detail,
+            time.time(),
+            request.received,
+        )
+        KSR.mqueue.mq_add("im_trace", "-", sent_safely_line(trace_line(event)))
 
-    def trace_response(self) -> None:
-        """The same for the final response that is being routed; who it is about was kept with the question."""
-        status = number("$rs")
-        if status >= 200:
-            kind: TraceKind = "delivered" if status < 300 else "failed"
-            self._tell(TraceEvent(read("$ci"), kind, read("$avp(im_who)"), canonical(read("$avp(im_uri)")), status))
+    def send_traces(self) -> int:
+        """Send what the queue holds, in batches; called by the timer process."""
+        while self._worker_alive():
+            lines: list[str] = []
+            while len(lines) < TRACES_PER_PACKET and KSR.mqueue.mq_fetch("im_trace") > 0:
+                lines.append(read("$mqv(im_trace)"))
+            if not lines:
+                break
+            self._link().send(encode_question(None, TraceBatch(), "\n".join(lines).encode("utf-8", "replace")), SEND_WAIT)
+        return 1
 
     def capable_contacts(self) -> list[tuple[str, bool, bool]]:
         """The contacts of a REGISTER; those without the feature tag are remembered beside the others (COR-10)."""
-        contacts = contact_capabilities(_all_values("Contact", "m"))
+        contacts = contact_capabilities(read("$(hdr(Contact)[*])") or read("$(hdr(m)[*])"))
         mixed = any(capable for _, capable, _ in contacts)
         for uri, capable, _ in contacts:
             if capable:
@@ -319,19 +308,30 @@ class Adapter:
                 KSR.htable.sht_seti("im_plain", sent_safely(uri), 1)
         return contacts
 
-    def _available(self, address: str) -> bool:
-        """Whether the registrar has an IM-capable binding of the address (COR-07)."""
-        if KSR.registrar.reg_fetch_contacts("location", address, "im") < 0:
+    def _look_up(self, uri: str) -> bool:
+        """Set the branches to the recipient's bindings; whether an IM-capable one is among them (COR-07)."""
+        KSR.seturi(uri)
+        if KSR.registrar.lookup("location") < 0:
             return False
-        bit = 1 << int(setting("IM_BFLAG_CAPABLE") or 0)
-        count = number("$(ulc(im=>count))")
-        found = any(number(f"$(ulc(im=>cflags)[{index}])") & bit for index in range(count))
-        KSR.registrar.reg_free_contacts("im")
-        return found
+        flag = self._capable_flag
+        if KSR.isbflagset(flag) > 0:
+            return True
+        return any(KSR.isbiflagset(flag, branch) > 0 for branch in range(1, number("$branch(count)") + 1))
 
-    def _tell(self, event: TraceEvent) -> None:
-        if self._worker_alive():
-            self._link().send(encode_question(None, event), 0.0)
+    def _shared_facts(self, address: str, revision: int) -> EndFacts | None:
+        text = KSR.htable.sht_get("im_facts", address)
+        if text is None:
+            return None
+        told, _, encoded = text.partition(" ")
+        if told != str(revision):
+            return None
+        facts = self._decoded.get(encoded)
+        if facts is None:
+            facts = decode_end(encoded)
+            if len(self._decoded) >= DECODED_FACTS:
+                self._decoded.clear()
+            self._decoded[encoded] = facts
+        return facts
 
     def _continue(self, transaction: TransactionId) -> int:
         KSR.pv.seti("$var(im_index)", transaction[0])
@@ -349,7 +349,9 @@ class Adapter:
 
     def _worker_alive(self) -> bool:
         beat = KSR.htable.sht_get("im_link", "beat")
-        return beat is not None and time.monotonic() - beat / 10 <= self.policy.beat_timeout
+        if beat is None or time.monotonic() - beat / 10 > self.policy.beat_timeout:
+            return False
+        return self._link().alive()
 
     def _key_matches(self, key: str) -> bool:
         if self._key and hmac.compare_digest(key.encode(), self._key):
@@ -367,18 +369,9 @@ class Adapter:
         KSR.sl.send_reply(status, reason)
 
 
-def _all_values(*names: str) -> str:
-    """Every value of a header under its full and compact names, joined by commas."""
-    values = []
-    for name in names:
-        index = 0
-        while True:
-            value = read(f"$(hdr({name})[{index}])")
-            if not value:
-                break
-            values.append(value)
-            index += 1
-    return ",".join(values)
+def sent_safely_line(text: str) -> str:
+    """A trace line: its separators kept, everything else printable."""
+    return "\t".join(sent_safely(part) for part in text.split("\t"))
 
 
 def sent_lines(text: str) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from kemi import pager_originating, pager_terminating, third_party_register
-from kemi.actions import server_unavailable
+from kemi.actions import Ask, ToCore, server_unavailable
 from kemi.adapter import Adapter, next_step, number, read
-from kemi.messages import PagerFacts
+from kemi.messages import PagerFacts, PagerQuestion
 from kemi.request import Request
 from kemi.sip_values import canonical, carries_feature_tag
 
@@ -30,14 +30,14 @@ class App:
 
     def im_control(self, message: Any) -> int:
         """A private request of the worker on the control listener."""
-        return self._adapter.run(lambda: self._adapter.control(self._adapter.resume))
+        return self._adapter.run(self._adapter.control)
 
     def im_originating(self, message: Any) -> int:
         """An initial request of a served user."""
         return self._adapter.run(self._originating)
 
     def im_terminating(self, message: Any) -> int:
-        """An initial request towards a served user."""
+        """An initial request towards a served user, from somebody who is not served here."""
         return self._adapter.run(self._terminating)
 
     def im_resume(self, message: Any) -> int:
@@ -52,10 +52,6 @@ class App:
         """No binding of the recipient took the request."""
         return self._adapter.run(self._delivery_failed)
 
-    def im_delivered(self, message: Any) -> int:
-        """A final response came from the recipient."""
-        return self._adapter.run(self._delivered)
-
     def im_third_party_register(self, message: Any) -> int:
         """A REGISTER of the core about one of its users."""
         return self._adapter.run(self._third_party_register)
@@ -64,28 +60,42 @@ class App:
         """A client's REGISTER: find out what its contacts are capable of."""
         return self._adapter.run(self._contacts)
 
+    def im_traces(self, message: Any) -> int:
+        """The timer process: send what was traced."""
+        return self._adapter.send_traces()
+
     def _originating(self) -> int:
-        request = self._adapter.request()
-        self._adapter.trace(request, "received")
-        return self._adapter.perform(request, pager_originating.screen(request, self._adapter.policy))
+        request = self._adapter.request(look_up=True)
+        action = pager_originating.screen(request, self._adapter.policy)
+        if isinstance(action, Ask) and isinstance(action.question, PagerQuestion):
+            facts = self._adapter.known(request, action.question)
+            if facts is not None:
+                return self._after_originating(request, facts)
+        return self._adapter.perform(request, action)
+
+    def _after_originating(self, request: Request, facts: PagerFacts) -> int:
+        """The originating side has the facts; the terminating side has them too, when it is in the same pass."""
+        action = pager_originating.decide(request, facts, self._adapter.policy)
+        if isinstance(action, ToCore) and request.serves_recipient:
+            return self._adapter.perform(request, pager_terminating.decide(request, facts, self._adapter.policy))
+        return self._adapter.perform(request, action)
 
     def _terminating(self) -> int:
-        facts = self._adapter.answer
-        if isinstance(facts, PagerFacts):  # the originating side has asked for both ends
-            return self._decide_terminating(facts)
-        request = self._adapter.request()
-        self._adapter.trace(request, "received")
-        return self._adapter.perform(request, pager_terminating.screen(request, self._adapter.policy))
+        request = self._adapter.request(look_up=True)
+        action = pager_terminating.screen(request, self._adapter.policy)
+        if isinstance(action, Ask) and isinstance(action.question, PagerQuestion):
+            facts = self._adapter.known(request, action.question)
+            if facts is not None:
+                return self._adapter.perform(request, pager_terminating.decide(request, facts, self._adapter.policy))
+        return self._adapter.perform(request, action)
 
     def _resume(self) -> int:
         answer = self._adapter.answer
         stage = read("$avp(im_stage)")
-        if isinstance(answer, PagerFacts) and stage == pager_terminating.STAGE:
-            return self._decide_terminating(answer)
-        request = self._adapter.request()
         policy = self._adapter.policy
-        if isinstance(answer, PagerFacts) and stage == pager_originating.STAGE:
-            return self._adapter.perform(request, pager_originating.decide(request, answer, policy))
+        request = self._adapter.request(look_up=isinstance(answer, PagerFacts))
+        if isinstance(answer, PagerFacts):
+            return self._decide(request, stage, answer)
         if answer is not None and stage == pager_terminating.DEFER_STAGE:
             return self._adapter.perform(request, pager_terminating.deferred(answer, policy))
         if answer is not None and stage == third_party_register.STAGE:
@@ -93,8 +103,14 @@ class App:
             return self._adapter.perform(request, third_party_register.decide(answer, expires, policy))
         return self._unavailable(request, "IM worker could not be asked")
 
-    def _decide_terminating(self, facts: PagerFacts) -> int:
-        request = self._adapter.request(with_availability=True)
+    def _decide(self, request: Request, stage: str, facts: PagerFacts) -> int:
+        ask = (pager_originating if stage == pager_originating.STAGE else pager_terminating).screen(
+            request, self._adapter.policy
+        )
+        if isinstance(ask, Ask) and isinstance(ask.question, PagerQuestion):
+            self._adapter.remember(ask.question, facts)
+        if stage == pager_originating.STAGE:
+            return self._after_originating(request, facts)
         return self._adapter.perform(request, pager_terminating.decide(request, facts, self._adapter.policy))
 
     def _unanswered(self) -> int:
@@ -103,12 +119,9 @@ class App:
     def _delivery_failed(self) -> int:
         request = self._adapter.request()
         status = number("$var(im_status)")
+        self._adapter.trace(request, "failed", status)
         action = pager_terminating.delivery_failed(request, status)
         return next_step("pass") if action is None else self._adapter.perform(request, action)
-
-    def _delivered(self) -> int:
-        self._adapter.trace_response()
-        return 1
 
     def _third_party_register(self) -> int:
         request = self._adapter.request()

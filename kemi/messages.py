@@ -26,7 +26,8 @@ Json: TypeAlias = dict[str, Any]
 PAGER = "pager"
 DEFER = "defer"
 THIRD_PARTY_REGISTER = "third-party-register"
-TRACE = "trace"
+TRACES = "traces"
+SETTLE = "settle"
 ANSWER = "answer"
 BEAT = "beat"
 RELOAD_SUBSCRIPTIONS = "reload-subscriptions"
@@ -75,12 +76,15 @@ class RegisterQuestion:
     capable: bool
 
 
-TraceKind: TypeAlias = Literal["received", "refused", "delivered", "failed"]
+TraceKind: TypeAlias = Literal["refused", "delivered", "failed", "forwarded", "deferring"]
 
 
 @dataclass(frozen=True, slots=True)
 class TraceEvent:
-    """One step in the life of a message, for `trace CALL-ID`. Best effort: never worth failing a request for."""
+    """One step in the life of a message, for `trace CALL-ID`. Best effort: never worth failing a request for.
+
+    `time` and `received` are seconds since 1970: when the step was, and when the request had come in.
+    """
 
     call_id: str
     kind: TraceKind
@@ -89,15 +93,71 @@ class TraceEvent:
     status: int = 0
     requirement: str = ""
     detail: str = ""
+    time: float = 0.0
+    received: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TraceBatch:
+    """Trace events in order; they travel as lines behind the JSON."""
+
+    call_id: str = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """An operator's command has changed the database: answered when Kamailio has been told (SET-07)."""
+
+    call_id: str = "-"
+
+
+_SEPARATOR = "\t"
+
+
+def trace_line(event: TraceEvent) -> str:
+    """One event as a line. The native routes of `im.cfg` build the same line for what they see."""
+    return _SEPARATOR.join(
+        (
+            f"{event.time:.6f}",
+            f"{event.received:.6f}",
+            event.kind,
+            str(event.status),
+            event.requirement,
+            event.call_id,
+            event.originator,
+            event.recipient,
+            event.detail,
+        )
+    ).replace("\n", " ")
+
+
+def read_trace_lines(content: bytes) -> list[TraceEvent]:
+    """The events of a batch; a line that is not one is left out."""
+    events = []
+    for line in content.decode("utf-8", "replace").split("\n"):
+        parts = line.split(_SEPARATOR, 8)
+        if len(parts) != 9:
+            continue
+        try:
+            time, received, status = float(parts[0]), float(parts[1] or 0), int(parts[3] or 0)
+        except ValueError:
+            continue
+        events.append(
+            TraceEvent(parts[5], parts[2], parts[6], parts[7], status, parts[4], parts[8], time, received)  # type: ignore[arg-type]
+        )
+    return events
 
 
 Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion
 
-_KINDS: dict[str, type[PagerQuestion] | type[DeferQuestion] | type[RegisterQuestion] | type[TraceEvent]] = {
+Message: TypeAlias = Question | TraceBatch | Settle
+
+_KINDS: dict[str, type[Message]] = {
     PAGER: PagerQuestion,
     DEFER: DeferQuestion,
     THIRD_PARTY_REGISTER: RegisterQuestion,
-    TRACE: TraceEvent,
+    TRACES: TraceBatch,
+    SETTLE: Settle,
 }
 _NAMES: dict[type, str] = {kind: name for name, kind in _KINDS.items()}
 
@@ -115,6 +175,8 @@ class EndFacts:
     originator_rejected: bool = False
     session_originator_rejected: bool = False
     registered: bool = False
+    has_rules: bool = False
+    """Whether `originator_rejected` depends on the originator: such facts are good for one message only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +185,8 @@ class PagerFacts:
 
     originator: EndFacts | None = None
     recipient: EndFacts | None = None
+    revision: int = -1
+    """State of the store that the facts are of; -1 when it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +219,7 @@ class Incoming:
     """A packet as the worker sees it; `transaction` is None for events."""
 
     transaction: TransactionId | None
-    message: Question | TraceEvent
+    message: Message
     content: bytes = field(default=b"", repr=False)
 
 
@@ -163,7 +227,7 @@ def _fields(message: object) -> Json:
     return {name: getattr(message, name) for name in message.__slots__}  # type: ignore[attr-defined]
 
 
-def encode_question(transaction: TransactionId | None, message: Question | TraceEvent, content: bytes = b"") -> bytes:
+def encode_question(transaction: TransactionId | None, message: Message, content: bytes = b"") -> bytes:
     """Build one packet. `content`, when there is any, is carried unchanged."""
     packet = {"packet": _NAMES[type(message)], "id": transaction, **_fields(message)}
     text = json.dumps(packet, separators=(",", ":")).encode()
@@ -194,6 +258,7 @@ def _answer_body(answer: Answer) -> Json:
                 "of": PAGER,
                 "originator": None if answer.originator is None else _fields(answer.originator),
                 "recipient": None if answer.recipient is None else _fields(answer.recipient),
+                "revision": answer.revision,
             }
         case Deferred():
             return {"of": DEFER, **_fields(answer)}
@@ -203,9 +268,25 @@ def _answer_body(answer: Answer) -> Json:
             return {"of": "failed", **_fields(answer)}
 
 
-def encode_command(name: str) -> bytes:
-    """Build a command without arguments: BEAT or RELOAD_SUBSCRIPTIONS."""
-    return json.dumps({"do": name}, separators=(",", ":")).encode()
+def encode_command(name: str, revision: int = -1) -> bytes:
+    """Build a command: BEAT, with the revision of the store (-1 unknown), or RELOAD_SUBSCRIPTIONS."""
+    return json.dumps({"do": name, "revision": revision}, separators=(",", ":")).encode()
+
+
+def encode_end(facts: EndFacts) -> str:
+    """Facts as text, for the processes of Kamailio to share."""
+    return json.dumps(_fields(facts), separators=(",", ":"))
+
+
+def decode_end(text: str) -> EndFacts:
+    """The facts back; ValueError when the text is not from `encode_end`."""
+    try:
+        facts = _end(json.loads(text))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"not facts: {error!r}") from error
+    if facts is None:
+        raise ValueError("not facts: null")
+    return facts
 
 
 def decode_answer(values: Json) -> tuple[TransactionId, Answer]:
@@ -214,7 +295,7 @@ def decode_answer(values: Json) -> tuple[TransactionId, Answer]:
         identity = (int(values["id"][0]), int(values["id"][1]))
         match values["of"]:
             case "pager":
-                return identity, PagerFacts(_end(values["originator"]), _end(values["recipient"]))
+                return identity, PagerFacts(_end(values["originator"]), _end(values["recipient"]), int(values["revision"]))
             case "defer":
                 return identity, Deferred(values["message_id"], values["refusal"])
             case "third-party-register":

@@ -16,7 +16,7 @@ from kemi.participating import (
 )
 from kemi.policy import Policy
 from kemi.request import Request
-from kemi.sip_values import host_of, without_session_parameter
+from kemi.sip_values import without_session_parameter
 
 STAGE = "originating"
 
@@ -26,14 +26,13 @@ def screen(request: Request, policy: Policy) -> Action:
     refusal = refuse_unidentified(request) or refuse_oversized(request, policy)
     if refusal is not None:
         return refusal
-    serves_recipient = not request.separate_core and host_of(request.recipient) == policy.domain
     question = PagerQuestion(
         call_id=request.call_id,
         originator=request.originator,
         recipient=request.recipient,
         anonymous=is_anonymous(request),
         serves_originator=True,
-        serves_recipient=serves_recipient,
+        serves_recipient=request.serves_recipient,
         method=request.method,
     )
     return Ask(question, STAGE)

@@ -33,8 +33,8 @@ class Policy:
     answer_timeout: int = 4000
     """Milliseconds a suspended request waits for the worker before it gets 503 (SEC-06). Well below the 32 s of a
     client's non-INVITE transaction, well above a storage stall."""
-    beat_timeout: float = 2.0
-    """Seconds without a heartbeat after which the worker counts as hung."""
+    beat_timeout: float = 1.5
+    """Seconds without a heartbeat after which the worker counts as hung; it beats four times a second."""
     state_dir: str = "./var"
     """Where the worker keeps the question socket and the control key."""
 

@@ -36,6 +36,8 @@ class Request:
     expires: str = ""
     subject: str = ""
     priority: str = ""
+    serves_recipient: bool = False
+    """The Request-URI is of a served user with the IM service (COR-02, COR-04), to be handled in this pass."""
     available: bool = False
     """Deployment (a): the recipient has an IM-capable binding here."""
     separate_core: bool = False

@@ -17,7 +17,9 @@ from kemi.messages import (
     PagerQuestion,
     Registered,
     RegisterQuestion,
+    TraceBatch,
     TraceEvent,
+    read_trace_lines,
 )
 from msrp_worker.common_policy import Action, Decision
 from msrp_worker.store import deferred, trace
@@ -46,13 +48,14 @@ class Answers:
                 return self._defer(question, incoming.content)
             case RegisterQuestion() as question:
                 return self._register(question)
-            case TraceEvent() as event:
-                self._trace(event)
+            case TraceBatch():
+                self._trace(incoming.content)
         return None
 
     def _pager(self, question: PagerQuestion) -> Answer | Awaitable[Answer]:
         now = self._clock()
         users = self._store.users
+        revision = self._store.database.revision()
         originator = users.cached(question.originator) if question.serves_originator else None
         recipient = users.cached(question.recipient) if question.serves_recipient else None
         if originator is MISS or recipient is MISS:
@@ -63,10 +66,11 @@ class Answers:
             if known is None:
                 return self._pager_from_disk(question, now)
             registered = known
-        return _facts(question, originator, recipient, registered)
+        return _facts(question, originator, recipient, registered, revision)
 
     async def _pager_from_disk(self, question: PagerQuestion, now: float) -> Answer:
         users = self._store.users
+        revision = self._store.database.revision()  # before the facts: they are at least as new
         try:
             originator = await users.facts(question.originator) if question.serves_originator else None
             recipient = await users.facts(question.recipient) if question.serves_recipient else None
@@ -74,7 +78,7 @@ class Answers:
         except StoreError as error:
             log.error("cannot read facts for Call-ID %s: %s", question.call_id, error)
             return Failed("store unavailable")
-        return _facts(question, originator, recipient, registered)
+        return _facts(question, originator, recipient, registered, revision)
 
     async def _defer(self, question: DeferQuestion, message: bytes) -> Answer:
         new = deferred.NewDeferred(
@@ -95,6 +99,7 @@ class Answers:
             expires=question.expires,
         )
         try:
+            self._store.trace.add(_received(question))
             message_id = await self._store.deferred.add(new)
         except QuotaExceeded as error:
             self.deferrals_refused += 1
@@ -126,27 +131,39 @@ class Answers:
             return Failed("store unavailable")
         return Registered(stored=True)
 
-    def _trace(self, event: TraceEvent) -> None:
+    def _trace(self, lines: bytes) -> None:
+        for event in read_trace_lines(lines):
+            if event.received:
+                self._note(event, "received", event.received)
+            self._note(event, event.kind, event.time)
+
+    def _note(self, event: TraceEvent, kind: str, when: float) -> None:
+        step = kind != "received"
         self._store.trace.add(
             trace.TraceEvent(
-                time=self._clock(),
+                time=when,
                 call_id=event.call_id,
-                kind=event.kind,
+                kind=kind,
                 originator=event.originator,
                 recipient=event.recipient,
-                status=event.status or None,
-                requirement=event.requirement,
-                detail=event.detail,
+                status=(event.status or None) if step else None,
+                requirement=event.requirement if step else "",
+                detail=event.detail if step else "",
             )
         )
 
 
 def _facts(
-    question: PagerQuestion, originator: UserFacts | None, recipient: UserFacts | None, registered: bool
+    question: PagerQuestion,
+    originator: UserFacts | None,
+    recipient: UserFacts | None,
+    registered: bool,
+    revision: int | None,
 ) -> PagerFacts:
     return PagerFacts(
         None if originator is None else _end(originator, registered=False),
         None if recipient is None else _end(recipient, registered=registered, question=question),
+        -1 if revision is None else revision,
     )
 
 
@@ -163,4 +180,16 @@ def _end(user: UserFacts, *, registered: bool, question: PagerQuestion | None = 
         originator_rejected=rules is not None and rules.decide(Action.PAGER_MODE_MESSAGE, who) is Decision.REJECT,
         session_originator_rejected=rules is not None and rules.decide(Action.SESSION, who) is Decision.REJECT,
         registered=registered,
+        has_rules=user.rules is not None,
+    )
+
+
+def _received(question: DeferQuestion) -> trace.TraceEvent:
+    return trace.TraceEvent(
+        time=question.received,
+        call_id=question.call_id,
+        kind="received",
+        originator=question.originator,
+        recipient=question.recipient,
+        private=question.anonymous,
     )

@@ -26,6 +26,7 @@ from kemi.messages import (
     Answer,
     Failed,
     Incoming,
+    Settle,
     TransactionId,
     decode_question,
     encode_answer,
@@ -38,8 +39,10 @@ QUESTION_SOCKET = "question.sock"
 CONTROL_KEY = "control.key"
 CONTROL_CONNECTIONS = 4
 """As many as Kamailio has TCP processes by default: each connection belongs to one of them."""
-BEAT_SECONDS = 0.5
-"""Interval of the heartbeat; Kamailio takes the worker for hung after 2 s without (`kemi/policy.py`)."""
+BEAT_SECONDS = 0.25
+"""Interval of the heartbeat; Kamailio takes the worker for hung after 1.5 s without (`kemi/policy.py`)."""
+REVISION_SECONDS = 0.05
+"""Between two looks whether the store was changed by another process; a few microseconds each."""
 PACKETS_PER_TURN = 64
 """Packets read from one connection before the event loop gets to others."""
 MAX_OPEN_QUESTIONS = 20_000
@@ -196,8 +199,10 @@ class _Process:
 class KamailioLink:
     """Receives questions and events, hands them to `handler`, sends the answers and the heartbeat."""
 
-    def __init__(self, address: LinkAddress, handler: Handler) -> None:
+    def __init__(self, address: LinkAddress, handler: Handler, revision: Callable[[], int | None]) -> None:
         self.counters = LinkCounters()
+        self._revision = revision
+        self._told_revision: int | None = None
         self._address = address
         self._handler = handler
         self._listener: socket.socket | None = None
@@ -242,15 +247,28 @@ class KamailioLink:
             await asyncio.wait(self._tasks, timeout=2)
         await self._control.close()
 
-    def reload_subscriptions(self) -> None:
-        """Make Kamailio read again which users lack the IM service (COR-04)."""
-        self._control.send_all(encode_command(RELOAD_SUBSCRIPTIONS))
+    def tell_revision(self) -> None:
+        """Tell Kamailio at once when the store has changed, so that it forgets what it was told before (SET-07)."""
+        if self._revision() != self._told_revision:
+            self._send_beat()
+
+    def _send_beat(self) -> None:
+        revision = self._revision()
+        if revision != self._told_revision:
+            self._control.send_all(encode_command(RELOAD_SUBSCRIPTIONS))  # COR-04
+        self._control.send_all(encode_command(BEAT, -1 if revision is None else revision))
+        self._told_revision = revision if self.connected else None
 
     async def _beat(self) -> None:
-        beat = encode_command(BEAT)
+        last = 0.0
         while True:
-            self._control.send_all(beat)
-            await asyncio.sleep(BEAT_SECONDS if self.connected else RECONNECT_SECONDS[0])
+            now = time.monotonic()
+            if now - last >= BEAT_SECONDS:
+                self._send_beat()
+                last = now
+            else:
+                self.tell_revision()
+            await asyncio.sleep(REVISION_SECONDS)
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -281,9 +299,9 @@ class KamailioLink:
             if not packet:
                 self._drop(process)
                 return
-            self._take(packet)
+            self._take(packet, process)
 
-    def _take(self, packet: bytes) -> None:
+    def _take(self, packet: bytes, process: _Process) -> None:
         try:
             incoming = decode_question(packet)
         except ValueError as error:
@@ -291,6 +309,10 @@ class KamailioLink:
             log.error("packet from Kamailio not understood: %s", error)
             return
         transaction = incoming.transaction
+        if isinstance(incoming.message, Settle):
+            self.tell_revision()
+            process.connection.send(packet)
+            return
         if transaction is None:
             self.counters.events += 1
             self._handler(incoming)
@@ -351,8 +373,3 @@ class KamailioLink:
         asyncio.get_running_loop().remove_reader(process.connection)
         process.connection.close()
         self._processes.discard(process)
-
-
-def now() -> float:
-    """Seconds since 1970."""
-    return time.time()

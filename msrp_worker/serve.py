@@ -26,8 +26,6 @@ log = logging.getLogger("im.serve")
 PURGE_SECONDS = 5.0
 """Between two looks for expired messages. They are never delivered or listed meanwhile; this frees their room."""
 PURGE_BATCH = 1000
-SUBSCRIPTION_SECONDS = 0.5
-"""Between two looks whether a user's IM service was switched on or off (COR-04)."""
 
 
 def main(config: Config) -> int:
@@ -50,7 +48,7 @@ async def _serve(config: Config) -> None:
     store = await open_store(config)
     answers = Answers(store)
     address = LinkAddress(config.state_dir, control_port=config.control_port)
-    link = KamailioLink(address, answers)
+    link = KamailioLink(address, answers, store.database.revision)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -65,8 +63,7 @@ async def _serve(config: Config) -> None:
         await web.TCPSite(runner, config.listen, config.http_port).start()
         link.start()
         stack.push_async_callback(link.close)
-        for work in (_purge(store), _watch_subscriptions(store, link)):
-            stack.push_async_callback(_cancel, asyncio.create_task(work))
+        stack.push_async_callback(_cancel, asyncio.create_task(_purge(store)))
         log.info("%s serves %s, store %s", PRODUCT, config.domain, config.database_url.rpartition("@")[2])
         await stopped.wait()
         log.info("stopping")
@@ -89,17 +86,6 @@ async def _purge(store: Store) -> None:
             purged = []
             log.error("cannot purge: %s", error)
         await asyncio.sleep(0 if len(purged) == PURGE_BATCH else PURGE_SECONDS)
-
-
-async def _watch_subscriptions(store: Store, link: KamailioLink) -> None:
-    """Have Kamailio read again who lacks the IM service when users have changed (COR-04)."""
-    seen: int | None = None
-    while True:
-        revision = store.database.revision()
-        if revision != seen and link.connected:
-            seen = revision
-            link.reload_subscriptions()
-        await asyncio.sleep(SUBSCRIPTION_SECONDS)
 
 
 def _readings(store: Store, link: KamailioLink, answers: Answers) -> Iterable[tuple[str, str, float]]:

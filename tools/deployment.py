@@ -280,7 +280,8 @@ def sip_options(host: str, port: int) -> bool:
             probe.send(
                 f"OPTIONS sip:{host}:{port} SIP/2.0\r\nVia: SIP/2.0/UDP {local_host}:{local_port};"
                 f"branch=z9hG4bK{time.monotonic_ns()};rport\r\nMax-Forwards: 5\r\nFrom: <sip:probe@{host}>;tag=p\r\n"
-                f"To: <sip:{host}>\r\nCall-ID: {time.monotonic_ns()}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n".encode()
+                f"To: <sip:{host}>\r\nCall-ID: {time.monotonic_ns()}\r\nCSeq: 1 OPTIONS\r\n"
+                "Content-Length: 0\r\n\r\n".encode()
             )
             return probe.recv(4096).startswith(b"SIP/2.0 ")
         except OSError:

@@ -19,37 +19,27 @@ USAGE = 2  # as argparse does
 
 def add_account(parser: argparse.ArgumentParser) -> None:
     """The options every command takes."""
-    parser.add_argument(
-        "--identity", required=True, metavar="URI", help="your IM address, sip:alice@example.com"
-    )
+    parser.add_argument("--identity", required=True, metavar="URI", help="your IM address, sip:alice@example.com")
     parser.add_argument(
         "--proxy",
         required=True,
         metavar="HOST:PORT",
         help="where requests go, like 127.0.0.1:5060 or '127.0.0.1:5061;transport=tls' (default udp)",
     )
-    parser.add_argument(
-        "--password", help=f"password; better in the environment variable {PASSWORD_VARIABLE}"
-    )
-    parser.add_argument(
-        "--username", default="", help="name for authentication (default: user part of the identity)"
-    )
+    parser.add_argument("--password", help=f"password; better in the environment variable {PASSWORD_VARIABLE}")
+    parser.add_argument("--username", default="", help="name for authentication (default: user part of the identity)")
     parser.add_argument("--display-name", default="", metavar="NAME", help="shown to recipients")
     parser.add_argument(
         "--local", default="", metavar="IP[:PORT]", help="local address (default: the one towards the proxy)"
     )
     parser.add_argument("--tls-ca", type=Path, metavar="FILE", help="PEM file of the authorities to trust")
     parser.add_argument("--tls-no-verify", action="store_true", help="accept any certificate (tests only)")
-    parser.add_argument(
-        "--log", default="error", choices=("debug", "info", "warning", "error"), help="what to log"
-    )
+    parser.add_argument("--log", default="error", choices=("debug", "info", "warning", "error"), help="what to log")
 
 
 def add_registration(parser: argparse.ArgumentParser) -> None:
     """The options of commands that register."""
-    parser.add_argument(
-        "--instance", default="", metavar="URN", help="+sip.instance of this device, urn:uuid:…"
-    )
+    parser.add_argument("--instance", default="", metavar="URN", help="+sip.instance of this device, urn:uuid:…")
     parser.add_argument("--no-im", action="store_true", help="register without the IM feature tag")
 
 

@@ -12,9 +12,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser("register", help="register once and leave the binding (listen keeps it)")
     add_account(parser)
     add_registration(parser)
-    parser.add_argument(
-        "--expires", type=int, default=3600, metavar="SECONDS", help="0 removes the binding of --local"
-    )
+    parser.add_argument("--expires", type=int, default=3600, metavar="SECONDS", help="0 removes the binding of --local")
     parser.add_argument("--all", action="store_true", help="remove the bindings of all devices")
     parser.set_defaults(run=run)
 

@@ -27,9 +27,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--file", type=Path, help="send the bytes of this file")
     parser.add_argument("--type", help="content type (default: text/plain, or by the name of the file)")
     parser.add_argument("--anonymous", action="store_true", help="hide the identity (Privacy: id)")
-    parser.add_argument(
-        "--expires", type=int, metavar="SECONDS", help="how long the message is worth reading"
-    )
+    parser.add_argument("--expires", type=int, metavar="SECONDS", help="how long the message is worth reading")
     parser.add_argument(
         "--session",
         choices=[kind.value for kind in SessionType],
@@ -84,6 +82,4 @@ def _as_line(response: ReceivedResponse) -> str:
 
 
 def _as_json(response: ReceivedResponse) -> str:
-    return json.dumps(
-        {"status": response.status, "reason": response.reason, "warning": response.warning or None}
-    )
+    return json.dumps({"status": response.status, "reason": response.reason, "warning": response.warning or None})

@@ -73,9 +73,7 @@ class Peer(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         self.client = addr
-        self.inbox.put_nowait(
-            Incoming(data, parse(data, datagram=True), lambda out: self.socket.sendto(out, addr))
-        )
+        self.inbox.put_nowait(Incoming(data, parse(data, datagram=True), lambda out: self.socket.sendto(out, addr)))
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writers.append(writer)
@@ -99,9 +97,7 @@ class Peer(asyncio.DatagramProtocol):
         assert found == what, incoming.raw
         return incoming
 
-    def request(
-        self, method: str = "MESSAGE", *headers: str, body: bytes = b"hi", branch: str = "z9hG4bKa"
-    ) -> bytes:
+    def request(self, method: str = "MESSAGE", *headers: str, body: bytes = b"hi", branch: str = "z9hG4bKa") -> bytes:
         """A request from bob to alice; header lines given replace those of the same name."""
         base = {
             "Via": f"SIP/2.0/{self.transport.upper()} 127.0.0.1:{self.port};branch={branch}",

@@ -54,9 +54,7 @@ def test_read_leniently(inner: bytes, expected: Status) -> None:
     assert parse(document(inner)) == expected
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"<x", b"<isComposing><state>idle</state></isComposing>", document(b"")]
-)
+@pytest.mark.parametrize("data", [b"", b"<x", b"<isComposing><state>idle</state></isComposing>", document(b"")])
 def test_malformed(data: bytes) -> None:
     with pytest.raises(MalformedMessageError):
         parse(data)
@@ -123,18 +121,14 @@ async def test_on_the_wire(stage) -> None:
     request.reply(200)
     await task
     body = build(IDLE)
-    stage.peer.send(
-        stage.peer.request("MESSAGE", "Content-Type: Application/im-isComposing+XML;charset=UTF-8", body=body)
-    )
+    stage.peer.send(stage.peer.request("MESSAGE", "Content-Type: Application/im-isComposing+XML;charset=UTF-8", body=body))
     await stage.peer.expect(200)
     message = await stage.client.next_message()
     assert message.composing == IDLE
     assert message.body == body
 
 
-@pytest.mark.parametrize(
-    ("kind", "body"), [("text/plain", build(IDLE)), ("application/im-iscomposing+xml", b"<nonsense")]
-)
+@pytest.mark.parametrize(("kind", "body"), [("text/plain", build(IDLE)), ("application/im-iscomposing+xml", b"<nonsense")])
 async def test_what_is_no_status_is_none(udp_stage, kind: str, body: bytes) -> None:
     await udp_stage.speak()
     udp_stage.peer.send(udp_stage.peer.request("MESSAGE", f"Content-Type: {kind}", body=body))

@@ -21,9 +21,7 @@ CNONCE = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
 )
 def test_examples_of_rfc_7616_section_3_9_1(algorithm: str, expected: str) -> None:
     challenge = Challenge(REALM, NONCE, algorithm)
-    found = digest_response(
-        challenge, "Mufasa", "Circle of Life", "GET", "/dir/index.html", "00000001", CNONCE
-    )
+    found = digest_response(challenge, "Mufasa", "Circle of Life", "GET", "/dir/index.html", "00000001", CNONCE)
     assert found == expected
 
 

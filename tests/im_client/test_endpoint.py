@@ -205,7 +205,7 @@ async def test_a_long_life_leaves_nothing_behind(stage) -> None:
         (await stage.peer.expect("MESSAGE")).reply(200)
         await task
     async with asyncio.timeout(5):
-        while endpoint.live_transactions:  # noqa: ASYNC110  (what ends them is a timer, which tells nobody)
+        while endpoint.live_transactions:
             await asyncio.sleep(0.02)
     assert not endpoint._merge
     assert not endpoint._tasks

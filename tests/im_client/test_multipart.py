@@ -60,9 +60,7 @@ def test_malformed(kind: str, body: bytes) -> None:
         split(kind, body)
 
 
-@pytest.mark.parametrize(
-    "part", [Part("a/b", b"x--b1y"), Part("a/b\r\nX: y", b""), Part("a/b", b"", (("X", "y\nz"),))]
-)
+@pytest.mark.parametrize("part", [Part("a/b", b"x--b1y"), Part("a/b\r\nX: y", b""), Part("a/b", b"", (("X", "y\nz"),))])
 def test_what_would_break_the_framing_is_refused(part: Part) -> None:
     with pytest.raises(ValueError, match="boundary"):
         build([part], "b1")

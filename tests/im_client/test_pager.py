@@ -211,9 +211,7 @@ async def test_a_response_that_is_not_ours_is_discarded(udp_stage, mangle) -> No
 async def test_redirection(stage) -> None:
     task = stage.start(stage.client.send(BOB, "1"))
     first = await stage.peer.expect("MESSAGE")
-    contacts = (
-        "<sip:low@h>;q=0.1, <mailto:x@h>, <sip:high@h;method=INVITE?Subject=x>;q=0.9, <sip:bob@example.com>"
-    )
+    contacts = "<sip:low@h>;q=0.1, <mailto:x@h>, <sip:high@h;method=INVITE?Subject=x>;q=0.9, <sip:bob@example.com>"
     first.reply(302, "Moved", f"Contact: {contacts}")
     second = await stage.peer.expect("MESSAGE")
     assert str(second.message.uri) == "sip:high@h"
@@ -360,9 +358,7 @@ async def test_messages_are_iterated_in_order_until_the_client_closes(stage) -> 
     await stage.speak()
     for number in range(3):
         branch = f"z9hG4bK{number}"
-        stage.peer.send(
-            stage.peer.request("MESSAGE", f"Call-ID: {number}", body=b"%d" % number, branch=branch)
-        )
+        stage.peer.send(stage.peer.request("MESSAGE", f"Call-ID: {number}", body=b"%d" % number, branch=branch))
         await stage.peer.expect(200)
     await stage.client.close()
     assert [message.text async for message in stage.client.messages()] == ["0", "1", "2"]

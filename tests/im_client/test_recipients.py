@@ -56,9 +56,7 @@ def test_a_uri_that_is_none_is_refused() -> None:
 
 @pytest.mark.requirement("CLI-05", "PAG-16")
 async def test_message_to_many(stage) -> None:
-    task = stage.start(
-        stage.client.send_to_many(["sip:bob@example.com", EVERYBODY[1]], b"hi \xff", expires=5)
-    )
+    task = stage.start(stage.client.send_to_many(["sip:bob@example.com", EVERYBODY[1]], b"hi \xff", expires=5))
     request = await stage.peer.expect("MESSAGE")
     assert str(request.message.uri) == "sip:conference-factory@example.com;session=adhoc"
     assert request.header("Require") == "recipient-list-message"
@@ -76,9 +74,7 @@ async def test_who_else_got_it(udp_stage) -> None:
     await udp_stage.speak()
     body = b"--b\r\n\r\nhi\r\n--b\r\nContent-Type: application/resource-lists+xml\r\n"
     body += b"Content-Disposition: recipient-list-history;handling=optional\r\n\r\n" + HISTORY + b"\r\n--b--"
-    udp_stage.peer.send(
-        udp_stage.peer.request("MESSAGE", "Content-Type: multipart/mixed;boundary=b", body=body)
-    )
+    udp_stage.peer.send(udp_stage.peer.request("MESSAGE", "Content-Type: multipart/mixed;boundary=b", body=body))
     await udp_stage.peer.expect(200)
     message = await udp_stage.client.next_message()
     assert message.body == body

@@ -39,9 +39,7 @@ async def test_challenge_is_answered_in_the_same_dialogue_of_call_id_and_from_ta
     assert 'nonce="n1"' in second.header("Authorization")
     assert "nc=00000001" in second.header("Authorization")
     assert 'uri="sip:example.com"' in second.header("Authorization")
-    assert [second.header(name) for name in ("Call-ID", "From")] == [
-        first.header(n) for n in ("Call-ID", "From")
-    ]
+    assert [second.header(name) for name in ("Call-ID", "From")] == [first.header(n) for n in ("Call-ID", "From")]
     assert (first.header("CSeq"), second.header("CSeq")) == ("1 REGISTER", "2 REGISTER")
     assert first.header("Via") != second.header("Via")
     second.reply(200, "OK")
@@ -165,9 +163,7 @@ async def test_several_bindings_with_their_instances(make_stage) -> None:
         f"<sip:alice-pc@{address}>;+g.oma.sip-im.large-message",
     ]
     others = "Contact: <sip:alice@192.0.2.9>;expires=5, "
-    request.reply(
-        200, "OK", others + ", ".join(f"{v};expires={t}" for v, t in zip(found, (90, 80), strict=True))
-    )
+    request.reply(200, "OK", others + ", ".join(f"{v};expires={t}" for v, t in zip(found, (90, 80), strict=True)))
     await task
     assert stage.client.registration.granted == 80
 

@@ -96,9 +96,7 @@ ROWS = [
 
 
 @pytest.mark.parametrize(("machine", "before", "event", "state", "effects"), ROWS)
-def test_table_row(
-    machine: Machine, before: list[On], event: Event, state: State, effects: list[Effect]
-) -> None:
+def test_table_row(machine: Machine, before: list[On], event: Event, state: State, effects: list[Effect]) -> None:
     transaction, _ = run(Transaction(machine, False), *[Event(on, REQUEST) for on in before])
     after, found = step(transaction, event, 0.0)
     assert (after.state, list(found)) == (state, effects)
@@ -158,9 +156,7 @@ def test_client_absorbs_responses_for_t4_on_unreliable_transports_only(reliable:
 
 @pytest.mark.parametrize(("reliable", "kept"), [(False, 32.0), (True, 0.0)])
 def test_server_absorbs_requests_for_64_t1_on_unreliable_transports_only(reliable: bool, kept: float) -> None:
-    transaction, effects = run(
-        Transaction(SERVER, reliable), Event(On.START), Event(On.FINAL, FINAL), now=1.0
-    )
+    transaction, effects = run(Transaction(SERVER, reliable), Event(On.START), Event(On.FINAL, FINAL), now=1.0)
     assert Send(FINAL) in effects
     if not kept:
         assert transaction.terminated

@@ -159,9 +159,7 @@ def test_via(text: str, sent_by: tuple[str, int | None], branch: str) -> None:
     assert (via.sent_by, via.branch, via.text) == (sent_by, branch, text)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "UDP h", "SIP/2.0/UDP", "SIP/2.0/UDP h:x", "SIP/2.0/UDP h:99999", "SIP/2.0/UDP h:0"]
-)
+@pytest.mark.parametrize("text", ["", "UDP h", "SIP/2.0/UDP", "SIP/2.0/UDP h:x", "SIP/2.0/UDP h:99999", "SIP/2.0/UDP h:0"])
 def test_no_via(text: str) -> None:
     headers = Headers()
     headers.add("Via", text)
