@@ -32,8 +32,6 @@ SIGNATURES = {
     "mqueue.mq_add": "str, str, str",
     "mqueue.mq_fetch": "str",
     "registrar.lookup": "str",
-    "registrar.reg_fetch_contacts": "str, str, str",
-    "registrar.reg_free_contacts": "str",
     "sl.send_reply": "int, str",
     "tm.t_newtran": "none",
     "tm.t_on_failure": "str",
@@ -49,7 +47,7 @@ COMPACT = {"a": "accept-contact", "c": "content-type", "f": "from", "i": "call-i
 }
 IN_TRANSACTION = -10
 """What t_newtran answers when the request has its transaction already."""
-_INDEXED = re.compile(r"\$\((\w+)\((.+?)\)\[(\d+|\*)\]\)")
+_HEADERS = re.compile(r"\$\(hdr\(([\w-]+)\)\[(\d+|\*)\]\)")
 _NAMED = re.compile(r"\$(\w+)\((.*)\)|\$\((\w+)\((.*)\)\)")
 _URI = re.compile(rb"<([^>]*)>")
 _PARAMETERS = re.compile(r";.*")
@@ -117,7 +115,7 @@ class Reply:
 class FakeKamailio:
     """One Kamailio process with the memory it shares with the others. `ksr` takes the place of the module `KSR`."""
 
-    def __init__(self, settings: dict[str, str], tables: Sequence[str] = ("im_link", "im_plain")) -> None:
+    def __init__(self, settings: dict[str, str], tables: Sequence[str] = ("im_facts", "im_link", "im_plain")) -> None:
         self.settings = settings
         self.tables: dict[str, dict[str, str | int]] = {name: {} for name in tables}
         self.queues: dict[str, list[str]] = {"im_trace": []}
@@ -137,7 +135,6 @@ class FakeKamailio:
         self._avps: dict[str, bytes | int] = {}
         self._transaction: Transaction | None = None
         self._reply_headers: list[str] = []
-        self._fetched: dict[str, list[int]] = {}
         self._dequeued = ""
         self._branches: list[tuple[str, int]] = []
         """Contact and flags of the branches that lookup has set; the first is the Request-URI."""
@@ -289,16 +286,6 @@ class FakeKamailio:
         self.rpc.append(request)
         return 1
 
-    def _registrar_reg_fetch_contacts(self, domain: str, address: str, profile: str) -> int:
-        if domain != "location" or address not in self.bindings:
-            return -1
-        self._fetched[profile] = [flags for _, flags in self.bindings[address]]
-        return 1
-
-    def _registrar_reg_free_contacts(self, profile: str) -> int:
-        self._fetched.pop(profile, None)
-        return 1
-
     def _sl_send_reply(self, status: int, reason: str) -> int:
         if self._transaction is not None:
             if self._transaction.replied:
@@ -346,25 +333,18 @@ class FakeKamailio:
         return True
 
     def _variable(self, name: str) -> bytes | int | None:
-        if indexed := _INDEXED.fullmatch(name):
-            return self._joined(indexed[2]) if indexed[3] == "*" else self._indexed(indexed[1], indexed[2], int(indexed[3]))
+        if header := _HEADERS.fullmatch(name):
+            return self._header(header[1], header[2])
         if named := _NAMED.fullmatch(name):
             return self._named(named[1] or named[3], named[2] or named[4])
         return self._plain(name)
 
-    def _joined(self, name: str) -> bytes | None:
+    def _header(self, name: str, index: str) -> bytes | None:
         assert self.message is not None
         values = self.message.values(name)
-        return b",".join(values) if values else None
-
-    def _indexed(self, kind: str, name: str, index: int) -> bytes | int | None:
-        if kind == "hdr" and self.message is not None:
-            values: Sequence[bytes | int] = self.message.values(name)
-        elif kind == "ulc" and name.endswith("=>cflags"):
-            values = self._fetched.get(name.partition("=>")[0], [])
-        else:
-            raise UnknownToTheFake(f"$({kind}({name})[{index}])")
-        return values[index] if index < len(values) else None
+        if index == "*":
+            return b",".join(values) if values else None
+        return values[int(index)] if int(index) < len(values) else None
 
     def _named(self, kind: str, name: str) -> bytes | int | None:
         match kind:
@@ -382,9 +362,6 @@ class FakeKamailio:
                 return max(0, len(self._branches) - 1)
             case "mqv":
                 return self._dequeued.encode()
-            case "ulc" if name.endswith("=>count"):
-                fetched = self._fetched.get(name.partition("=>")[0])
-                return None if fetched is None else len(fetched)
         raise UnknownToTheFake(f"${kind}({name})")
 
     def _plain(self, name: str) -> bytes | int | None:

@@ -17,24 +17,28 @@ from kemi.messages import (
     EndFacts,
     Failed,
     Incoming,
+    Message,
     PagerFacts,
     PagerQuestion,
-    Question,
     Registered,
     RegisterQuestion,
     TraceEvent,
     decode_answer,
+    decode_end,
     decode_question,
     encode_answer,
     encode_command,
+    encode_end,
     encode_question,
+    read_trace_lines,
+    trace_line,
 )
 
 TEXT = st.text(max_size=30)  # with NUL, line ends, quotes and everything else that is text
 NUMBER = st.integers(0, 2**31 - 1)
 TIME = st.floats(0, 2**40, allow_nan=False)
 TRANSACTION = st.tuples(NUMBER, NUMBER)
-QUESTIONS: st.SearchStrategy[Question | TraceEvent] = st.one_of(
+MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(PagerQuestion, TEXT, TEXT, TEXT, st.booleans(), st.booleans(), st.booleans(), TEXT),
     st.builds(
         DeferQuestion,
@@ -54,9 +58,8 @@ QUESTIONS: st.SearchStrategy[Question | TraceEvent] = st.one_of(
         TEXT,
     ),
     st.builds(RegisterQuestion, TEXT, TEXT, NUMBER, st.booleans()),
-    st.builds(
-        TraceEvent, TEXT, st.sampled_from(["received", "refused", "delivered", "failed"]), TEXT, TEXT, NUMBER, TEXT, TEXT
-    ),
+    st.just(TraceBatch()),
+    st.just(Settle()),
 )
 ENDS = st.builds(
     EndFacts,
@@ -67,7 +70,7 @@ ENDS = st.builds(
     registered=st.booleans(),
 )
 ANSWERS: st.SearchStrategy[Answer] = st.one_of(
-    st.builds(PagerFacts, st.none() | ENDS, st.none() | ENDS),
+    st.builds(PagerFacts, st.none() | ENDS, st.none() | ENDS, NUMBER),
     st.builds(Deferred, TEXT, st.sampled_from(["", "quota", "unavailable"])),
     st.builds(Registered, st.booleans()),
     st.builds(Failed, TEXT),
@@ -75,10 +78,8 @@ ANSWERS: st.SearchStrategy[Answer] = st.one_of(
 
 
 @pytest.mark.requirement("DEF-01", "SEC-05")
-@given(st.none() | TRANSACTION, QUESTIONS, st.binary(max_size=200))
-def test_a_question_arrives_as_it_was_sent(
-    transaction: tuple[int, int] | None, message: Question | TraceEvent, content: bytes
-) -> None:
+@given(st.none() | TRANSACTION, MESSAGES, st.binary(max_size=200))
+def test_a_question_arrives_as_it_was_sent(transaction: tuple[int, int] | None, message: Message, content: bytes) -> None:
     assert decode_question(encode_question(transaction, message, content)) == Incoming(transaction, message, content)
 
 
@@ -174,7 +175,59 @@ def test_what_is_no_answer_is_a_value_error(values: dict[str, Any]) -> None:
         decode_answer(values)
 
 
-@pytest.mark.requirement("SEC-06")
+@pytest.mark.requirement("SEC-06", "SET-07")
 @pytest.mark.parametrize("name", [messages.BEAT, messages.RELOAD_SUBSCRIPTIONS])
-def test_a_command_is_its_name(name: str) -> None:
-    assert json.loads(encode_command(name)) == {"do": name}
+def test_a_command_is_its_name_and_the_revision_of_the_store(name: str) -> None:
+    assert json.loads(encode_command(name, 7)) == {"do": name, "revision": 7}
+    assert json.loads(encode_command(name)) == {"do": name, "revision": -1}
+
+
+@given(ENDS)
+def test_facts_are_shared_as_text(facts: EndFacts) -> None:
+    assert decode_end(encode_end(facts)) == facts
+
+
+@pytest.mark.parametrize(
+    "text", ["", "null", "5", "[]", "{}", '"text"', '{"content_types":null,"more":1}', '{"content_types":5}']
+)
+def test_what_is_no_facts_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError):
+        decode_end(text)
+
+
+# What may stand in a line: the adapter makes everything else printable first.
+WORDS = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=20)
+EVENTS = st.builds(
+    TraceEvent,
+    call_id=WORDS,
+    kind=st.sampled_from(["refused", "delivered", "failed", "forwarded", "deferring"]),
+    originator=WORDS,
+    recipient=WORDS,
+    status=st.integers(0, 699),
+    requirement=WORDS,
+    detail=WORDS,
+    time=st.integers(0, 2**31).map(float),
+    received=st.integers(0, 2**31).map(float),
+)
+
+
+@given(st.lists(EVENTS, max_size=5))
+def test_a_batch_of_traces_arrives_in_order(events: list[TraceEvent]) -> None:
+    content = "\n".join(map(trace_line, events)).encode()
+    assert read_trace_lines(content) == events
+
+
+def test_the_lines_of_the_native_routes_are_read() -> None:
+    line = b"1795219200.123456\t1795219200\tdelivered\t200\t\tcall-1\tanonymous\tsip:bob@example.com\t"
+    event = TraceEvent(
+        "call-1", "delivered", "anonymous", "sip:bob@example.com", 200, "", "", 1795219200.123456, 1795219200.0
+    )
+    assert read_trace_lines(line) == [event]
+
+
+@pytest.mark.requirement("SEC-05")
+def test_a_line_that_is_no_trace_is_left_out() -> None:
+    good = TraceEvent("c", "failed", "a", "b", 480)
+    bad = ["", "x", "x\t0\tfailed\t1\t\tc\ta\tb\t", "0\t0\tfailed\tmany\t\tc\ta\tb\t", "\t" * 7]
+    content = "\n".join([*bad, trace_line(good), *bad]).encode() + b"\n\xff\xfe"
+    assert read_trace_lines(content) == [good]

@@ -46,9 +46,8 @@ def test_a_large_datagram_is_told_what_to_do() -> None:
 @pytest.mark.parametrize(
     ("changes", "serves_recipient"),
     [
-        ({}, True),
+        ({"serves_recipient": True}, True),
         ({"recipient": "sip:bob@elsewhere.org"}, False),
-        ({"recipient": ""}, False),
         ({"separate_core": True}, False),
     ],
 )
