@@ -94,8 +94,10 @@ class Rules(msgspec.Struct, frozen=True):
         The permissive value wins among the matching rules (RFC 4745 section 10.2). Where no matching rule
         speaks of the action, it is allowed: a user without rules can be reached.
         """
-        is_other = originator is not None and not any(
-            _refers_to(rule.conditions, originator, lookup) for rule in self.rules
+        is_other = (
+            originator is not None
+            and any(rule.conditions.other_identity for rule in self.rules)
+            and not any(_refers_to(rule.conditions, originator, lookup) for rule in self.rules)
         )
         values = [
             rule.actions[action]

@@ -141,7 +141,7 @@ class Config:
     database: str = _setting(
         "IM_DATABASE", "", _database, "empty, a file, sqlite:///file or postgresql://user@host/name"
     )
-    """Where the store is. Default empty: `im.sqlite` in the state directory."""
+    """Where the store is; a relative file is in the state directory. Default empty: `im.sqlite` there."""
 
     port_offset: int = _setting(
         "IM_PORT_OFFSET", 0, _whole(0, LARGEST_PORT - HTTP_PORT), f"0 to {LARGEST_PORT - HTTP_PORT}"

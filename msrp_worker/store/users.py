@@ -308,6 +308,9 @@ def _check_value(name: str, value: bool | int | str | None) -> None:
         raise ValueError(f"{name} cannot be set")
     elif name == "content_types":
         if value is not None:
-            parse_content_types(str(value))
+            try:
+                parse_content_types(str(value))
+            except ValueError:
+                raise ValueError(f"content_types: {value!r} is not a list such as text/*,image/png") from None
     elif value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
         raise ValueError(f"{name} is a number of bytes")
