@@ -289,6 +289,11 @@ class Config:
         return f"sqlite://{(self.state_dir / name).absolute()}"
 
     @property
+    def database_shown(self) -> str:
+        """The database URL for logs and eyes: without a password."""
+        return _shown(self.database_url)
+
+    @property
     def question_socket(self) -> Path:
         """AF_UNIX SEQPACKET socket on which Kamailio asks the worker."""
         return self.state_dir / "question.sock"
@@ -354,7 +359,7 @@ def effective(config: Config) -> list[tuple[str, str, str]]:
     rows = []
     for field in settings():
         name = field.metadata["setting"]
-        value = config.database_url if name == "IM_DATABASE" else getattr(config, field.name)
+        value = config.database_shown if name == "IM_DATABASE" else getattr(config, field.name)
         rows.append((name, _shown(value), config.sources.get(name, "default")))
     return rows
 
