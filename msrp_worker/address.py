@@ -136,6 +136,4 @@ def _canonical_tel(rest: str, address: str) -> str:
         raise ValueError(f"not a telephone number: {address!r}")
     if is_local and not named.get("phone-context"):
         raise ValueError(f"a local number without phone-context: {address!r}")
-    return digits + "".join(
-        f";{name}={value}" if value else f";{name}" for name, value in sorted(named.items())
-    )
+    return digits + "".join(f";{name}={value}" if value else f";{name}" for name, value in sorted(named.items()))

@@ -111,9 +111,7 @@ REJECT_EVERYONE = Rules((Rule("unreadable", Conditions(), dict.fromkeys(Action, 
 """In place of a stored document that cannot be read any more: a user who wrote rules wanted some kept out."""
 
 
-def _matches(
-    conditions: Conditions, originator: str | None, is_other: bool, lookup: ListLookup | None
-) -> bool:
+def _matches(conditions: Conditions, originator: str | None, is_other: bool, lookup: ListLookup | None) -> bool:
     """RFC 4745 section 10.1: all conditions hold."""
     if conditions.never:
         return False
@@ -130,9 +128,7 @@ def _refers_to(conditions: Conditions, originator: str, lookup: ListLookup | Non
     """Whether a rule names this originator, so that other-identity does not mean it."""
     if conditions.identity is not None and _matches_identity(conditions.identity, originator):
         return True
-    return conditions.external_lists is not None and _matches_lists(
-        conditions.external_lists, originator, lookup
-    )
+    return conditions.external_lists is not None and _matches_lists(conditions.external_lists, originator, lookup)
 
 
 def _matches_lists(lists: tuple[str, ...], originator: str | None, lookup: ListLookup | None) -> bool:

@@ -37,9 +37,7 @@ def _text(value: str) -> str:
 
 def _domain(value: str) -> str:
     domain = value.strip().lower()
-    if not re.fullmatch(
-        r"(?=.{1,64}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", domain
-    ):
+    if not re.fullmatch(r"(?=.{1,64}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", domain):
         raise ValueError(value)
     return domain
 
@@ -72,9 +70,7 @@ def _address(value: str) -> str:
 
 def _peers(value: str) -> tuple[str, ...]:
     networks = (ipaddress.ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
-    return tuple(
-        str(network.network_address) if network.num_addresses == 1 else str(network) for network in networks
-    )
+    return tuple(str(network.network_address) if network.num_addresses == 1 else str(network) for network in networks)
 
 
 def _yes_no(value: str) -> bool:
@@ -118,9 +114,7 @@ def parse_content_types(value: str) -> tuple[str, ...]:
 
 
 def _setting(name: str, default: Any, parse: Callable[[str], Any], expected: str) -> Any:
-    return dataclasses.field(
-        default=default, metadata={"setting": name, "parse": parse, "expected": expected}
-    )
+    return dataclasses.field(default=default, metadata={"setting": name, "parse": parse, "expected": expected})
 
 
 _YES_NO = "yes or no"
@@ -138,9 +132,7 @@ class Config:
     state_dir: Path = _setting("IM_STATE_DIR", Path("var").absolute(), _path, "a directory")
     """Database, sockets and large content live here. Default ./var."""
 
-    database: str = _setting(
-        "IM_DATABASE", "", _database, "empty, a file, sqlite:///file or postgresql://user@host/name"
-    )
+    database: str = _setting("IM_DATABASE", "", _database, "empty, a file, sqlite:///file or postgresql://user@host/name")
     """Where the store is; a relative file is in the state directory. Default empty: `im.sqlite` there."""
 
     port_offset: int = _setting(
@@ -151,17 +143,13 @@ class Config:
     listen: str = _setting("IM_LISTEN", "127.0.0.1", _address, "an IP address")
     """Address of the listening sockets, except control, which is loopback only. Default 127.0.0.1."""
 
-    trusted_peers: tuple[str, ...] = _setting(
-        "IM_TRUSTED_PEERS", (), _peers, "IP addresses or networks, comma separated"
-    )
+    trusted_peers: tuple[str, ...] = _setting("IM_TRUSTED_PEERS", (), _peers, "IP addresses or networks, comma separated")
     """Peers whose P-Asserted-Identity is believed (IDN-02), which may use ports 5070/5072. Default none."""
 
     pager_max_size: int = _setting("IM_PAGER_MAX_SIZE", 32768, _whole(0, _LARGEST_SIZE), "a number of bytes")
     """Largest body of a MESSAGE, bytes (PAG-03). Default 32768."""
 
-    large_max_size: int = _setting(
-        "IM_LARGE_MAX_SIZE", 1 << 30, _whole(0, _LARGEST_SIZE), "a number of bytes"
-    )
+    large_max_size: int = _setting("IM_LARGE_MAX_SIZE", 1 << 30, _whole(0, _LARGEST_SIZE), "a number of bytes")
     """Largest large message or file, bytes. Default 1073741824."""
 
     content_types: tuple[str, ...] = _setting(
@@ -175,14 +163,10 @@ class Config:
     anonymity: str = _setting("IM_ANONYMITY", "allow", _one_of("allow", "refuse"), "allow or refuse")
     """Whether Privacy: id is served outside groups (IDN-05). Default allow."""
 
-    barred_response: int = _setting(
-        "IM_BARRED_RESPONSE", 480, _whole(400, 699), "a SIP failure status, 400 to 699"
-    )
+    barred_response: int = _setting("IM_BARRED_RESPONSE", 480, _whole(400, 699), "a SIP failure status, 400 to 699")
     """Status for a request that the recipient bars (PAG-06). Default 480."""
 
-    media_path: str = _setting(
-        "IM_MEDIA_PATH", "auto", _one_of("auto", "always", "never"), "auto, always or never"
-    )
+    media_path: str = _setting("IM_MEDIA_PATH", "auto", _one_of("auto", "always", "never"), "auto, always or never")
     """Whether the participating function stays in the media path. Default auto: if something asks for it."""
 
     adhoc_max_participants: int = _setting(
@@ -193,24 +177,16 @@ class Config:
     auto_release: int = _setting("IM_AUTO_RELEASE", 0, _ANY_COUNT, "a number of seconds, 0 for never")
     """Release policy of 7.2.2.8, seconds; 0 is never. Default 0."""
 
-    session_max_seconds: int = _setting(
-        "IM_SESSION_MAX_SECONDS", 0, _ANY_COUNT, "a number of seconds, 0 for no limit"
-    )
+    session_max_seconds: int = _setting("IM_SESSION_MAX_SECONDS", 0, _ANY_COUNT, "a number of seconds, 0 for no limit")
     """Longest session (7.2.2.8), seconds; 0 is no limit. Default 0."""
 
-    remaining_participants: int = _setting(
-        "IM_REMAINING_PARTICIPANTS", 1, _ANY_COUNT, "a number of participants"
-    )
+    remaining_participants: int = _setting("IM_REMAINING_PARTICIPANTS", 1, _ANY_COUNT, "a number of participants")
     """A session with this many participants or fewer is released (7.2.2.8). Default 1."""
 
-    deferred_max_messages: int = _setting(
-        "IM_DEFERRED_MAX_MESSAGES", 20_000, _ANY_COUNT, "a number of messages"
-    )
+    deferred_max_messages: int = _setting("IM_DEFERRED_MAX_MESSAGES", 20_000, _ANY_COUNT, "a number of messages")
     """Deferred messages kept per user (DEF-11). Default 20000."""
 
-    deferred_max_bytes: int = _setting(
-        "IM_DEFERRED_MAX_BYTES", 1 << 30, _whole(0, 1 << 50), "a number of bytes"
-    )
+    deferred_max_bytes: int = _setting("IM_DEFERRED_MAX_BYTES", 1 << 30, _whole(0, 1 << 50), "a number of bytes")
     """Bytes of deferred messages kept per user (DEF-11). Default 1073741824."""
 
     deferred_days: int = _setting("IM_DEFERRED_DAYS", 30, _whole(1, 36_500), "a number of days, at least 1")

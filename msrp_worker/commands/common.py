@@ -44,9 +44,7 @@ def address_of(config: Config, name: str) -> str:
     try:
         address = user_address(name, config.domain)
     except ValueError:
-        raise CommandError(
-            f"{name!r} is not a user: give alice, alice@{config.domain} or a sip URI"
-        ) from None
+        raise CommandError(f"{name!r} is not a user: give alice, alice@{config.domain} or a sip URI") from None
     if not address.endswith(f"@{config.domain}"):  # COR-04
         raise CommandError(f"{address} is not in the served domain {config.domain} (IM_DOMAIN)")
     return address

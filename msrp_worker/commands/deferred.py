@@ -45,9 +45,7 @@ def _list(arguments: argparse.Namespace, config: Config) -> int:
     async def work(store: Store) -> list[DeferredEntry]:
         user = await known_user(store, config, arguments.user)
         entries: list[DeferredEntry] = []
-        while page := await store.deferred.list(
-            user.address, entries[-1].message_id if entries else None, PAGE
-        ):
+        while page := await store.deferred.list(user.address, entries[-1].message_id if entries else None, PAGE):
             entries += page
         return entries
 

@@ -72,9 +72,7 @@ def _state_directory(config: Config) -> Check:
         with tempfile.TemporaryFile(dir=config.state_dir):
             return Check("state directory", True, f"{config.state_dir} can be written")
     except OSError as error:
-        return Check(
-            "state directory", False, f"{config.state_dir}: {error.strerror}; create it or set IM_STATE_DIR"
-        )
+        return Check("state directory", False, f"{config.state_dir}: {error.strerror}; create it or set IM_STATE_DIR")
 
 
 def _disk_space(config: Config) -> Check:
@@ -82,9 +80,7 @@ def _disk_space(config: Config) -> Check:
         free = shutil.disk_usage(config.state_dir).free
     except OSError as error:
         return Check("disk space", False, f"{config.state_dir}: {error.strerror}")
-    return Check(
-        "disk space", free >= LEAST_FREE_BYTES, f"{free >> 20} MiB free, {LEAST_FREE_BYTES >> 20} wanted"
-    )
+    return Check("disk space", free >= LEAST_FREE_BYTES, f"{free >> 20} MiB free, {LEAST_FREE_BYTES >> 20} wanted")
 
 
 def _database(config: Config) -> Check:
@@ -102,9 +98,7 @@ def _kamailio_modules(config: Config) -> Check:
     wanted = {*MODULES, "db_postgres" if config.database_url.startswith("postgresql:") else "db_sqlite"}
     if config.tls_enabled:
         wanted.add("tls")
-    found = {
-        path.stem for pattern in MODULE_DIRECTORIES for path in Path("/").glob(f"{pattern.lstrip('/')}/*.so")
-    }
+    found = {path.stem for pattern in MODULE_DIRECTORIES for path in Path("/").glob(f"{pattern.lstrip('/')}/*.so")}
     missing = sorted(wanted - found)
     if missing:
         return Check("Kamailio modules", False, f"missing: {', '.join(missing)}; install their packages")
@@ -112,11 +106,7 @@ def _kamailio_modules(config: Config) -> Check:
 
 
 def _tls_files(config: Config) -> Check:
-    unreadable = [
-        str(path)
-        for path in (config.tls_certificate, config.tls_key)
-        if path and not os.access(path, os.R_OK)
-    ]
+    unreadable = [str(path) for path in (config.tls_certificate, config.tls_key) if path and not os.access(path, os.R_OK)]
     if unreadable:
         return Check("TLS files", False, f"cannot be read: {', '.join(unreadable)}")
     return Check("TLS files", True, "can be read" if config.tls_enabled else "none configured, TLS is off")

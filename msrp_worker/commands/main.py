@@ -18,9 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m msrp_worker", description="The worker of the IM server, and its operator's commands."
     )
-    parser.add_argument(
-        "--config", metavar="FILE", help="configuration file, instead of the one in IM_CONFIG"
-    )
+    parser.add_argument("--config", metavar="FILE", help="configuration file, instead of the one in IM_CONFIG")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in (serve, init, user, rules, deferred, trace, check_config, doctor):
         module.register(commands)

@@ -93,9 +93,7 @@ def _list(arguments: argparse.Namespace, config: Config) -> int:
         print_json(users)
         return 0
     keys = (*SETTABLE, *SETTABLE_OR_DEFAULT)
-    print_table(
-        ("address", *keys), ((user.address, *(_shown(getattr(user, key)) for key in keys)) for user in users)
-    )
+    print_table(("address", *keys), ((user.address, *(_shown(getattr(user, key)) for key in keys)) for user in users))
     return 0
 
 

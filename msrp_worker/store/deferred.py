@@ -161,9 +161,7 @@ class Deferred:
         rows = await self._database.read(_LIST, recipient, start, *self._alive(now), limit)
         return [DeferredEntry(**self._fields(row)) for row in rows]
 
-    async def get(
-        self, recipient: str, message_id: str, *, now: float | None = None
-    ) -> DeferredMessage | None:
+    async def get(self, recipient: str, message_id: str, *, now: float | None = None) -> DeferredMessage | None:
         """One message of this recipient with its bytes; None when there is none or it expired (DEF-10)."""
         number = self._number(message_id)
         if number is None:
@@ -173,9 +171,7 @@ class Deferred:
 
     async def usage(self, recipient: str) -> Usage:
         """What the recipient's messages take up."""
-        rows = await self._database.read(
-            "SELECT messages, bytes FROM deferred_usage WHERE recipient = ?", recipient
-        )
+        rows = await self._database.read("SELECT messages, bytes FROM deferred_usage WHERE recipient = ?", recipient)
         return Usage(*rows[0]) if rows else Usage(0, 0)
 
     async def delete(self, recipient: str, message_ids: Iterable[str], *, kind: str = "deleted") -> int:
@@ -198,9 +194,7 @@ class Deferred:
                 purged += await self._remove(recipient, numbers, kind, requirement, now)
         return [self._message_id(number) for number in purged]
 
-    async def _remove(
-        self, recipient: str, numbers: Sequence[int], kind: str, requirement: str, now: float
-    ) -> Numbers:
+    async def _remove(self, recipient: str, numbers: Sequence[int], kind: str, requirement: str, now: float) -> Numbers:
         removed: list[int] = []
         for part in _parts(numbers):
             results = await self._database.write(*_removal(recipient, part, kind, requirement, now))
@@ -286,9 +280,7 @@ def _parts(numbers: Sequence[int]) -> Iterable[list[int]]:
         yield part + [part[-1]] * (size - len(part))
 
 
-def _removal(
-    recipient: str, numbers: Sequence[int], kind: str, requirement: str, now: float
-) -> list[Statement]:
+def _removal(recipient: str, numbers: Sequence[int], kind: str, requirement: str, now: float) -> list[Statement]:
     """One unit: usage, trace and messages together.
 
     The first statement only locks the user's row, so that the second counts what is there under the lock.

@@ -32,10 +32,7 @@ class Registrations:
 
     async def remove(self, address: str) -> bool:
         """The address is not registered any more; False when it was not."""
-        return (
-            await self._change(address, Statement("DELETE FROM registration WHERE address = ?", (address,)))
-            > 0
-        )
+        return await self._change(address, Statement("DELETE FROM registration WHERE address = ?", (address,))) > 0
 
     def cached(self, address: str, now: float) -> bool | None:
         """Whether the address is registered at `now`, from memory; None when memory does not know."""

@@ -52,14 +52,10 @@ class RulesStore:
 
     async def get(self, address: str) -> RulesDocument | None:
         """The document of a user, None when there is none."""
-        rows = await self._database.read(
-            "SELECT document, etag, modified FROM im_rules WHERE address = ?", address
-        )
+        rows = await self._database.read("SELECT document, etag, modified FROM im_rules WHERE address = ?", address)
         return RulesDocument(*rows[0]) if rows else None
 
     async def delete(self, address: str) -> bool:
         """Delete the document of a user; False when there was none."""
-        (result,) = await self._users.change(
-            address, Statement("DELETE FROM im_rules WHERE address = ?", (address,))
-        )
+        (result,) = await self._users.change(address, Statement("DELETE FROM im_rules WHERE address = ?", (address,)))
         return result.touched > 0

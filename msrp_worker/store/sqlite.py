@@ -118,9 +118,7 @@ class _Unit:
 
     __slots__ = ("background", "future", "statements")
 
-    def __init__(
-        self, statements: Sequence[Statement], future: asyncio.Future[list[Result]], background: bool
-    ) -> None:
+    def __init__(self, statements: Sequence[Statement], future: asyncio.Future[list[Result]], background: bool) -> None:
         self.statements = statements
         self.future = future
         self.background = background
@@ -207,9 +205,7 @@ class SQLiteDatabase:
         try:
             (data_version,) = self._revision_reader.execute("PRAGMA data_version").fetchone()
             if data_version != self._data_version:
-                (self._revision,) = self._revision_reader.execute(
-                    "SELECT value FROM revision WHERE id = 1"
-                ).fetchone()
+                (self._revision,) = self._revision_reader.execute("SELECT value FROM revision WHERE id = 1").fetchone()
                 self._data_version = data_version
         except sqlite3.Error:
             return None

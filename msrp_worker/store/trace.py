@@ -58,8 +58,7 @@ _INSERT = (
 )
 _TRIM_OLD = "DELETE FROM trace WHERE id IN (SELECT id FROM trace WHERE time < ? ORDER BY time LIMIT ?)"
 _TRIM_MANY = (
-    "DELETE FROM trace WHERE id IN "
-    "(SELECT id FROM trace WHERE id <= (SELECT MAX(id) FROM trace) - ? ORDER BY id LIMIT ?)"
+    "DELETE FROM trace WHERE id IN (SELECT id FROM trace WHERE id <= (SELECT MAX(id) FROM trace) - ? ORDER BY id LIMIT ?)"
 )
 
 
@@ -169,7 +168,5 @@ class Trace:
             except StoreError as error:
                 log.warning("trace events wait: %s", error)
             if self.dropped > self._reported:
-                log.warning(
-                    "%d trace events were dropped, the store is too slow", self.dropped - self._reported
-                )
+                log.warning("%d trace events were dropped, the store is too slow", self.dropped - self._reported)
                 self._reported = self.dropped

@@ -145,10 +145,7 @@ class Users:
 
     async def list(self) -> list[User]:
         """All users by address."""
-        return [
-            _as_user(row)
-            for row in await self._database.read(f"SELECT {_COLUMNS} FROM users ORDER BY address")
-        ]
+        return [_as_user(row) for row in await self._database.read(f"SELECT {_COLUMNS} FROM users ORDER BY address")]
 
     async def add(self, address: str, password: str) -> User:
         """Create a user with defaults. Conflict when it exists, ValueError when the address cannot be one."""
@@ -160,9 +157,7 @@ class Users:
         """Create or replace a user; without a password its credentials stay as they are."""
         account(user.address)
         statements = [Statement("DELETE FROM users WHERE address = ?", (user.address,)), _insert(user)]
-        await self.change(
-            user.address, *statements, *(_credentials(user.address, password) if password else ())
-        )
+        await self.change(user.address, *statements, *(_credentials(user.address, password) if password else ()))
 
     async def set(self, address: str, /, **values: bool | int | str | None) -> User:
         """Change some fields of User. UnknownUser, ValueError for a field that cannot be set."""

@@ -62,9 +62,7 @@ def test_the_offset_moves_every_port() -> None:
 
 def test_the_environment_wins_over_the_file_and_the_file_over_the_default(tmp_path: Path) -> None:
     file = tmp_path / "im.conf"
-    file.write_text(
-        "# a comment\n\nIM_DOMAIN = file.example  # ours\nIM_DEFERRED_DAYS=3\nIM_ANONYMITY = refuse\n"
-    )
+    file.write_text("# a comment\n\nIM_DOMAIN = file.example  # ours\nIM_DEFERRED_DAYS=3\nIM_ANONYMITY = refuse\n")
     environ = {"IM_CONFIG": str(file), "IM_DOMAIN": "environ.example"}
     for config in (Config.load(environ), Config.load({"IM_DOMAIN": "environ.example"}, file)):
         assert (config.domain, config.deferred_days, config.anonymity) == ("environ.example", 3, "refuse")
@@ -141,9 +139,7 @@ def test_a_certificate_needs_its_key() -> None:
     ("text", "line", "expected"),
     [("IM_DOMIAN = x\n", 1, "name of a setting"), ("\nIM_DOMAIN x\n", 2, "NAME = value")],
 )
-def test_a_file_with_a_mistake_is_an_error_of_its_line(
-    tmp_path: Path, text: str, line: int, expected: str
-) -> None:
+def test_a_file_with_a_mistake_is_an_error_of_its_line(tmp_path: Path, text: str, line: int, expected: str) -> None:
     file = tmp_path / "im.conf"
     file.write_text(text)
     with pytest.raises(ConfigError, match=expected) as error:

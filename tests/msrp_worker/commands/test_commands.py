@@ -28,9 +28,7 @@ RULES = b"""<?xml version="1.0"?>
 Command = Callable[..., subprocess.CompletedProcess[bytes]]
 
 
-def run(
-    tmp_path: Path, *arguments: str, stdin: bytes = b"", **settings: str
-) -> subprocess.CompletedProcess[bytes]:
+def run(tmp_path: Path, *arguments: str, stdin: bytes = b"", **settings: str) -> subprocess.CompletedProcess[bytes]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("IM_")}
     environ |= {"IM_STATE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT), **settings}
     command = [sys.executable, "-m", "msrp_worker", *arguments]
@@ -99,9 +97,7 @@ def test_init_tells_of_the_demo_users(tmp_path: Path) -> None:
     again = run(tmp_path, "init")
     assert (again.returncode, b"up to date" in again.stdout) == (0, True)
     users = json.loads(run(tmp_path, "user", "list", "--json").stdout)
-    assert [user["address"] for user in users] == [
-        f"sip:{n}@example.com" for n in ("alice", "bob", "carol", "dave")
-    ]
+    assert [user["address"] for user in users] == [f"sip:{n}@example.com" for n in ("alice", "bob", "carol", "dave")]
 
 
 def test_init_without_demo_data(tmp_path: Path) -> None:
@@ -191,9 +187,7 @@ async def test_a_password_is_made_up_and_can_be_changed(store: Store, command: C
 
 
 @pytest.mark.requirement("XDM-03")
-async def test_rules_take_effect_and_come_back_as_they_were(
-    store: Store, command: Command, tmp_path: Path
-) -> None:
+async def test_rules_take_effect_and_come_back_as_they_were(store: Store, command: Command, tmp_path: Path) -> None:
     file = tmp_path / "rules.xml"
     file.write_bytes(RULES)
     await store.users.facts(ALICE)
@@ -239,9 +233,7 @@ async def test_listings_do_not_name_who_asked_for_privacy(store: Store, command:
 
 
 async def test_the_trace_is_a_table(store: Store, command: Command) -> None:
-    store.trace.add(
-        TraceEvent(time=4e9, call_id="c", kind="refused", originator=ALICE, status=403, requirement="PAG-02")
-    )
+    store.trace.add(TraceEvent(time=4e9, call_id="c", kind="refused", originator=ALICE, status=403, requirement="PAG-02"))
     await store.trace.flush()
     header, line = (await done(command, "trace", "c")).decode().splitlines()
     assert header.split() == ["time", "event", "status", "requirement", "originator", "recipient", "detail"]

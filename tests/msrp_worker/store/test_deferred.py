@@ -103,9 +103,7 @@ async def test_a_full_store_refuses_and_keeps_what_it_has(opener: Opener) -> Non
 
 
 @pytest.mark.requirement("DEF-11")
-@pytest.mark.parametrize(
-    ("sizes", "fits"), [([100], True), ([101], False), ([50, 50], True), ([50, 51], False)]
-)
+@pytest.mark.parametrize(("sizes", "fits"), [([100], True), ([101], False), ([50, 50], True), ([50, 51], False)])
 async def test_bytes_are_a_limit_too(opener: Opener, sizes: list[int], fits: bool) -> None:
     store = await opener(IM_DEFERRED_MAX_BYTES="100")
     *before, last = sizes
@@ -128,9 +126,7 @@ async def test_a_quota_of_nothing_stores_nothing(opener: Opener) -> None:
 @pytest.mark.requirement("DEF-11")
 async def test_fifty_at_once_do_not_exceed_the_quota(opener: Opener) -> None:
     nodes = [await opener(IM_DEFERRED_MAX_MESSAGES="7"), await opener(IM_DEFERRED_MAX_MESSAGES="7")]
-    outcomes = await asyncio.gather(
-        *(nodes[n % 2].deferred.add(message(n)) for n in range(50)), return_exceptions=True
-    )
+    outcomes = await asyncio.gather(*(nodes[n % 2].deferred.add(message(n)) for n in range(50)), return_exceptions=True)
     stored = [outcome for outcome in outcomes if isinstance(outcome, str)]
     assert len(stored) == 7
     assert all(isinstance(outcome, str | QuotaExceeded) for outcome in outcomes)

@@ -57,9 +57,7 @@ async def test_a_newer_database_is_refused(environ: dict[str, str], monkeypatch:
             await attempt(config)
 
 
-async def test_a_migration_that_fails_leaves_nothing(
-    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_migration_that_fails_leaves_nothing(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     config = Config.load(environ)
     await prepare_store(config)
     broken = (

@@ -59,9 +59,7 @@ def other(config: Config) -> Iterator[sqlite3.Connection]:
 
 @pytest.mark.requirement("DEF-01")
 @pytest.mark.parametrize("acknowledged_before_death", [1, 300])
-async def test_a_killed_process_loses_nothing_it_acknowledged(
-    config: Config, acknowledged_before_death: int
-) -> None:
+async def test_a_killed_process_loses_nothing_it_acknowledged(config: Config, acknowledged_before_death: int) -> None:
     command = [sys.executable, str(Path(__file__).with_name("writer.py")), str(config.state_dir)]
     environ = {**os.environ, "PYTHONPATH": str(Path(sqlite.__file__).parents[2])}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environ) as process:
@@ -80,9 +78,7 @@ async def test_a_killed_process_loses_nothing_it_acknowledged(
     for number, message_id in list(acknowledged.items())[:50]:  # the sender did not hear us and repeats
         again = message(int(number), content=number.encode())
         assert await store.deferred.add(again) == message_id
-    ((rows, calls, size),) = await store.database.read(
-        "SELECT COUNT(*), COUNT(DISTINCT call_id), SUM(size) FROM deferred"
-    )
+    ((rows, calls, size),) = await store.database.read("SELECT COUNT(*), COUNT(DISTINCT call_id), SUM(size) FROM deferred")
     assert rows == calls  # each exactly once, also those that were not acknowledged any more
     usage = await store.deferred.usage(ALICE)
     assert (usage.messages, usage.bytes) == (rows, size)
@@ -165,9 +161,7 @@ async def test_commits_are_synced(config: Config) -> None:
     connection.close()
 
 
-async def test_a_change_with_the_bare_file_is_seen_on_the_next_request(
-    config: Config, other: sqlite3.Connection
-) -> None:
+async def test_a_change_with_the_bare_file_is_seen_on_the_next_request(config: Config, other: sqlite3.Connection) -> None:
     store = await open_store(config)
     await store.users.add(ALICE, "x")
     await store.users.facts(ALICE)
@@ -199,9 +193,7 @@ def steps(connection: sqlite3.Connection, sql: str, parameters: tuple[object, ..
 
 
 @pytest.mark.requirement("DEF-02", "DEF-05")
-async def test_ten_thousand_messages_cost_the_same_each_as_ten(
-    config: Config, other: sqlite3.Connection
-) -> None:
+async def test_ten_thousand_messages_cost_the_same_each_as_ten(config: Config, other: sqlite3.Connection) -> None:
     store = await open_store(config)
     few, many = "sip:few@example.com", "sip:many@example.com"
     await asyncio.gather(*(store.deferred.add(message(n, few)) for n in range(10)))
@@ -209,14 +201,10 @@ async def test_ten_thousand_messages_cost_the_same_each_as_ten(
         await asyncio.gather(*(store.deferred.add(message(n, many)) for n in range(start, start + 1000)))
     costs = {}
     for recipient in (few, many):
-        *_, last = (
-            row[0] for row in other.execute("SELECT id FROM deferred WHERE recipient = ?", (recipient,))
-        )
+        *_, last = (row[0] for row in other.execute("SELECT id FROM deferred WHERE recipient = ?", (recipient,)))
         ids = [
             row[0]
-            for row in other.execute(
-                "SELECT id FROM deferred WHERE recipient = ? ORDER BY id DESC LIMIT 10", (recipient,)
-            )
+            for row in other.execute("SELECT id FROM deferred WHERE recipient = ? ORDER BY id DESC LIMIT 10", (recipient,))
         ]
         page = (recipient, min(ids) - 1, time.time(), 0.0, 10)
         found = [steps(other, deferred._LIST, page), steps(other, deferred._GET, (last, recipient, 0.0, 0.0))]

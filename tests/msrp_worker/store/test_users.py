@@ -59,9 +59,7 @@ async def test_adding_twice_is_a_conflict_and_keeps_the_password(store: Store) -
     before = await store.database.read("SELECT ha1 FROM subscriber")
     with pytest.raises(Conflict):
         await store.users.add(ALICE, "two")
-    assert list(map(tuple, await store.database.read("SELECT ha1 FROM subscriber"))) == list(
-        map(tuple, before)
-    )
+    assert list(map(tuple, await store.database.read("SELECT ha1 FROM subscriber"))) == list(map(tuple, before))
 
 
 @pytest.mark.parametrize(
@@ -127,9 +125,7 @@ async def test_the_view_for_kamailio_lists_users_without_the_service(store: Stor
     await store.users.add(ALICE, "x")
     await store.users.add(BOB, "x")
     await store.users.set(BOB, im_service=False)
-    rows = await store.database.read(
-        "SELECT key_name, key_type, key_value, value_type, expires FROM im_without_service"
-    )
+    rows = await store.database.read("SELECT key_name, key_type, key_value, value_type, expires FROM im_without_service")
     assert [tuple(row) for row in rows] == [("bob@example.com", 0, BOB, 0, 0)]
 
 
@@ -237,18 +233,14 @@ def _damage() -> list[object]:
     return [Statement("UPDATE im_rules SET document = ?", (b"<",))]
 
 
-async def test_facts_of_an_unknown_revision_are_not_kept(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_facts_of_an_unknown_revision_are_not_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     await store.users.add(ALICE, "x")
     monkeypatch.setattr(store.database, "revision", lambda: None)
     assert await store.users.facts(ALICE) is not None
     assert store.users.cached(ALICE) is MISS
 
 
-async def test_a_failing_database_is_an_error_and_not_an_absent_user(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failing_database_is_an_error_and_not_an_absent_user(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(*_: object) -> list[object]:
         raise StoreUnavailable("gone")
 

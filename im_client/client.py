@@ -1,0 +1,290 @@
+"""The IM client as one object: register, send and receive pager-mode messages."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from . import PRODUCT, composing
+from .config import ClientConfig, Contact
+from .digest import Authenticator
+from .endpoint import Endpoint, EndpointSettings
+from .exchange import IncomingRequest, ReceivedResponse
+from .pager import PAGER_LIMIT, Outgoing, PagerMessage, SessionType, answer_fields, build_message
+from .recipients import REQUIRE, Recipient, build_body
+from .registration import Registration
+from .requester import Requester, build_request, new_call_id, new_tag
+from .wire import parse_uri, quote
+
+log = logging.getLogger(__name__)
+
+UNLIMITED = 65535
+"""Datagram limit of a client that is told to send any size over UDP: what UDP itself can carry."""
+UNINTERESTED_LIMIT = 1000
+"""Addresses remembered for answering 415 to isComposing; the oldest is forgotten and asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler wants a MESSAGE to be answered with. Only messages answered 2xx reach `messages()`."""
+
+    status: int = 200
+    reason: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Verdict = Answer | int | None
+MessageHandler = Callable[[PagerMessage], Verdict | Awaitable[Verdict]]
+
+
+class ImClient:
+    """One IM user agent. Use as `async with ImClient(config) as client`, or call `start` and `close`.
+
+    `on_message`, if set, sees each MESSAGE before it is answered and may choose the answer: None accepts with
+    200, a number or an Answer is sent instead.
+    """
+
+    def __init__(self, config: ClientConfig, *, on_message: MessageHandler | None = None) -> None:
+        self.config = config
+        self.on_message = on_message
+        settings = EndpointSettings(
+            proxy=config.proxy,
+            local=(config.local_host, config.local_port),
+            timers=config.timers,
+            keep_alive=config.keep_alive,
+            tls=config.tls_context(),
+        )
+        self.endpoint = Endpoint(settings)
+        self.requester = Requester(self.endpoint, Authenticator(config.username or config.user, config.password))
+        self.registration = Registration(config, self.endpoint, self.requester)
+        self._inbox: asyncio.Queue[PagerMessage | None] = asyncio.Queue()
+        self._pending: dict[str, _Turn] = {}
+        self._uninterested: dict[str, None] = {}
+        self._started = False
+        self._closed = False
+        self.endpoint.handle("MESSAGE", self._on_message)
+        self.endpoint.handle("OPTIONS", self._on_options)
+        self.endpoint.on_connection_lost = self._on_connection_lost
+
+    async def start(self) -> None:
+        """Open the sockets; `register` and `send` do it by themselves."""
+        if not self._started:
+            self._started = True
+            await self.endpoint.start()
+
+    async def close(self, *, deregister: bool = True) -> None:
+        """Close the sockets, after de-registering if registered and asked for.
+
+        Never raises for a deaf server.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if deregister and self.registration.granted is not None:
+            try:
+                await self.registration.deregister()
+            except Exception as error:
+                log.warning("not de-registered: %s", error)
+        await self.registration.stop()
+        await self.endpoint.close()
+        self._inbox.put_nowait(None)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # --- registration
+
+    async def register(
+        self, *, expires: int | None = None, contacts: tuple[Contact, ...] | None = None
+    ) -> ReceivedResponse:
+        """Register and keep registered (CLI-01).
+
+        Raises RegistrationError, NoAnswerError, ConnectionFailedError.
+        """
+        await self.start()
+        return await self.registration.register(expires=expires, contacts=contacts)
+
+    async def leave_im(self) -> ReceivedResponse:
+        """Stay registered without the feature tag: no longer available for IM (CLI-01)."""
+        return await self.registration.leave_im()
+
+    async def deregister(self, *, everything: bool = False) -> ReceivedResponse:
+        """Remove the bindings of this client, or with `everything` those of all devices (CLI-01)."""
+        await self.start()
+        return await self.registration.deregister(everything=everything)
+
+    # --- sending
+
+    async def send(
+        self,
+        to: str,
+        body: bytes | str,
+        *,
+        content_type: str = "text/plain;charset=UTF-8",
+        any_size: bool = False,
+        **options: Any,
+    ) -> ReceivedResponse:
+        """Send one MESSAGE; returns the final response, whatever it is. CLI-05.
+
+        `options` are the further fields of `pager.Outgoing`. A second message to the same URI waits for the
+        answer to the first (RFC 3428 section 8). Above 1300 bytes over UDP it raises
+        MessageTooLargeError, unless `any_size` is set, which is for tests of a server. Raises
+        NoAnswerError, ConnectionFailedError, ValueError.
+        """
+        data = body.encode() if isinstance(body, str) else body
+        return await self.send_message(Outgoing(to=to, body=data, content_type=content_type, **options), any_size=any_size)
+
+    async def send_message(self, message: Outgoing, *, any_size: bool = False) -> ReceivedResponse:
+        """Send one MESSAGE as `send` does."""
+        await self.start()
+        request = build_message(message, self.config, call_id=new_call_id(), tag=new_tag(), now=datetime.now(tz=UTC))
+        limit = UNLIMITED if any_size else PAGER_LIMIT
+        async with self._turn(str(request.uri)):
+            return await self.requester.send(request, datagram_limit=limit)
+
+    async def send_to_many(
+        self,
+        recipients: Sequence[Recipient | str],
+        body: bytes | str,
+        *,
+        content_type: str = "text/plain;charset=UTF-8",
+        any_size: bool = False,
+        **options: Any,
+    ) -> ReceivedResponse:
+        """Send one MESSAGE to several users through the conference factory (clause 8.1.1-5). CLI-05.
+
+        A recipient given as text is one of the visible ones (copyControl "to"). `options` as in `send`.
+        """
+        entries = [Recipient(entry) if isinstance(entry, str) else entry for entry in recipients]
+        data = body.encode() if isinstance(body, str) else body
+        kind, whole = build_body(content_type, data, entries, boundary=new_call_id())
+        options.setdefault("to", str(self.config.factory_uri))
+        options.setdefault("session_type", SessionType.ADHOC)
+        headers = (REQUIRE, *options.pop("headers", ()))
+        message = Outgoing(body=whole, content_type=kind, headers=headers, **options)
+        return await self.send_message(message, any_size=any_size)
+
+    async def send_composing(
+        self, to: str, *, active: bool = True, refresh: int | None = None, **options: Any
+    ) -> ReceivedResponse | None:
+        """Tell `to` that the user composes, or has stopped (RFC 3994). CLI-05, PAG-20.
+
+        Returns None, and sends nothing, once `to` has answered 415 to such a message (section 4).
+        """
+        if to in self._uninterested:
+            return None
+        document = composing.build(composing.Status(active=active, refresh=refresh, media="text/plain"))
+        response = await self.send(to, document, content_type=composing.CONTENT_TYPE, **options)
+        if response.status == 415:
+            self._uninterested[to] = None
+            while len(self._uninterested) > UNINTERESTED_LIMIT:
+                del self._uninterested[next(iter(self._uninterested))]
+        return response
+
+    def _turn(self, uri: str) -> _Turn:
+        turn = self._pending.get(uri)
+        if turn is None:
+            turn = self._pending[uri] = _Turn(self._pending, uri)
+        return turn
+
+    async def request(
+        self, method: str, uri: str, *, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+    ) -> ReceivedResponse:
+        """Send any request outside a dialog, with the fields every request has and `headers`."""
+        await self.start()
+        name = f"{quote(self.config.display_name)} " if self.config.display_name else ""
+        request = build_request(
+            method,
+            parse_uri(uri),
+            from_value=f"{name}<{self.config.identity_uri}>;tag={new_tag()}",
+            to_value=f"<{uri}>",
+            call_id=new_call_id(),
+            headers=headers,
+            body=body,
+        )
+        return await self.requester.send(request)
+
+    # --- receiving
+
+    async def messages(self) -> AsyncIterator[PagerMessage]:
+        """The accepted messages in order of arrival, until the client is closed."""
+        while (message := await self._inbox.get()) is not None:
+            yield message
+        self._inbox.put_nowait(None)  # for whoever else is reading
+
+    async def next_message(self, seconds: float | None = 10.0) -> PagerMessage:
+        """The next accepted message.
+
+        Raises TimeoutError after `seconds` (None waits for ever), EOFError when the client is closed.
+        """
+        async with asyncio.timeout(seconds):
+            message = await self._inbox.get()
+        if message is None:
+            self._inbox.put_nowait(None)
+            raise EOFError("the client is closed")
+        return message
+
+    async def _on_message(self, request: IncomingRequest) -> None:
+        message = PagerMessage(request.message, request.raw, datetime.now(tz=UTC))
+        verdict: Verdict = None
+        if self.on_message is not None:
+            outcome = self.on_message(message)
+            verdict = await outcome if inspect.isawaitable(outcome) else outcome
+        answer = verdict if isinstance(verdict, Answer) else Answer(200 if verdict is None else verdict)
+        accepted = 200 <= answer.status < 300
+        if accepted and 0 < self.config.inbox_limit <= self._inbox.qsize():
+            answer, accepted = Answer(486), False  # clause 8.2.1-1a: not enough resources
+        if accepted and self.config.inbox_limit:
+            self._inbox.put_nowait(message)  # stored before it is acknowledged (clause 8.2.1-2)
+        fields = [*answer_fields(self.config), *answer.headers]
+        request.respond(answer.status, reason=answer.reason, headers=fields)  # CLI-05
+
+    async def _on_options(self, request: IncomingRequest) -> None:
+        fields = [("Allow", self.endpoint.allow), ("Accept", "*/*"), ("User-Agent", PRODUCT)]
+        request.respond(200, headers=fields)
+
+    def _on_connection_lost(self, error: str) -> None:
+        if self.registration.granted is not None and not self._closed:
+            log.info("registering again: %s", error)
+            self.registration.refresh_now()
+
+
+class _Turn:
+    """One message at a time to one URI; forgotten when nobody uses it."""
+
+    def __init__(self, registry: dict[str, _Turn], uri: str) -> None:
+        self._registry = registry
+        self._uri = uri
+        self._lock = asyncio.Lock()
+        self._users = 0
+
+    async def __aenter__(self) -> None:
+        self._users += 1
+        try:
+            await self._lock.acquire()
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+        self._leave()
+
+    def _leave(self) -> None:
+        self._users -= 1
+        if not self._users:
+            self._registry.pop(self._uri, None)

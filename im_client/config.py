@@ -1,0 +1,94 @@
+"""Configuration of a client: one dataclass, default, unit and meaning at each field."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from sipmessage import URI
+
+from .timers import DEFAULT_TIMERS, BaseTimers
+from .transport import Target
+from .wire import parse_uri
+
+FEATURE_TAG = "+g.oma.sip-im"
+"""Clause 5.3.1: marks an IM-capable contact."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """One binding of the registration, at the address of this client.
+
+    `user` is the user part of its URI, so that several bindings of one client differ; empty takes that of the
+    identity. `instance_id` is a URN for +sip.instance (RFC 5626 section 4.1). `extra` are further parameters,
+    such as `+g.oma.sip-im.large-message`.
+    """
+
+    user: str = ""
+    instance_id: str = ""
+    feature_tag: bool = True
+    q: str = ""
+    extra: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientConfig:
+    """Raises ValueError for an identity that is no SIP URI with a user part."""
+
+    identity: str  # the IM Address, like sip:alice@example.com
+    proxy: Target  # where every request goes
+    password: str = ""
+    username: str = ""  # for digest authentication; empty: the user part of the identity
+    display_name: str = ""
+    registrar: str = ""  # Request-URI of REGISTER; empty: the domain of the identity
+    conference_factory_uri: str = ""  # empty: sip:conference-factory@ the domain of the identity
+
+    contacts: tuple[Contact, ...] = (Contact(),)  # what is registered; several stand for several devices
+    expires: int = 3600  # seconds asked for a registration
+    trusted: bool = False  # inside the trust domain: P-Asserted-Identity in place of P-Preferred-Identity
+
+    local_host: str = ""  # IP address to bind; empty: the one that reaches the proxy
+    local_port: int = 0  # 0: any free port
+    keep_alive: float = 110.0  # seconds between CRLF pings on TCP and TLS; 0: none
+    timers: BaseTimers = DEFAULT_TIMERS
+    tls_ca: Path | None = None  # PEM file of the authorities to trust; None: those of the system
+    tls_verify: bool = True  # False accepts any certificate: for tests only
+
+    inbox_limit: int = 10_000  # messages waiting to be read; when it is full new ones are refused with 486
+
+    def __post_init__(self) -> None:
+        uri = parse_uri(self.identity)
+        if not uri.user or uri.scheme == "tel":
+            raise ValueError(f"not an IM address: {self.identity!r} (expected like sip:alice@example.com)")
+
+    @property
+    def identity_uri(self) -> URI:
+        return parse_uri(self.identity)
+
+    @property
+    def user(self) -> str:
+        return self.identity_uri.user or ""
+
+    @property
+    def domain(self) -> str:
+        return self.identity_uri.host
+
+    @property
+    def registrar_uri(self) -> URI:
+        return parse_uri(self.registrar or f"sip:{self.domain}")
+
+    @property
+    def factory_uri(self) -> URI:
+        """Where messages to several recipients go (clause 8.1.1-5)."""
+        return parse_uri(self.conference_factory_uri or f"sip:conference-factory@{self.domain}")
+
+    def tls_context(self) -> ssl.SSLContext | None:
+        """For a TLS proxy; None for the others. Raises OSError or ssl.SSLError for an unusable `tls_ca`."""
+        if self.proxy.transport != "tls":
+            return None
+        context = ssl.create_default_context(cafile=self.tls_ca)
+        if not self.tls_verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context

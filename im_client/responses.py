@@ -1,0 +1,104 @@
+"""Build responses to requests, and know where they go (RFC 3261 sections 8.2.6 and 18.2, RFC 3581)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from sipmessage import Request, Response
+
+from .transport import Address, Flow
+from .wire import ViaEntry, host_text, parse_name_addr, parse_vias, values
+
+REASONS = {
+    100: "Trying",
+    200: "OK",
+    202: "Accepted",
+    302: "Moved Temporarily",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    406: "Not Acceptable",
+    408: "Request Timeout",
+    413: "Request Entity Too Large",
+    415: "Unsupported Media Type",
+    416: "Unsupported URI Scheme",
+    420: "Bad Extension",
+    480: "Temporarily Unavailable",
+    481: "Call/Transaction Does Not Exist",
+    482: "Loop Detected",
+    486: "Busy Here",
+    488: "Not Acceptable Here",
+    500: "Server Internal Error",
+    501: "Not Implemented",
+    503: "Service Unavailable",
+    513: "Message Too Large",
+    600: "Busy Everywhere",
+    603: "Decline",
+}
+
+
+def build_response(
+    request: Request,
+    status: int,
+    *,
+    to_tag: str,
+    source: Address,
+    reason: str | None = None,
+    headers: Iterable[tuple[str, str]] = (),
+    body: bytes = b"",
+) -> Response:
+    """A response with Via, From, To, Call-ID and CSeq of the request, then `headers`.
+
+    `to_tag` is added unless To has a tag or the status is 100. Raises MalformedMessageError for a
+    request without readable Via or To.
+    """
+    response = Response(status, REASONS.get(status, "Unknown") if reason is None else reason, body)
+    entries = parse_vias(request.headers)
+    response.headers.add("Via", _top_via(entries[0], source))
+    for entry in entries[1:]:
+        response.headers.add("Via", entry.text)
+    for name in ("From", "To", "Call-ID", "CSeq"):
+        value = request.headers.get(name) or ""
+        if name == "To" and status != 100 and parse_name_addr(value).tag is None:
+            value += f";tag={to_tag}"
+        response.headers.add(name, value)
+    for name in values(request.headers, "Record-Route"):
+        response.headers.add("Record-Route", name)
+    for name, value in headers:
+        response.headers.add(name, value)
+    return response
+
+
+def _top_via(via: ViaEntry, source: Address) -> str:
+    text = via.text
+    if "rport" in via.parameters and via.parameters["rport"] is None:
+        head, _, tail = text.partition(";")
+        fields = [f"rport={source[1]}" if f.strip().lower() == "rport" else f for f in tail.split(";")]
+        text = ";".join([head, *fields])
+    if "received" not in via.parameters and (via.host != host_text(source[0]) or "rport" in via.parameters):
+        text += f";received={source[0]}"
+    return text
+
+
+def datagram_destination(via: ViaEntry, flow: Flow) -> Address:
+    """Where the response to a request that came by UDP goes (RFC 3261 section 18.2.2, RFC 3581 section 4)."""
+    maddr = via.parameters.get("maddr")
+    if maddr and _is_address(maddr):
+        return maddr, via.port or 5060
+    if "rport" in via.parameters:
+        return flow.remote
+    return flow.remote[0], via.port or 5060
+
+
+def _is_address(text: str) -> bool:
+    """Whether it is an IP address.
+
+    A name would have to be resolved, which the sending of a response is not worth.
+    """
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,130 @@
+"""Which procedure each hook of `im.cfg` runs. No decisions here, no Kamailio here: `adapter` has the one, the procedures
+the other.
+
+A hook is called by `python_exec("name")`. It leaves in `$var(im_next)` what the native route does next: `done`, `core`,
+`recipient`, or `continue` (resume the transaction named by `$var(im_index)`, `$var(im_label)`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kemi import pager_originating, pager_terminating, third_party_register
+from kemi.actions import server_unavailable
+from kemi.adapter import Adapter, next_step, number, read
+from kemi.messages import PagerFacts
+from kemi.request import Request
+from kemi.sip_values import canonical, carries_feature_tag
+
+
+class App:
+    """The object that Kamailio's app_python3 calls; one per process after the fork."""
+
+    def __init__(self) -> None:
+        self._adapter = Adapter()
+
+    def child_init(self, rank: int) -> int:
+        """Sockets are opened at first use, in the process that uses them."""
+        del rank
+        return 0
+
+    def im_control(self, message: Any) -> int:
+        """A private request of the worker on the control listener."""
+        return self._adapter.run(lambda: self._adapter.control(self._adapter.resume))
+
+    def im_originating(self, message: Any) -> int:
+        """An initial request of a served user."""
+        return self._adapter.run(self._originating)
+
+    def im_terminating(self, message: Any) -> int:
+        """An initial request towards a served user."""
+        return self._adapter.run(self._terminating)
+
+    def im_resume(self, message: Any) -> int:
+        """The worker's answer has come, or could not be asked for."""
+        return self._adapter.run(self._resume)
+
+    def im_unanswered(self, message: Any) -> int:
+        """The worker did not answer in time."""
+        return self._adapter.run(self._unanswered)
+
+    def im_delivery_failed(self, message: Any) -> int:
+        """No binding of the recipient took the request."""
+        return self._adapter.run(self._delivery_failed)
+
+    def im_delivered(self, message: Any) -> int:
+        """A final response came from the recipient."""
+        return self._adapter.run(self._delivered)
+
+    def im_third_party_register(self, message: Any) -> int:
+        """A REGISTER of the core about one of its users."""
+        return self._adapter.run(self._third_party_register)
+
+    def im_contacts(self, message: Any) -> int:
+        """A client's REGISTER: find out what its contacts are capable of."""
+        return self._adapter.run(self._contacts)
+
+    def _originating(self) -> int:
+        request = self._adapter.request()
+        self._adapter.trace(request, "received")
+        return self._adapter.perform(request, pager_originating.screen(request, self._adapter.policy))
+
+    def _terminating(self) -> int:
+        facts = self._adapter.answer
+        if isinstance(facts, PagerFacts):  # the originating side has asked for both ends
+            return self._decide_terminating(facts)
+        request = self._adapter.request()
+        self._adapter.trace(request, "received")
+        return self._adapter.perform(request, pager_terminating.screen(request, self._adapter.policy))
+
+    def _resume(self) -> int:
+        answer = self._adapter.answer
+        stage = read("$avp(im_stage)")
+        if isinstance(answer, PagerFacts) and stage == pager_terminating.STAGE:
+            return self._decide_terminating(answer)
+        request = self._adapter.request()
+        policy = self._adapter.policy
+        if isinstance(answer, PagerFacts) and stage == pager_originating.STAGE:
+            return self._adapter.perform(request, pager_originating.decide(request, answer, policy))
+        if answer is not None and stage == pager_terminating.DEFER_STAGE:
+            return self._adapter.perform(request, pager_terminating.deferred(answer, policy))
+        if answer is not None and stage == third_party_register.STAGE:
+            expires = read("$hdr(Expires)")
+            return self._adapter.perform(request, third_party_register.decide(answer, expires, policy))
+        return self._unavailable(request, "IM worker could not be asked")
+
+    def _decide_terminating(self, facts: PagerFacts) -> int:
+        request = self._adapter.request(with_availability=True)
+        return self._adapter.perform(request, pager_terminating.decide(request, facts, self._adapter.policy))
+
+    def _unanswered(self) -> int:
+        return self._unavailable(self._adapter.request(), "IM worker did not answer in time")
+
+    def _delivery_failed(self) -> int:
+        request = self._adapter.request()
+        status = number("$var(im_status)")
+        action = pager_terminating.delivery_failed(request, status)
+        return next_step("pass") if action is None else self._adapter.perform(request, action)
+
+    def _delivered(self) -> int:
+        self._adapter.trace_response()
+        return 1
+
+    def _third_party_register(self) -> int:
+        request = self._adapter.request()
+        text = read("$hdr(Contact)") + read("$rb")  # the client's own REGISTER may be the body
+        capable = carries_feature_tag(text) or ";+g." not in text
+        action = third_party_register.screen(request.call_id, canonical(read("$tu")), read("$hdr(Expires)"), capable)
+        return self._adapter.perform(request, action)
+
+    def _contacts(self) -> int:
+        contacts = self._adapter.capable_contacts()
+        capable = [large for _, is_capable, large in contacts if is_capable]
+        if not capable:
+            return next_step("plain")
+        if len(capable) < len(contacts):
+            return next_step("mixed")
+        return next_step("large" if any(capable) else "capable")
+
+    def _unavailable(self, request: Request, warning: str) -> int:
+        return self._adapter.refuse(request, server_unavailable(warning, self._adapter.policy.retry_after))

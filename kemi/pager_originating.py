@@ -1,0 +1,57 @@
+"""Originating participating function (6.2.2.1, 6.2.4.1), the order of checks as the specification has it.
+
+MESSAGE gets every step; INVITE, SUBSCRIBE and REFER get the general ones and go on to the core.
+"""
+
+from __future__ import annotations
+
+from kemi.actions import Action, Ask, Refuse, ToCore, forbidden
+from kemi.messages import PagerFacts, PagerQuestion
+from kemi.participating import (
+    is_anonymous,
+    refuse_content,
+    refuse_expired,
+    refuse_oversized,
+    refuse_unidentified,
+)
+from kemi.policy import Policy
+from kemi.request import Request
+from kemi.sip_values import host_of, without_session_parameter
+
+STAGE = "originating"
+
+
+def screen(request: Request, policy: Policy) -> Action:
+    """Checks that need no facts; then one question for both ends, so that the terminating side need not ask again."""
+    refusal = refuse_unidentified(request) or refuse_oversized(request, policy)
+    if refusal is not None:
+        return refusal
+    serves_recipient = not request.separate_core and host_of(request.recipient) == policy.domain
+    question = PagerQuestion(
+        call_id=request.call_id,
+        originator=request.originator,
+        recipient=request.recipient,
+        anonymous=is_anonymous(request),
+        serves_originator=True,
+        serves_recipient=serves_recipient,
+        method=request.method,
+    )
+    return Ask(question, STAGE)
+
+
+def decide(request: Request, facts: PagerFacts, policy: Policy) -> Refuse | ToCore:
+    """The checks of 6.2.2.1 and 6.2.4.1 with the facts at hand."""
+    if facts.originator is None or not facts.originator.im_allowed:
+        return forbidden("PAG-02", "Originator is not allowed to use IM")  # PAG-02
+    if request.method == "MESSAGE":
+        refusal = refuse_content(request, facts.originator, policy)
+        if refusal is not None:
+            return refusal
+    if is_anonymous(request) and not policy.anonymity:
+        return forbidden("IDN-05", "Anonymity is not allowed")  # IDN-05
+    if request.method == "MESSAGE":
+        refusal = refuse_expired(request, "PAG-04")
+        if refusal is not None:
+            return refusal
+    uri, _ = without_session_parameter(request.request_uri)  # PAG-16
+    return ToCore(uri)  # PAG-05

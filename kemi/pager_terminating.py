@@ -1,0 +1,119 @@
+"""Terminating participating function (6.2.6.1, 6.2.8), the order of checks as the specification has it."""
+
+from __future__ import annotations
+
+from kemi.actions import Action, Ask, Refuse, Respond, ToRecipient, forbidden
+from kemi.messages import Answer, DeferQuestion, Deferred, EndFacts, PagerFacts, PagerQuestion
+from kemi.participating import (
+    is_anonymous,
+    is_composing,
+    refuse_content,
+    refuse_expired,
+    refuse_oversized,
+    refuse_unidentified,
+)
+from kemi.policy import Policy
+from kemi.request import Request
+from kemi.sip_values import expiry, without_session_parameter
+
+STAGE = "terminating"
+DEFER_STAGE = "deferring"
+INACCESSIBLE = frozenset({408, 410, 430, 477, 480, 500, 503, 504})
+"""Final responses after which a recipient counts as inaccessible and a message is deferred (6.2.8.2): nothing reached a
+client that decided. A client's own refusals (486, 603, 415 and the like) go back to the sender."""
+
+
+def screen(request: Request, policy: Policy) -> Action:
+    """Checks that need no facts, then the question (only where the originating side has not asked already)."""
+    refusal = refuse_unidentified(request) or refuse_oversized(request, policy)
+    if refusal is not None:
+        return refusal
+    question = PagerQuestion(
+        call_id=request.call_id,
+        originator=request.originator,
+        recipient=request.recipient,
+        anonymous=is_anonymous(request),
+        serves_originator=False,
+        serves_recipient=True,
+        method=request.method,
+    )
+    return Ask(question, STAGE)
+
+
+def decide(request: Request, facts: PagerFacts, policy: Policy) -> Action:
+    """The checks of 6.2.6.1 with the facts at hand; then delivery or deferral."""
+    recipient = facts.recipient
+    if recipient is None:
+        return Refuse(404, "Not Found", "COR-04", "No such user")  # COR-04
+    refusal = _refuse_by_recipient(request, recipient, policy)
+    if refusal is not None:
+        return refusal
+    if request.method != "MESSAGE":
+        return _decide_other(request, recipient)
+    refusal = refuse_content(request, recipient, policy) or refuse_expired(request, "DEF-10")
+    if refusal is not None:
+        return refusal
+    if not _available(request, recipient):
+        return defer(request, "not registered")  # PAG-08
+    if not recipient.willing:
+        return defer(request, "not willing")  # PAG-08 DEF-12
+    return ToRecipient(without_session_parameter(request.request_uri)[0])  # PAG-09
+
+
+def delivery_failed(request: Request, status: int) -> Action | None:
+    """What to do when no binding took the message: defer it when nobody could be reached; None passes the failure on."""
+    if request.method != "MESSAGE" or status not in INACCESSIBLE or is_composing(request):
+        return None
+    return defer(request, f"delivery failed with {status}")  # PAG-08
+
+
+def defer(request: Request, reason: str) -> Action:
+    """Ask the store to take the message; the 202 follows its answer (DEF-01)."""
+    if is_composing(request):
+        return Refuse(480, "Temporarily Unavailable", "PAG-20", "isComposing is not stored")  # PAG-20
+    question = DeferQuestion(
+        call_id=request.call_id,
+        cseq=request.cseq,
+        from_tag=request.from_tag,
+        originator=request.originator,
+        recipient=request.recipient,
+        anonymous=is_anonymous(request),
+        received=request.received,
+        expires=expiry(request.expires, request.date, request.received),
+        reason=reason,
+        content_type=request.content_type,
+        subject=request.subject,
+        priority=request.priority,
+        from_header=request.from_header,
+        to_header=request.to_header,
+    )
+    return Ask(question, DEFER_STAGE, with_message=True)
+
+
+def deferred(answer: Answer, policy: Policy) -> Refuse | Respond:
+    """202 once the store has it durable, else a clear refusal (DEF-01, DEF-11)."""
+    if not isinstance(answer, Deferred) or answer.refusal == "unavailable":
+        return Refuse(503, "Service Unavailable", "DEF-01", "Message store unavailable", policy.retry_after)
+    if answer.refusal == "quota":
+        return Refuse(480, "Temporarily Unavailable", "DEF-11", "Recipient's message store is full")  # DEF-11
+    return Respond(202, "Accepted")  # PAG-08 DEF-01
+
+
+def _refuse_by_recipient(request: Request, recipient: EndFacts, policy: Policy) -> Refuse | None:
+    pager = request.method == "MESSAGE"
+    if recipient.pager_barred if pager else recipient.session_barred and request.method == "INVITE":
+        reason = "Temporarily Unavailable" if policy.barred_response == 480 else "Refused"
+        return Refuse(policy.barred_response, reason, "PAG-06" if pager else "PFS-13")  # PAG-06 PFS-13
+    if recipient.originator_rejected if pager else recipient.session_originator_rejected and request.method == "INVITE":
+        return forbidden("PAG-07" if pager else "PFS-13", "Not accepted by the recipient")  # PAG-07 PFS-13
+    return None
+
+
+def _decide_other(request: Request, recipient: EndFacts) -> Action:
+    if not _available(request, recipient):
+        return Refuse(480, "Temporarily Unavailable", "PFS-16", "Recipient is not registered for IM")  # PFS-16
+    return ToRecipient(without_session_parameter(request.request_uri)[0])
+
+
+def _available(request: Request, recipient: EndFacts) -> bool:
+    return recipient.registered if request.separate_core else request.available

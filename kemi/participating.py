@@ -1,0 +1,63 @@
+"""Checks that both sides of the participating function share (6.2.2.1, 6.2.6.1)."""
+
+from __future__ import annotations
+
+from kemi.actions import Refuse, forbidden
+from kemi.messages import EndFacts
+from kemi.policy import PAGER_DATAGRAM_LIMIT, Policy
+from kemi.request import Request
+from kemi.sip_values import asks_for_anonymity, carries_feature_tag, content_type_allowed, expiry, media_type
+
+IS_COMPOSING = "application/im-iscomposing+xml"
+EXTERNAL_BODY = "message/external-body"
+
+
+def refuse_unidentified(request: Request) -> Refuse | None:
+    """The two checks that come before every other (6.2.2.1-1, 5.2)."""
+    if not carries_feature_tag(request.accept_contact):
+        return forbidden("PAG-01", "Accept-Contact without +g.oma.sip-im")  # PAG-01
+    if not request.originator:
+        return forbidden("IDN-01", "No authenticated originator")  # IDN-01
+    return None
+
+
+def refuse_oversized(request: Request, policy: Policy) -> Refuse | None:
+    """What no facts are needed for: headers out of proportion, and a datagram that is too large."""
+    if request.message_length - request.content_length > policy.header_max_size:
+        warning = f"Headers exceed {policy.header_max_size} bytes"
+        return Refuse(513, "Message Too Large", "SEC-05", warning)  # SEC-05
+    if request.method != "MESSAGE" or request.reliable_transport or request.from_trusted_peer:
+        return None
+    if request.message_length > PAGER_DATAGRAM_LIMIT:
+        warning = f"MESSAGE above {PAGER_DATAGRAM_LIMIT} bytes needs TCP, TLS or large message mode"
+        return Refuse(513, "Message Too Large", "PAG-10", warning)  # PAG-10
+    return None
+
+
+def refuse_content(request: Request, facts: EndFacts, policy: Policy) -> Refuse | None:
+    """Size and content type against operator policy, the user's own value first (6.2.2.1-3, 6.2.6.1-3)."""
+    limit = policy.pager_max_size if facts.pager_max_size is None else facts.pager_max_size
+    if request.content_length > limit:
+        return forbidden("PAG-03", f"Message body exceeds {limit} bytes")  # PAG-03
+    allowed = policy.content_types if facts.content_types is None else facts.content_types
+    if not content_type_allowed(request.content_type, allowed):
+        return forbidden("PAG-03", f"Content type {media_type(request.content_type)} is not allowed")  # PAG-03 PAG-17
+    return None
+
+
+def refuse_expired(request: Request, requirement: str) -> Refuse | None:
+    """RFC 3428 section 7 leaves an expired message to local policy; ours is never to deliver it and to say so."""
+    when = expiry(request.expires, request.date, request.received)
+    if when is not None and when <= request.received:
+        return forbidden(requirement, "Message expired")  # PAG-04 DEF-10
+    return None
+
+
+def is_anonymous(request: Request) -> bool:
+    """Whether the originator asked for Privacy: id (IDN-04)."""
+    return asks_for_anonymity(request.privacy)
+
+
+def is_composing(request: Request) -> bool:
+    """A status message of RFC 3994, which is never stored (PAG-20)."""
+    return media_type(request.content_type) == IS_COMPOSING

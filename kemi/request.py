@@ -1,0 +1,42 @@
+"""A SIP request as the procedures see it: values only, no Kamailio."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the procedures need of a request. Texts are decoded leniently for decisions and never sent on."""
+
+    method: str
+    request_uri: str
+    """As received, parameters included."""
+    call_id: str
+    cseq: int
+    from_tag: str
+    from_header: str
+    to_header: str
+    originator: str
+    """Authenticated Originator's IM Address (5.2), canonical; empty when there is none."""
+    recipient: str
+    """Canonical address of the Request-URI."""
+    accept_contact: str
+    """All Accept-Contact values joined by commas."""
+    privacy: str
+    content_type: str
+    content_length: int
+    message_length: int
+    """Bytes of the whole request."""
+    reliable_transport: bool
+    from_trusted_peer: bool
+    received: float
+    """Seconds since 1970 when Kamailio received it."""
+    date: str = ""
+    expires: str = ""
+    subject: str = ""
+    priority: str = ""
+    available: bool = False
+    """Deployment (a): the recipient has an IM-capable binding here."""
+    separate_core: bool = False
+    """Deployment (b): availability is known from third-party registration (COR-05)."""

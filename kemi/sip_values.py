@@ -1,0 +1,170 @@
+"""Pure readers of the header values that the procedures decide on."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from ipaddress import IPv6Address
+
+# RFC 3840 section 9: feature-param = enc-feature-tag [EQUAL LDQUOT (tag-value-list / string-value) RDQUOT]
+_FEATURE_TAG = "+g.oma.sip-im"
+_LARGE_MESSAGE_TAG = "+g.oma.sip-im.large-message"
+_NOT_CAPABLE = frozenset({"FALSE", "!TRUE"})  # values of a boolean feature parameter that deny it
+_SESSION_PARAMETER = re.compile(r";(?:session|sessiontype)=([^;?>]*)", re.IGNORECASE)  # E.2.1; COMPAT(TS 8.1.1 spelling)
+# RFC 3261 25.1: SIP-URI with userinfo = user [":" password] "@". ASCII alone, so that no other letter folds into a host.
+_ADDRESS = re.compile(
+    r"sips?:((?:[a-z0-9\-_.!~*'()&=+$,;?/]|%[0-9a-f]{2})+)(?::[^@<>\s]*)?@(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::[0-9]+)?(?:[;?].*)?",
+    re.IGNORECASE | re.ASCII,
+)
+_NAME_ADDRESS = re.compile(r"<([^>]*)>")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
+_ESCAPE = re.compile(r"%[0-9a-fA-F]{2}")
+_UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()")
+_MAX_DELTA = 2**32 - 1
+"""Seconds; the largest delta-seconds that RFC 3261 20.19 gives a meaning to."""
+
+
+def _parts(value: str, separator: str) -> list[str]:
+    """Split on `separator` outside quoted strings and angle brackets."""
+    parts: list[str] = []
+    start = 0
+    quoted = escaped = bracketed = False
+    for index, char in enumerate(value):
+        if escaped:
+            escaped = False
+        elif quoted:
+            escaped = char == "\\"
+            quoted = char != '"'
+        elif bracketed:
+            bracketed = char != ">"
+        elif char == '"':
+            quoted = True
+        elif char == "<":
+            bracketed = True
+        elif char == separator:
+            parts.append(value[start:index])
+            start = index + 1
+    parts.append(value[start:])
+    return parts
+
+
+def feature_tags(value: str) -> frozenset[str]:
+    """Names of all feature parameters in Accept-Contact or Contact values joined by commas, lower case.
+
+    Tags count in any order, with or without a value, in any of several values; not where the value denies them
+    (RFC 3840 section 9: `="FALSE"`).
+    """
+    names = set()
+    for contact in _parts(value, ","):
+        for parameter in _parts(contact, ";")[1:]:
+            name, _, value_ = parameter.partition("=")
+            name = name.strip().lower()
+            if name and value_.strip().strip('"').upper() not in _NOT_CAPABLE:
+                names.add(name)
+    return frozenset(names)
+
+
+def carries_feature_tag(value: str) -> bool:
+    """Whether the IM feature tag is asked for; the large-message tag counts as IM-capable (LRG-08)."""
+    # The one spelling that all but every client sends, before the general case.
+    if _FEATURE_TAG not in value.lower():
+        return False
+    tags = feature_tags(value)
+    return _FEATURE_TAG in tags or _LARGE_MESSAGE_TAG in tags
+
+
+def contact_capabilities(value: str) -> list[tuple[str, bool, bool]]:
+    """For each contact of a REGISTER: URI, whether IM-capable, whether for large messages (COR-07, LRG-08)."""
+    contacts = []
+    for contact in _parts(value, ","):
+        address = _QUOTED.sub("", _parts(contact, ";")[0])
+        bracketed = _NAME_ADDRESS.search(address)
+        uri = bracketed.group(1) if bracketed else address.strip()
+        if not uri or uri == "*":
+            continue
+        tags = feature_tags(contact)
+        large = _LARGE_MESSAGE_TAG in tags
+        contacts.append((uri, large or _FEATURE_TAG in tags, large))
+    return contacts
+
+
+def asks_for_anonymity(privacy: str) -> bool:
+    """Whether the Privacy values, joined by commas, ask that the asserted identity be kept (RFC 3325 section 9.3)."""
+    values = {part.strip().lower() for part in privacy.replace(",", ";").split(";")}
+    return "id" in values
+
+
+def media_type(content_type: str) -> str:
+    """`type/subtype` in lower case, without parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def content_type_allowed(content_type: str, allowed: tuple[str, ...]) -> bool:
+    """Match against `*`, `type/*` and `type/subtype` (PAG-03, PAG-17). A body without a type is text/plain."""
+    wanted = media_type(content_type) or "text/plain"
+    major = wanted.partition("/")[0]
+    return any(entry in ("*", "*/*", wanted, f"{major}/*") for entry in allowed)
+
+
+def expiry(expires: str, date: str, received: float) -> float | None:
+    """When the message expires, in seconds since 1970; None for never (RFC 3428 section 7).
+
+    Delta time from Date where there is one, else from reception. An unreadable Expires is as if absent, an unreadable
+    Date as if absent: a client's clock format must not lose a message. A number too large counts as the largest one.
+    """
+    text = expires.strip()
+    if not text.isascii() or not text.isdigit():
+        return None
+    digits = text.lstrip("0") or "0"
+    seconds = _MAX_DELTA if len(digits) > len(str(_MAX_DELTA)) else min(int(digits), _MAX_DELTA)
+    start = received
+    if date:
+        try:
+            sent = parsedate_to_datetime(date)
+            start = (sent if sent.tzinfo else sent.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, TypeError, OverflowError):
+            start = received
+    return start + seconds
+
+
+def sip_date(seconds: float) -> str:
+    """RFC 3261 20.17 SIP-date, always GMT."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
+
+
+def without_session_parameter(uri: str) -> tuple[str, str]:
+    """Take `session=` (and `sessiontype=`) off a URI: the URI to route on, and the value in lower case (PAG-16)."""
+    user, at, rest = uri.rpartition("@")  # a user part may contain what looks like a parameter
+    rest, question, headers = rest.partition("?")
+    found = _SESSION_PARAMETER.search(rest)
+    if found is None:
+        return uri, ""
+    return f"{user}{at}{_SESSION_PARAMETER.sub('', rest)}{question}{headers}", found.group(1).strip().lower()
+
+
+def canonical(uri: str) -> str:
+    """`sip:user@host` for comparison: lower-case host, no port, parameters, headers or password, escapes resolved where
+    RFC 3261 19.1.4 says they are equal. Empty when it is not a SIP URI with a user."""
+    found = _ADDRESS.fullmatch(uri.strip())
+    if found is None:
+        return ""
+    user, host = found.group(1), found.group(2).lower()
+    if "%" in user:
+        user = _ESCAPE.sub(_unescape, user)
+    if host.startswith("["):
+        try:
+            host = f"[{IPv6Address(host[1:-1]).compressed}]"
+        except ValueError:
+            return ""
+    return f"sip:{user}@{host}"
+
+
+def _unescape(found: re.Match[str]) -> str:
+    char = chr(int(found.group()[1:], 16))
+    return char if char in _UNRESERVED else found.group().upper()
+
+
+def host_of(address: str) -> str:
+    """Host of a canonical address."""
+    return address.rpartition("@")[2]

@@ -1,0 +1,166 @@
+"""What the worker answers to Kamailio: facts from the store, and the outcome of storing. No procedure is decided here."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from kemi.messages import (
+    Answer,
+    DeferQuestion,
+    Deferred,
+    EndFacts,
+    Failed,
+    Incoming,
+    PagerFacts,
+    PagerQuestion,
+    Registered,
+    RegisterQuestion,
+    TraceEvent,
+)
+from msrp_worker.common_policy import Action, Decision
+from msrp_worker.store import deferred, trace
+from msrp_worker.store.errors import QuotaExceeded, StoreBusy, StoreError
+from msrp_worker.store.store import Store
+from msrp_worker.store.users import MISS, UserFacts
+
+log = logging.getLogger("im.answers")
+
+
+class Answers:
+    """Handler of the link: each kind of question has one method. `clock` gives seconds since 1970."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._clock = clock
+        self.deferred = 0
+        self.deferrals_refused = 0
+
+    def __call__(self, incoming: Incoming) -> Answer | Awaitable[Answer] | None:
+        """Answer at once from memory where possible; a coroutine where the disk is needed."""
+        match incoming.message:
+            case PagerQuestion() as question:
+                return self._pager(question)
+            case DeferQuestion() as question:
+                return self._defer(question, incoming.content)
+            case RegisterQuestion() as question:
+                return self._register(question)
+            case TraceEvent() as event:
+                self._trace(event)
+        return None
+
+    def _pager(self, question: PagerQuestion) -> Answer | Awaitable[Answer]:
+        now = self._clock()
+        users = self._store.users
+        originator = users.cached(question.originator) if question.serves_originator else None
+        recipient = users.cached(question.recipient) if question.serves_recipient else None
+        if originator is MISS or recipient is MISS:
+            return self._pager_from_disk(question, now)
+        registered = False
+        if recipient is not None:
+            known = self._store.registrations.cached(question.recipient, now)
+            if known is None:
+                return self._pager_from_disk(question, now)
+            registered = known
+        return _facts(question, originator, recipient, registered)
+
+    async def _pager_from_disk(self, question: PagerQuestion, now: float) -> Answer:
+        users = self._store.users
+        try:
+            originator = await users.facts(question.originator) if question.serves_originator else None
+            recipient = await users.facts(question.recipient) if question.serves_recipient else None
+            registered = await self._store.registrations.is_registered(question.recipient, now)
+        except StoreError as error:
+            log.error("cannot read facts for Call-ID %s: %s", question.call_id, error)
+            return Failed("store unavailable")
+        return _facts(question, originator, recipient, registered)
+
+    async def _defer(self, question: DeferQuestion, message: bytes) -> Answer:
+        new = deferred.NewDeferred(
+            recipient=question.recipient,
+            originator=question.originator,
+            private=question.anonymous,
+            anonymous=question.anonymous,
+            call_id=question.call_id,
+            cseq=question.cseq,
+            from_tag=question.from_tag,
+            message=message,
+            content_type=question.content_type,
+            subject=question.subject,
+            priority=question.priority,
+            from_header=question.from_header,
+            to_header=question.to_header,
+            received=question.received,
+            expires=question.expires,
+        )
+        try:
+            message_id = await self._store.deferred.add(new)
+        except QuotaExceeded as error:
+            self.deferrals_refused += 1
+            log.warning("DEF-11 Call-ID %s not stored for %s: %s", question.call_id, question.recipient, error)
+            return Deferred(refusal="quota")  # DEF-11
+        except StoreBusy as error:
+            self.deferrals_refused += 1
+            log.warning("Call-ID %s not stored: %s", question.call_id, error)
+            return Deferred(refusal="unavailable")
+        except StoreError as error:
+            self.deferrals_refused += 1
+            log.error("Call-ID %s not stored: %s", question.call_id, error)
+            return Deferred(refusal="unavailable")
+        self.deferred += 1
+        return Deferred(message_id=message_id)  # DEF-01: durable now
+
+    async def _register(self, question: RegisterQuestion) -> Answer:
+        users = self._store.users
+        registrations = self._store.registrations
+        try:
+            if await users.facts(question.address) is None:
+                return Registered(stored=False)
+            if question.seconds and question.capable:
+                await registrations.put(question.address, self._clock() + question.seconds)  # COR-06
+            else:
+                await registrations.remove(question.address)  # COR-08
+        except StoreError as error:
+            log.error("registration of %s not stored: %s", question.address, error)
+            return Failed("store unavailable")
+        return Registered(stored=True)
+
+    def _trace(self, event: TraceEvent) -> None:
+        self._store.trace.add(
+            trace.TraceEvent(
+                time=self._clock(),
+                call_id=event.call_id,
+                kind=event.kind,
+                originator=event.originator,
+                recipient=event.recipient,
+                status=event.status or None,
+                requirement=event.requirement,
+                detail=event.detail,
+            )
+        )
+
+
+def _facts(
+    question: PagerQuestion, originator: UserFacts | None, recipient: UserFacts | None, registered: bool
+) -> PagerFacts:
+    return PagerFacts(
+        None if originator is None else _end(originator, registered=False),
+        None if recipient is None else _end(recipient, registered=registered, question=question),
+    )
+
+
+def _end(user: UserFacts, *, registered: bool, question: PagerQuestion | None = None) -> EndFacts:
+    who = None if question is None or question.anonymous else question.originator
+    rules = None if question is None else user.rules
+    return EndFacts(
+        im_allowed=user.im_allowed,
+        pager_max_size=user.pager_max_size,
+        content_types=user.content_types,
+        pager_barred=user.pager_barred,
+        session_barred=user.session_barred,
+        willing=user.willing,
+        originator_rejected=rules is not None and rules.decide(Action.PAGER_MODE_MESSAGE, who) is Decision.REJECT,
+        session_originator_rejected=rules is not None and rules.decide(Action.SESSION, who) is Decision.REJECT,
+        registered=registered,
+    )

@@ -1,0 +1,116 @@
+"""`python -m msrp_worker serve`: open the store, link to Kamailio, serve HTTP, purge; until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterable
+
+import uvloop
+from aiohttp import web
+
+from msrp_worker import PRODUCT
+from msrp_worker.answers import Answers
+from msrp_worker.config import Config
+from msrp_worker.kamailio_link import KamailioLink, LinkAddress
+from msrp_worker.store.errors import StoreError
+from msrp_worker.store.store import Store, open_store
+from msrp_worker.web import application
+
+log = logging.getLogger("im.serve")
+
+PURGE_SECONDS = 5.0
+"""Between two looks for expired messages. They are never delivered or listed meanwhile; this frees their room."""
+PURGE_BATCH = 1000
+SUBSCRIPTION_SECONDS = 0.5
+"""Between two looks whether a user's IM service was switched on or off (COR-04)."""
+
+
+def main(config: Config) -> int:
+    """Run the worker; the exit status."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(config))
+    except StoreError as error:
+        log.error("cannot open the store %s: %s", config.database_url, error)
+        return 1
+    except OSError as error:
+        log.error("cannot start: %s", error)
+        return 1
+    return 0
+
+
+async def _serve(config: Config) -> None:
+    store = await open_store(config)
+    answers = Answers(store)
+    address = LinkAddress(config.state_dir, control_port=config.control_port)
+    link = KamailioLink(address, answers)
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(store.close)
+        runner = web.AppRunner(
+            application(lambda: "" if link.connected else "not linked to Kamailio", lambda: _readings(store, link, answers))
+        )
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, config.listen, config.http_port).start()
+        link.start()
+        stack.push_async_callback(link.close)
+        for work in (_purge(store), _watch_subscriptions(store, link)):
+            stack.push_async_callback(_cancel, asyncio.create_task(work))
+        log.info("%s serves %s, store %s", PRODUCT, config.domain, config.database_url.rpartition("@")[2])
+        await stopped.wait()
+        log.info("stopping")
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def _purge(store: Store) -> None:
+    """Delete expired messages and registrations (DEF-10, COR-08)."""
+    while True:
+        try:
+            purged = await store.deferred.purge(time.time(), PURGE_BATCH)
+            if purged:
+                log.info("DEF-10 purged %d expired messages", len(purged))
+            await store.registrations.expire(time.time())
+        except StoreError as error:
+            purged = []
+            log.error("cannot purge: %s", error)
+        await asyncio.sleep(0 if len(purged) == PURGE_BATCH else PURGE_SECONDS)
+
+
+async def _watch_subscriptions(store: Store, link: KamailioLink) -> None:
+    """Have Kamailio read again who lacks the IM service when users have changed (COR-04)."""
+    seen: int | None = None
+    while True:
+        revision = store.database.revision()
+        if revision != seen and link.connected:
+            seen = revision
+            link.reload_subscriptions()
+        await asyncio.sleep(SUBSCRIPTION_SECONDS)
+
+
+def _readings(store: Store, link: KamailioLink, answers: Answers) -> Iterable[tuple[str, str, float]]:
+    counters = link.counters
+    yield "link_connected", "1 while Kamailio's control listener is reached", float(link.connected)
+    yield "questions_total", "Questions of Kamailio", counters.questions
+    yield "trace_events_total", "Trace events of Kamailio", counters.events
+    yield "answers_total", "Answers sent to Kamailio", counters.answers
+    yield "answers_lost_total", "Answers that found Kamailio away", counters.answers_lost
+    yield "packets_malformed_total", "Packets of the link not understood", counters.malformed
+    yield "failures_total", "Questions that ended in an error", counters.failures
+    yield "deferred_total", "Messages stored", answers.deferred
+    yield "deferrals_refused_total", "Messages not stored: quota, or the store unavailable", answers.deferrals_refused
+    yield "trace_dropped_total", "Trace events lost because the disk did not keep up", store.trace.dropped

@@ -1,0 +1,207 @@
+"""A SIP peer that does what the test tells it, on a real socket and the loop of the test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from im_client.client import ImClient
+from im_client.config import ClientConfig
+from im_client.framing import Framer
+from im_client.timers import BaseTimers
+from im_client.transport import Target
+from im_client.wire import parse
+
+PATIENCE = 5.0
+"""Seconds after which a message that was expected counts as missing."""
+
+FAST = BaseTimers(t1=0.02, t2=0.08, t4=0.1)
+
+
+@dataclass
+class Incoming:
+    """A message that the peer received, and the way back."""
+
+    raw: bytes
+    message: Any
+    send: Callable[[bytes], None]
+
+    def header(self, name: str) -> str | None:
+        return self.message.headers.get(name)
+
+    def reply(self, status: int, reason: str = "R", *headers: str, body: bytes = b"") -> None:
+        self.send(self.response(status, reason, *headers, body=body))
+
+    def response(self, status: int, reason: str = "R", *headers: str, body: bytes = b"") -> bytes:
+        lines = [f"SIP/2.0 {status} {reason}"]
+        lines += [f"Via: {value}" for value in self.message.headers.getlist("Via")]
+        lines += [f"{name}: {self.header(name)}" for name in ("From", "Call-ID", "CSeq")]
+        lines += [f"To: {self.header('To')};tag=peer", *headers, f"Content-Length: {len(body)}", "", ""]
+        return "\r\n".join(lines).encode() + body
+
+
+class Peer(asyncio.DatagramProtocol):
+    """`expect` takes the next request or response; `send` sends bytes to the client that spoke last."""
+
+    def __init__(self, transport: str) -> None:
+        self.transport = transport
+        self.inbox: asyncio.Queue[Incoming] = asyncio.Queue()
+        self.port = 0
+        self.writers: list[asyncio.StreamWriter] = []
+        self.client: Any = None
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self.transport == "udp":
+            self.socket, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+            self.port = self.socket.get_extra_info("sockname")[1]
+        else:
+            self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
+            self.port = self.server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        if self.transport == "udp":
+            self.socket.close()
+            return
+        self.server.close()
+        for writer in self.writers:
+            writer.close()
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.client = addr
+        self.inbox.put_nowait(
+            Incoming(data, parse(data, datagram=True), lambda out: self.socket.sendto(out, addr))
+        )
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
+        framer = Framer()
+        while data := await reader.read(65536):
+            for item in framer.feed(data):
+                if isinstance(item, bytes):
+                    self.inbox.put_nowait(Incoming(item, parse(item, datagram=False), writer.write))
+
+    def send(self, data: bytes) -> None:
+        if self.transport == "udp":
+            self.socket.sendto(data, self.client)
+        else:
+            self.writers[-1].write(data)
+
+    async def expect(self, what: str | int) -> Incoming:
+        """The next message; a method name or a status says what it has to be."""
+        async with asyncio.timeout(PATIENCE):
+            incoming = await self.inbox.get()
+        found = getattr(incoming.message, "method", None) or incoming.message.code
+        assert found == what, incoming.raw
+        return incoming
+
+    def request(
+        self, method: str = "MESSAGE", *headers: str, body: bytes = b"hi", branch: str = "z9hG4bKa"
+    ) -> bytes:
+        """A request from bob to alice; header lines given replace those of the same name."""
+        base = {
+            "Via": f"SIP/2.0/{self.transport.upper()} 127.0.0.1:{self.port};branch={branch}",
+            "From": "<sip:bob@example.com>;tag=b1",
+            "To": "<sip:alice@example.com>",
+            "Call-ID": "call-1",
+            "CSeq": f"7 {method}",
+            "Max-Forwards": "70",
+            "Content-Type": "text/plain",
+            "Content-Length": str(len(body)),
+        }
+        extra = []
+        for line in headers:
+            name, _, value = line.partition(": ")
+            if name in base:
+                base[name] = value
+            else:
+                extra.append(line)
+        lines = [f"{name}: {value}" for name, value in base.items() if value] + extra
+        head = f"{method} sip:alice@127.0.0.1 SIP/2.0\r\n" + "\r\n".join(lines) + "\r\n\r\n"
+        return head.encode("utf-8", "surrogateescape") + body
+
+    async def settle(self) -> None:
+        """Wait until the client has handled what was sent before: it answers an OPTIONS after that."""
+        self.settled = getattr(self, "settled", 0) + 1
+        branch = f"z9hG4bKsettle{self.settled}"
+        self.send(self.request("OPTIONS", f"Call-ID: settle-{self.settled}", body=b"", branch=branch))
+        await self.expect(200)
+
+
+@dataclass
+class Stage:
+    """A peer and a client that talks to it."""
+
+    peer: Peer
+    client: ImClient
+    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+    def start(self, work: Awaitable[Any]) -> asyncio.Task[Any]:
+        task = asyncio.ensure_future(work)
+        self.tasks.append(task)
+        return task
+
+    async def register(self, expires: int = 3600) -> Incoming:
+        """Registered without a challenge; gives the REGISTER."""
+        task = self.start(self.client.register())
+        request = await self.peer.expect("REGISTER")
+        request.reply(200, "OK", f"Expires: {expires}")
+        await task
+        return request
+
+    async def speak(self) -> None:
+        """Let the peer know the way to the client: the client sends an OPTIONS."""
+        task = self.start(self.client.request("OPTIONS", "sip:example.com"))
+        (await self.peer.expect("OPTIONS")).reply(200)
+        await task
+
+
+StageMaker = Callable[..., Awaitable[Stage]]
+
+
+@pytest.fixture(params=["udp", "tcp"])
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def make_stage() -> AsyncIterator[StageMaker]:
+    stages: list[Stage] = []
+
+    async def make(transport: str = "udp", **options: Any) -> Stage:
+        peer = Peer(transport)
+        await peer.open()
+        settings = {"identity": "sip:alice@example.com", "password": "secret", "timers": FAST, **options}
+        config = ClientConfig(proxy=Target("127.0.0.1", peer.port, transport), **settings)
+        client = ImClient(config)
+        await client.start()
+        stages.append(Stage(peer, client))
+        return stages[-1]
+
+    yield make
+    for stage in stages:
+        for task in stage.tasks:
+            task.cancel()
+        await asyncio.gather(*stage.tasks, return_exceptions=True)
+        await stage.client.close(deregister=False)
+        await stage.peer.close()
+
+
+@pytest.fixture
+async def stage(make_stage: StageMaker, transport: str) -> Stage:
+    """One stage per transport."""
+    return await make_stage(transport)
+
+
+@pytest.fixture
+async def udp_stage(make_stage: StageMaker) -> Stage:
+    return await make_stage("udp")
+
+
+@pytest.fixture
+async def tcp_stage(make_stage: StageMaker) -> Stage:
+    return await make_stage("tcp")

@@ -1,0 +1,180 @@
+"""Packets of the link: what goes in on one side comes out on the other, and what is not ours is named so."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kemi import messages
+from kemi.messages import (
+    Answer,
+    DeferQuestion,
+    Deferred,
+    EndFacts,
+    Failed,
+    Incoming,
+    PagerFacts,
+    PagerQuestion,
+    Question,
+    Registered,
+    RegisterQuestion,
+    TraceEvent,
+    decode_answer,
+    decode_question,
+    encode_answer,
+    encode_command,
+    encode_question,
+)
+
+TEXT = st.text(max_size=30)  # with NUL, line ends, quotes and everything else that is text
+NUMBER = st.integers(0, 2**31 - 1)
+TIME = st.floats(0, 2**40, allow_nan=False)
+TRANSACTION = st.tuples(NUMBER, NUMBER)
+QUESTIONS: st.SearchStrategy[Question | TraceEvent] = st.one_of(
+    st.builds(PagerQuestion, TEXT, TEXT, TEXT, st.booleans(), st.booleans(), st.booleans(), TEXT),
+    st.builds(
+        DeferQuestion,
+        TEXT,
+        NUMBER,
+        TEXT,
+        TEXT,
+        TEXT,
+        st.booleans(),
+        TIME,
+        st.none() | TIME,
+        TEXT,
+        TEXT,
+        TEXT,
+        TEXT,
+        TEXT,
+        TEXT,
+    ),
+    st.builds(RegisterQuestion, TEXT, TEXT, NUMBER, st.booleans()),
+    st.builds(
+        TraceEvent, TEXT, st.sampled_from(["received", "refused", "delivered", "failed"]), TEXT, TEXT, NUMBER, TEXT, TEXT
+    ),
+)
+ENDS = st.builds(
+    EndFacts,
+    im_allowed=st.booleans(),
+    pager_max_size=st.none() | NUMBER,
+    content_types=st.none() | st.lists(TEXT, max_size=3).map(tuple),
+    willing=st.booleans(),
+    registered=st.booleans(),
+)
+ANSWERS: st.SearchStrategy[Answer] = st.one_of(
+    st.builds(PagerFacts, st.none() | ENDS, st.none() | ENDS),
+    st.builds(Deferred, TEXT, st.sampled_from(["", "quota", "unavailable"])),
+    st.builds(Registered, st.booleans()),
+    st.builds(Failed, TEXT),
+)
+
+
+@pytest.mark.requirement("DEF-01", "SEC-05")
+@given(st.none() | TRANSACTION, QUESTIONS, st.binary(max_size=200))
+def test_a_question_arrives_as_it_was_sent(
+    transaction: tuple[int, int] | None, message: Question | TraceEvent, content: bytes
+) -> None:
+    assert decode_question(encode_question(transaction, message, content)) == Incoming(transaction, message, content)
+
+
+@pytest.mark.requirement("DEF-01")
+@pytest.mark.parametrize("content", [b"", b"\n", b"\n\n{}", bytes(range(256)), b"\xff\xfe\x00", b"x" * 130_000])
+def test_content_is_carried_byte_for_byte(content: bytes) -> None:
+    message = RegisterQuestion("c", "sip:a@b", 1, True)
+    assert decode_question(encode_question((1, 2), message, content)).content == content
+
+
+def test_a_packet_is_one_line_of_json_before_its_content() -> None:
+    packet = encode_question((1, 2), RegisterQuestion("a\nb", "sip:a@b", 60, True), b"\nMESSAGE")
+    head, _, content = packet.partition(b"\n")
+    assert json.loads(head) == {
+        "packet": "third-party-register",
+        "id": [1, 2],
+        "call_id": "a\nb",
+        "address": "sip:a@b",
+        "seconds": 60,
+        "capable": True,
+    }
+    assert content == b"\nMESSAGE"
+
+
+@pytest.mark.requirement("SEC-05")
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"",
+        b"\n",
+        b"not json",
+        b"\xff\xfe",
+        b"[]",
+        b"null",
+        b'"text"',
+        b"{}",
+        b'{"packet":"pager"}',
+        b'{"packet":"unknown","id":null}',
+        b'{"packet":[],"id":null}',
+        b'{"packet":"pager","id":null}',
+        b'{"packet":"pager","id":[1]}',
+        b'{"packet":"third-party-register","id":["a","b"],"call_id":"","address":"","seconds":1,"capable":true}',
+        b'{"packet":"third-party-register","id":5,"call_id":"","address":"","seconds":1,"capable":true}',
+        b'{"packet":"third-party-register","id":null,"call_id":"","address":"","seconds":1,"capable":true,"more":1}',
+    ],
+)
+def test_what_is_no_question_is_a_value_error(packet: bytes) -> None:
+    with pytest.raises(ValueError):
+        decode_question(packet)
+
+
+@given(st.binary(max_size=100))
+def test_no_packet_breaks_the_reader(packet: bytes) -> None:
+    try:
+        decode_question(packet)
+    except ValueError:
+        pass
+
+
+@given(TRANSACTION, ANSWERS)
+def test_an_answer_arrives_as_it_was_sent(transaction: tuple[int, int], answer: Answer) -> None:
+    command = json.loads(encode_answer(transaction, answer))
+    assert command["do"] == messages.ANSWER
+    assert decode_answer(command) == (transaction, answer)
+    assert decode_answer(command) == (transaction, answer), "reading leaves the command as it is"
+
+
+END = {"im_allowed": True, "content_types": None}
+
+
+@pytest.mark.requirement("SEC-05")
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"id": [1, 2]},
+        {"id": [1, 2], "of": "unknown"},
+        {"id": [1, 2], "of": ["pager"]},
+        {"id": [1, 2], "of": "pager"},
+        {"id": [1, 2], "of": "pager", "originator": "text", "recipient": None},
+        {"id": [1, 2], "of": "pager", "originator": [], "recipient": None},
+        {"id": [1, 2], "of": "pager", "originator": {}, "recipient": None},
+        {"id": [1, 2], "of": "pager", "originator": {**END, "more": 1}, "recipient": None},
+        {"id": [1, 2], "of": "pager", "originator": {**END, "content_types": 5}, "recipient": None},
+        {"id": [1, 2], "of": "defer", "message_id": "m"},
+        {"id": [1], "of": "failed", "detail": ""},
+        {"id": None, "of": "failed", "detail": ""},
+        {"id": ["x", "y"], "of": "failed", "detail": ""},
+    ],
+)
+def test_what_is_no_answer_is_a_value_error(values: dict[str, Any]) -> None:
+    with pytest.raises(ValueError):
+        decode_answer(values)
+
+
+@pytest.mark.requirement("SEC-06")
+@pytest.mark.parametrize("name", [messages.BEAT, messages.RELOAD_SUBSCRIPTIONS])
+def test_a_command_is_its_name(name: str) -> None:
+    assert json.loads(encode_command(name)) == {"do": name}
