@@ -104,7 +104,7 @@ class Rules(msgspec.Struct, frozen=True):
             for rule in self.rules
             if action in rule.actions and _matches(rule.conditions, originator, is_other, lookup)
         ]
-        return Decision.ALLOW if any(values) or not values else Decision.REJECT
+        return Decision.ALLOW if any(values) or not values else Decision.REJECT  # XDM-03
 
 
 REJECT_EVERYONE = Rules((Rule("unreadable", Conditions(), dict.fromkeys(Action, False)),))

@@ -118,7 +118,8 @@ def _setting(name: str, default: Any, parse: Callable[[str], Any], expected: str
 
 
 _YES_NO = "yes or no"
-_LARGEST_SIZE = 1 << 40
+LARGEST_SIZE = 1 << 40
+"""Bytes of the largest message or file that can be permitted: 1 TiB, beyond any real one."""
 _ANY_COUNT = _whole(0, 1 << 31)
 
 
@@ -146,10 +147,10 @@ class Config:
     trusted_peers: tuple[str, ...] = _setting("IM_TRUSTED_PEERS", (), _peers, "IP addresses or networks, comma separated")
     """Peers whose P-Asserted-Identity is believed (IDN-02), which may use ports 5070/5072. Default none."""
 
-    pager_max_size: int = _setting("IM_PAGER_MAX_SIZE", 32768, _whole(0, _LARGEST_SIZE), "a number of bytes")
+    pager_max_size: int = _setting("IM_PAGER_MAX_SIZE", 32768, _whole(0, LARGEST_SIZE), "a number of bytes")
     """Largest body of a MESSAGE, bytes (PAG-03). Default 32768."""
 
-    large_max_size: int = _setting("IM_LARGE_MAX_SIZE", 1 << 30, _whole(0, _LARGEST_SIZE), "a number of bytes")
+    large_max_size: int = _setting("IM_LARGE_MAX_SIZE", 1 << 30, _whole(0, LARGEST_SIZE), "a number of bytes")
     """Largest large message or file, bytes. Default 1073741824."""
 
     content_types: tuple[str, ...] = _setting(

@@ -287,7 +287,7 @@ class SQLiteDatabase:
         cursor = self._writer_connection.cursor()
         cursor.execute("BEGIN IMMEDIATE")
         outcomes = [run(cursor, unit.statements) for unit in batch]
-        cursor.execute("COMMIT")
+        cursor.execute("COMMIT")  # DEF-01: synced when it returns, and only then does anybody hear of it
         return outcomes
 
     def _roll_back(self) -> None:

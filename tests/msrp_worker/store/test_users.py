@@ -103,6 +103,7 @@ async def test_delete_takes_everything_of_the_user(store: Store) -> None:
         {"willing": 1},
         {"pager_max_size": -1},
         {"pager_max_size": True},
+        {"pager_max_size": 1 << 63},
         {"content_types": "text"},
     ],
 )
