@@ -94,15 +94,17 @@ class Rules(msgspec.Struct, frozen=True):
         The permissive value wins among the matching rules (RFC 4745 section 10.2). Where no matching rule
         speaks of the action, it is allowed: a user without rules can be reached.
         """
-        is_other = originator is not None and not any(
-            _refers_to(rule.conditions, originator, lookup) for rule in self.rules
+        is_other = (
+            originator is not None
+            and any(rule.conditions.other_identity for rule in self.rules)
+            and not any(_refers_to(rule.conditions, originator, lookup) for rule in self.rules)
         )
         values = [
             rule.actions[action]
             for rule in self.rules
             if action in rule.actions and _matches(rule.conditions, originator, is_other, lookup)
         ]
-        return Decision.ALLOW if any(values) or not values else Decision.REJECT
+        return Decision.ALLOW if any(values) or not values else Decision.REJECT  # XDM-03
 
 
 REJECT_EVERYONE = Rules((Rule("unreadable", Conditions(), dict.fromkeys(Action, False)),))

@@ -118,7 +118,8 @@ def _setting(name: str, default: Any, parse: Callable[[str], Any], expected: str
 
 
 _YES_NO = "yes or no"
-_LARGEST_SIZE = 1 << 40
+LARGEST_SIZE = 1 << 40
+"""Bytes of the largest message or file that can be permitted: 1 TiB, beyond any real one."""
 _ANY_COUNT = _whole(0, 1 << 31)
 
 
@@ -133,7 +134,7 @@ class Config:
     """Database, sockets and large content live here. Default ./var."""
 
     database: str = _setting("IM_DATABASE", "", _database, "empty, a file, sqlite:///file or postgresql://user@host/name")
-    """Where the store is. Default empty: `im.sqlite` in the state directory."""
+    """Where the store is; a relative file is in the state directory. Default empty: `im.sqlite` there."""
 
     port_offset: int = _setting(
         "IM_PORT_OFFSET", 0, _whole(0, LARGEST_PORT - HTTP_PORT), f"0 to {LARGEST_PORT - HTTP_PORT}"
@@ -146,10 +147,10 @@ class Config:
     trusted_peers: tuple[str, ...] = _setting("IM_TRUSTED_PEERS", (), _peers, "IP addresses or networks, comma separated")
     """Peers whose P-Asserted-Identity is believed (IDN-02), which may use ports 5070/5072. Default none."""
 
-    pager_max_size: int = _setting("IM_PAGER_MAX_SIZE", 32768, _whole(0, _LARGEST_SIZE), "a number of bytes")
+    pager_max_size: int = _setting("IM_PAGER_MAX_SIZE", 32768, _whole(0, LARGEST_SIZE), "a number of bytes")
     """Largest body of a MESSAGE, bytes (PAG-03). Default 32768."""
 
-    large_max_size: int = _setting("IM_LARGE_MAX_SIZE", 1 << 30, _whole(0, _LARGEST_SIZE), "a number of bytes")
+    large_max_size: int = _setting("IM_LARGE_MAX_SIZE", 1 << 30, _whole(0, LARGEST_SIZE), "a number of bytes")
     """Largest large message or file, bytes. Default 1073741824."""
 
     content_types: tuple[str, ...] = _setting(
@@ -265,6 +266,11 @@ class Config:
         return f"sqlite://{(self.state_dir / name).absolute()}"
 
     @property
+    def database_shown(self) -> str:
+        """The database URL for logs and eyes: without a password."""
+        return _shown(self.database_url)
+
+    @property
     def question_socket(self) -> Path:
         """AF_UNIX SEQPACKET socket on which Kamailio asks the worker."""
         return self.state_dir / "question.sock"
@@ -330,7 +336,7 @@ def effective(config: Config) -> list[tuple[str, str, str]]:
     rows = []
     for field in settings():
         name = field.metadata["setting"]
-        value = config.database_url if name == "IM_DATABASE" else getattr(config, field.name)
+        value = config.database_shown if name == "IM_DATABASE" else getattr(config, field.name)
         rows.append((name, _shown(value), config.sources.get(name, "default")))
     return rows
 

@@ -29,7 +29,6 @@ MODULES = (
     *("app_python3", "auth", "auth_db", "htable", "jsonrpcs", "pv", "registrar", "rr"),
     *("siputils", "sl", "textops", "tm", "tmx", "usrloc"),
 )
-OURS = (b"kamailio", b"msrp_worker")
 
 
 class Check(NamedTuple):
@@ -156,11 +155,11 @@ def _holder(port: int, kind: socket.SocketKind) -> str:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             links = {str(link.readlink()) for link in (process / "fd").iterdir()}
-            command = (process / "cmdline").read_bytes()
+            words = (process / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue  # ended meanwhile, or not ours to look at
         if inodes & links:
-            if any(word in command for word in OURS):
+            if words[0].rpartition(b"/")[2] == b"kamailio" or b"msrp_worker" in words:
                 return "ours"
             return f" (held by process {process.name})"
     return ""

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 
 from msrp_worker.commands.common import run_with_store
-from msrp_worker.config import Config, effective
+from msrp_worker.config import Config
 from msrp_worker.store import Store, prepare_store
 from msrp_worker.store.migrations import MIGRATIONS
 
@@ -22,7 +22,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _init(arguments: argparse.Namespace, config: Config) -> int:
     config.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     steps = asyncio.run(prepare_store(config))
-    where = next(value for name, value, _ in effective(config) if name == "IM_DATABASE")
+    where = config.database_shown
     if not steps:
         print(f"The database {where} is up to date.")
         return 0

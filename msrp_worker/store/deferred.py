@@ -101,8 +101,7 @@ _INSERT = (
     "ON CONFLICT (recipient, call_id, cseq, from_tag) DO NOTHING RETURNING id"
 )
 _FIND = "SELECT id FROM deferred WHERE recipient = ? AND call_id = ? AND cseq = ? AND from_tag = ?"
-# The plus signs keep SQLite from walking the index on time instead of the one in order of arrival.
-_ALIVE = "(+expires IS NULL OR +expires > ?) AND +received > ?"
+_ALIVE = "(expires IS NULL OR expires > ?) AND received > ?"  # DEF-10, DEF-11
 _LIST = f"SELECT {_COLUMNS} FROM deferred WHERE recipient = ? AND id > ? AND {_ALIVE} ORDER BY id LIMIT ?"
 _GET = f"SELECT {_COLUMNS}, message FROM deferred WHERE id = ? AND recipient = ? AND {_ALIVE}"
 _EXPIRED = "SELECT recipient, id FROM deferred WHERE expires <= ? ORDER BY expires LIMIT ?"

@@ -42,6 +42,7 @@ COMMAND_TIMEOUT_S = 10.0
 HEARTBEAT_S = 5.0
 """How often the connection that hears of changes is tried: the longest time that caches may be old when the
 network cuts a node off without a word."""
+RECONNECT_S = 1.0
 DEADLOCK_ATTEMPTS = 5
 MIGRATION_LOCK = 0x494D
 """Key of the advisory lock that keeps two nodes from changing the schema at once."""
@@ -246,7 +247,7 @@ class PostgresDatabase:
             finally:
                 first.set()
                 self._lose_track()
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(RECONNECT_S)
 
     async def _listen_once(self, first: asyncio.Event) -> None:
         connection = await asyncpg.connect(
@@ -256,15 +257,19 @@ class PostgresDatabase:
             server_settings=_SETTINGS,
         )
         try:
+            lost = asyncio.Event()
             connection.add_termination_listener(lambda _: self._lose_track())
+            connection.add_termination_listener(lambda _: lost.set())
             for channel in (REVISION_CHANNEL, "im_registration"):
                 await connection.add_listener(channel, self._heard)
             while True:
                 self._revision = int(await connection.fetchval("SELECT value FROM revision WHERE id = 1"))
                 first.set()
-                await asyncio.sleep(HEARTBEAT_S)
-                if connection.is_closed():
-                    raise ConnectionError("the server closed the connection")
+                try:
+                    await asyncio.wait_for(lost.wait(), HEARTBEAT_S)
+                except TimeoutError:
+                    continue
+                raise ConnectionError("the server closed the connection")
         finally:
             connection.terminate()
 

@@ -56,11 +56,11 @@ CACHED_STATEMENTS = 256
 """Compiled statements kept per connection; more than the program has."""
 
 
-def connect(path: Path, *, timeout: float = BUSY_TIMEOUT_S) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     """A connection in WAL mode whose commits are synced to the disk (DEF-01). sqlite3.Error."""
     connection = sqlite3.connect(
         path,
-        timeout=timeout,
+        timeout=BUSY_TIMEOUT_S,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=CACHED_STATEMENTS,
@@ -146,6 +146,7 @@ class SQLiteDatabase:
         self._data_version = -1
         self._revision: int | None = None
         self._revision_reader = connect(path)
+        self._revision_reader.execute("PRAGMA busy_timeout=0")  # it is asked on the event loop
         self._reader_connection = connect(path)
         self._reader_connection.execute("PRAGMA query_only=1")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-reader")
@@ -286,7 +287,7 @@ class SQLiteDatabase:
         cursor = self._writer_connection.cursor()
         cursor.execute("BEGIN IMMEDIATE")
         outcomes = [run(cursor, unit.statements) for unit in batch]
-        cursor.execute("COMMIT")
+        cursor.execute("COMMIT")  # DEF-01: synced when it returns, and only then does anybody hear of it
         return outcomes
 
     def _roll_back(self) -> None:

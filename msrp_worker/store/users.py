@@ -12,7 +12,7 @@ import msgspec
 
 from msrp_worker.address import canonical, domain_of
 from msrp_worker.common_policy import REJECT_EVERYONE, Rules, RulesError, parse_rules
-from msrp_worker.config import Config, parse_content_types
+from msrp_worker.config import LARGEST_SIZE, Config, parse_content_types
 from msrp_worker.store.database import BUMP_REVISION, Database, Result, Row, Statement
 from msrp_worker.store.errors import UnknownUser, Unmet
 
@@ -303,6 +303,9 @@ def _check_value(name: str, value: bool | int | str | None) -> None:
         raise ValueError(f"{name} cannot be set")
     elif name == "content_types":
         if value is not None:
-            parse_content_types(str(value))
-    elif value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-        raise ValueError(f"{name} is a number of bytes")
+            try:
+                parse_content_types(str(value))
+            except ValueError:
+                raise ValueError(f"content_types: {value!r} is not a list such as text/*,image/png") from None
+    elif value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_SIZE):
+        raise ValueError(f"{name} is a number of bytes, at most {LARGEST_SIZE}")

@@ -66,8 +66,9 @@ async def test_events_are_on_disk_after_closing(opener: Opener) -> None:
     assert len(await (await opener()).trace.read("call")) == 1
 
 
-async def test_the_trace_writes_itself(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_trace_writes_itself(opener: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace, "FLUSH_INTERVAL_S", 0.0)
+    store = await opener()
     store.trace.add(event(1))
     async with asyncio.timeout(10):
         while not await store.database.read("SELECT 1 FROM trace"):
