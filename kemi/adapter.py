@@ -17,6 +17,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import KSR
@@ -102,13 +103,29 @@ def sent_safely(text: str) -> str:
     return text if text.isascii() and text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Numbers of the message flags, and of the branch flag, that `im.cfg` uses."""
+
+    trusted: int
+    separate_core: int
+    serves_recipient: int
+    capable: int
+
+    @classmethod
+    def load(cls) -> Flags:
+        """As they are defined in the configuration."""
+        names = ("IM_FLAG_TRUSTED", "IM_FLAG_SEPARATE_CORE", "IM_FLAG_SERVES_RECIPIENT", "IM_BFLAG_CAPABLE")
+        return cls(*(int(setting(name) or 0) for name in names))
+
+
 class Adapter:
     """Requests in, actions out. One per Kamailio process; holds what a process remembers between requests."""
 
     def __init__(self) -> None:
         self._policy: Policy | None = None
         self._breaker: Breaker | None = None
-        self._capable_flag = 0
+        self._flags_read: Flags | None = None
         self._key = b""
         self._answer: tuple[TransactionId, Answer] | None = None
         self._decoded: dict[str, EndFacts] = {}
@@ -118,8 +135,13 @@ class Adapter:
         """The operator's policy, read at the process's first request."""
         if self._policy is None:
             self._policy = load(setting)
-            self._capable_flag = int(setting("IM_BFLAG_CAPABLE") or 0)
         return self._policy
+
+    @property
+    def _flags(self) -> Flags:
+        if self._flags_read is None:
+            self._flags_read = Flags.load()
+        return self._flags_read
 
     @property
     def answer(self) -> Answer | None:
@@ -139,36 +161,49 @@ class Adapter:
 
     def request(self, *, look_up: bool = False) -> Request:
         """The request being routed, as values. With `look_up` the branches to the recipient are set as well."""
-        uri = read("$avp(im_uri)")
-        recipient = canonical(uri)
-        separate_core = KSR.pv.get("$avp(im_separate_core)") == 1
-        serves_recipient = KSR.pv.get("$avp(im_serves_recipient)") == 1
+        uri = read("$var(im_uri)")
+        separate_core = KSR.isflagset(self._flags.separate_core) > 0
+        serves_recipient = KSR.isflagset(self._flags.serves_recipient) > 0
         return Request(
             method=read("$rm"),
             request_uri=uri,
             call_id=read("$ci"),
-            cseq=int(read("$cs") or 0),
-            from_tag=read("$ft"),
-            from_header=read("$hdr(From)") or read("$hdr(f)"),
-            to_header=read("$hdr(To)") or read("$hdr(t)"),
-            originator=canonical(read("$avp(im_ao)")),
-            recipient=recipient,
+            originator=canonical(read("$var(im_ao)")),
+            recipient=canonical(uri),
             accept_contact=read("$(hdr(Accept-Contact)[*])") or read("$(hdr(a)[*])"),
             privacy=read("$(hdr(Privacy)[*])"),
             content_type=read("$cT"),
             content_length=number("$bs"),
             message_length=number("$ml"),
             reliable_transport=read("$pr") not in ("udp", "UDP"),
-            from_trusted_peer=KSR.pv.get("$avp(im_trusted)") == 1,
-            received=number("$avp(im_received)") or time.time(),
+            from_trusted_peer=KSR.isflagset(self._flags.trusted) > 0,
+            received=number("$var(im_received)") or time.time(),
             date=read("$hdr(Date)"),
             expires=read("$hdr(Expires)"),
-            subject=read("$hdr(Subject)") or read("$hdr(s)"),
-            priority=read("$hdr(Priority)"),
             serves_recipient=serves_recipient,
             available=look_up and serves_recipient and not separate_core and self._look_up(uri),
             separate_core=separate_core,
         )
+
+    def save_state(self, request: Request, stage: str) -> None:
+        """Keep with the transaction what `$var` forgets while it is suspended."""
+        state = {"stage": stage, "uri": request.request_uri, "ao": request.originator, "received": request.received}
+        KSR.pv.sets("$avp(im_state)", json.dumps(state))
+
+    def restore_state(self) -> str:
+        """The stage that `save_state` noted, empty for none; the `$var` of `im.cfg` are as they were."""
+        saved = read("$avp(im_state)")
+        if saved:
+            state = json.loads(saved)
+        else:  # relayed without having been suspended: what route[IM_NOTE] kept
+            received, _, who = read("$avp(im_seen)").partition("\t")
+            originator = read("$avp(im_ao)") or who
+            state = {"stage": "", "uri": read("$avp(im_to)"), "ao": originator, "received": int(received or 0)}
+        KSR.pv.sets("$var(im_uri)", state["uri"])
+        KSR.pv.sets("$var(im_to)", canonical(state["uri"]))
+        KSR.pv.sets("$var(im_ao)", state["ao"])
+        KSR.pv.seti("$var(im_received)", int(state["received"]))
+        return str(state["stage"])
 
     def known(self, request: Request, question: PagerQuestion) -> PagerFacts | None:
         """Facts that the processes of Kamailio share, when they answer the question; None: the worker must be asked.
@@ -199,7 +234,7 @@ class Adapter:
         """Carry out what a procedure decided."""
         match action:
             case ToCore() | ToRecipient():
-                KSR.pv.sets("$avp(im_uri)", action.request_uri)
+                KSR.pv.sets("$var(im_uri)", action.request_uri)
                 return next_step("core" if isinstance(action, ToCore) else "recipient")
             case Ask():
                 return self.ask(request, action)
@@ -236,8 +271,7 @@ class Adapter:
             if created < 0:
                 self._reply(500, "Server Internal Error")
                 return next_step("done")
-        KSR.pv.sets("$avp(im_stage)", action.stage)
-        KSR.pv.sets("$avp(im_uri)", request.request_uri)
+        self.save_state(request, action.stage)
         KSR.tm.t_set_fr(0, self.policy.answer_timeout)
         KSR.tm.t_on_failure("IM_UNANSWERED")
         content = read_bytes("$mb") if action.with_message else b""
@@ -313,7 +347,7 @@ class Adapter:
         KSR.seturi(uri)
         if KSR.registrar.lookup("location") < 0:
             return False
-        flag = self._capable_flag
+        flag = self._flags.capable
         if KSR.isbflagset(flag) > 0:
             return True
         return any(KSR.isbiflagset(flag, branch) > 0 for branch in range(1, number("$branch(count)") + 1))

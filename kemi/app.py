@@ -91,7 +91,7 @@ class App:
 
     def _resume(self) -> int:
         answer = self._adapter.answer
-        stage = read("$avp(im_stage)")
+        stage = self._adapter.restore_state()
         policy = self._adapter.policy
         request = self._adapter.request(look_up=isinstance(answer, PagerFacts))
         if isinstance(answer, PagerFacts):
@@ -114,11 +114,13 @@ class App:
         return self._adapter.perform(request, pager_terminating.decide(request, facts, self._adapter.policy))
 
     def _unanswered(self) -> int:
+        self._adapter.restore_state()
         return self._unavailable(self._adapter.request(), "IM worker did not answer in time")
 
     def _delivery_failed(self) -> int:
-        request = self._adapter.request()
         status = number("$var(im_status)")
+        self._adapter.restore_state()
+        request = self._adapter.request()
         self._adapter.trace(request, "failed", status)
         action = pager_terminating.delivery_failed(request, status)
         return next_step("pass") if action is None else self._adapter.perform(request, action)

@@ -16,6 +16,9 @@ BREAKER_OPEN = 2.0
 RETRY_CONNECT = 0.05
 """Seconds between two attempts to connect while the worker is away, so that a storm of requests costs no system calls."""
 
+LOOK_AGAIN = 0.02
+"""Seconds for which one look at the connection is good: a system call per message is too dear."""
+
 
 class Breaker:
     """One connection, made at first use in the process that uses it; found again after the worker's restart."""
@@ -24,6 +27,7 @@ class Breaker:
         self._path = path
         self._socket: socket.socket | None = None
         self._refuse_until = 0.0
+        self._seen_alive = 0.0
 
     def alive(self) -> bool:
         """Whether the worker's end is there: a dead worker is seen at once, a hung one by its missing heartbeat."""
@@ -31,6 +35,9 @@ class Breaker:
         if now < self._refuse_until:
             return False
         if self._socket is not None:
+            if now < self._seen_alive + LOOK_AGAIN:
+                return True
+            self._seen_alive = now
             try:
                 if self._socket.recv(1, socket.MSG_PEEK) == b"":
                     self._drop()

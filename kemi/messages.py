@@ -51,19 +51,12 @@ class DeferQuestion:
     """Store the SIP MESSAGE that travels behind the JSON; answered when it is durable (DEF-01)."""
 
     call_id: str
-    cseq: int
-    from_tag: str
     originator: str
     recipient: str
     anonymous: bool
     received: float
     expires: float | None
     reason: str
-    content_type: str
-    subject: str
-    priority: str
-    from_header: str
-    to_header: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +112,11 @@ def trace_line(event: TraceEvent) -> str:
     return _SEPARATOR.join(
         (
             f"{event.time:.6f}",
-            f"{event.received:.6f}",
             event.kind,
             str(event.status),
             event.requirement,
             event.call_id,
+            f"{event.received:.6f}",
             event.originator,
             event.recipient,
             event.detail,
@@ -139,11 +132,11 @@ def read_trace_lines(content: bytes) -> list[TraceEvent]:
         if len(parts) != 9:
             continue
         try:
-            time, received, status = float(parts[0]), float(parts[1] or 0), int(parts[3] or 0)
+            time, status, received = float(parts[0]), int(parts[2] or 0), float(parts[5] or 0)
         except ValueError:
             continue
         events.append(
-            TraceEvent(parts[5], parts[2], parts[6], parts[7], status, parts[4], parts[8], time, received)  # type: ignore[arg-type]
+            TraceEvent(parts[4], parts[1], parts[6], parts[7], status, parts[3], parts[8], time, received)  # type: ignore[arg-type]
         )
     return events
 

@@ -73,19 +73,12 @@ def defer(request: Request, reason: str) -> Action:
         return Refuse(480, "Temporarily Unavailable", "PAG-20", "isComposing is not stored")  # PAG-20
     question = DeferQuestion(
         call_id=request.call_id,
-        cseq=request.cseq,
-        from_tag=request.from_tag,
         originator=request.originator,
         recipient=request.recipient,
         anonymous=is_anonymous(request),
         received=request.received,
         expires=expiry(request.expires, request.date, request.received),
         reason=reason,
-        content_type=request.content_type,
-        subject=request.subject,
-        priority=request.priority,
-        from_header=request.from_header,
-        to_header=request.to_header,
     )
     return Ask(question, DEFER_STAGE, with_message=True)
 

@@ -13,10 +13,6 @@ class Request:
     request_uri: str
     """As received, parameters included."""
     call_id: str
-    cseq: int
-    from_tag: str
-    from_header: str
-    to_header: str
     originator: str
     """Authenticated Originator's IM Address (5.2), canonical; empty when there is none."""
     recipient: str
@@ -34,8 +30,6 @@ class Request:
     """Seconds since 1970 when Kamailio received it."""
     date: str = ""
     expires: str = ""
-    subject: str = ""
-    priority: str = ""
     serves_recipient: bool = False
     """The Request-URI is of a served user with the IM service (COR-02, COR-04), to be handled in this pass."""
     available: bool = False

@@ -22,6 +22,7 @@ from kemi.messages import (
     read_trace_lines,
 )
 from msrp_worker.common_policy import Action, Decision
+from msrp_worker.sip_message import header_fields, tag_of
 from msrp_worker.store import deferred, trace
 from msrp_worker.store.errors import QuotaExceeded, StoreBusy, StoreError
 from msrp_worker.store.store import Store
@@ -81,20 +82,21 @@ class Answers:
         return _facts(question, originator, recipient, registered, revision)
 
     async def _defer(self, question: DeferQuestion, message: bytes) -> Answer:
+        fields = header_fields(message)
         new = deferred.NewDeferred(
             recipient=question.recipient,
             originator=question.originator,
             private=question.anonymous,
             anonymous=question.anonymous,
             call_id=question.call_id,
-            cseq=question.cseq,
-            from_tag=question.from_tag,
+            cseq=int(fields.get("cseq", "0").split()[0]),
+            from_tag=tag_of(fields.get("from", "")),
             message=message,
-            content_type=question.content_type,
-            subject=question.subject,
-            priority=question.priority,
-            from_header=question.from_header,
-            to_header=question.to_header,
+            content_type=fields.get("content-type", ""),
+            subject=fields.get("subject", ""),
+            priority=fields.get("priority", ""),
+            from_header=fields.get("from", ""),
+            to_header=fields.get("to", ""),
             received=question.received,
             expires=question.expires,
         )

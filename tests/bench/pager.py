@@ -135,9 +135,7 @@ def send(deployment: Deployment, header: str, status: int, count: int) -> Run:
         kamailio = cpu_seconds(deployment.kamailio.pid) - before[0]
         worker = cpu_seconds(deployment.worker.pid) - before[1]
     failed = re.findall(rb"Failed call\s*\|\s*\d+\s*\|\s*(\d+)", result.stdout)
-    return Run(
-        count / elapsed, kamailio / count * 1e6, worker / count * 1e6, int(failed[-1]) if failed else count
-    )
+    return Run(count / elapsed, kamailio / count * 1e6, worker / count * 1e6, int(failed[-1]) if failed else count)
 
 
 def table(rows: list[tuple[str, Run]], baseline: Run) -> None:
