@@ -43,7 +43,6 @@ from .transaction import (
 from .transport import Address, Flow, StreamHub, Target, UdpFlow, UdpSocket, local_host_towards, resolve
 from .wire import (
     COOKIE,
-    ViaEntry,
     encode,
     header_names,
     host_text,
@@ -91,7 +90,7 @@ class _Live:
     transaction: Transaction
     flow: Flow
     sink: Callable[[Outcome], None] | None = None
-    via: ViaEntry | None = None  # of a server transaction
+    sent_by: tuple[str, int] | None = None  # what stands in the Via of our request
     merge_key: Hashable = None
 
 
@@ -136,9 +135,18 @@ class Endpoint:
         elif target.transport == "tcp":
             self._local = await self._streams.listen(local)
         else:  # a TLS client has no certificate to listen with: requests come on the connection it opened
-            self._local = (await self._streams.connection(target.host, self._proxy)).local
+            await self.connect()
         if self.settings.keep_alive > 0:
             self._set_timer(KEEP_ALIVE, self._now() + self.settings.keep_alive)
+
+    async def connect(self) -> None:
+        """Make sure that there is a connection to the proxy where requests come in on it, that is over TLS.
+
+        `local` may change by that. Raises ConnectionFailedError.
+        """
+        if self.transport == "tls" and self._streams is not None and not self._closed:
+            flow = await self._streams.connection(self.settings.proxy.host, self._proxy)
+            self._local = flow.local
 
     async def _listen_beside_udp(self) -> None:
         # RFC 3261 section 18.2.1: who listens on UDP listens on the same port for TCP. Somebody
@@ -228,7 +236,7 @@ class Endpoint:
         flow, data = await self._route(message, branch, datagram_limit)
         key = (branch, message.method)
         transaction = Transaction(Machine.NON_INVITE_CLIENT, flow.reliable, self.settings.timers)
-        self._live[key] = _Live(transaction, flow, sink)
+        self._live[key] = _Live(transaction, flow, sink, sent_by=self._sent_by)
         self._apply(key, Event(On.START, data))
         return key
 
@@ -237,6 +245,7 @@ class Endpoint:
         if self._closed:
             raise ConnectionFailedError("the client is closed")
         if self._udp is None:
+            await self.connect()
             flow = await self._streams.connection(self.settings.proxy.host, self._proxy)
             return flow, encode(self._with_via(message, flow, branch))
         datagram = self._udp.flow(self._proxy)
@@ -255,9 +264,13 @@ class Endpoint:
             return datagram, data
         return flow, encode(self._with_via(message, flow, branch))
 
+    @property
+    def _sent_by(self) -> tuple[str, int]:
+        return host_text(self._local[0]).lower(), self._local[1]
+
     def _with_via(self, message: Request, flow: Flow, branch: str) -> Request:
         copy = Request(message.method, message.uri, message.body)
-        sent_by = f"{host_text(self._local[0])}:{self._local[1]}"
+        sent_by = "{}:{}".format(*self._sent_by)
         copy.headers.add("Via", f"SIP/2.0/{flow.transport} {sent_by};rport;branch={branch}")
         for name in header_names(message.headers):
             for value in message.headers.getlist(name):
@@ -296,11 +309,7 @@ class Endpoint:
         live = self._live.get(key)
         # Section 8.1.3.3: more than one Via means misrouted; 18.1.2: a sent-by that is not ours is
         # not for us.
-        if (
-            live is None
-            or len(vias) != 1
-            or vias[0].sent_by != (host_text(self._local[0]).lower(), self._local[1])
-        ):
+        if live is None or len(vias) != 1 or vias[0].sent_by != live.sent_by:
             log.debug("discarding a stray %d", message.code)
             return
         on = On.PROVISIONAL if message.code < 200 else On.FINAL
@@ -318,7 +327,7 @@ class Endpoint:
             flow = flow.socket.flow(datagram_destination(via, flow))
         merged = self._merge.get(merge_key, key) if merge_key is not None else key
         transaction = Transaction(Machine.NON_INVITE_SERVER, flow.reliable, self.settings.timers)
-        self._live[key] = _Live(transaction, flow, via=via, merge_key=merge_key)
+        self._live[key] = _Live(transaction, flow, merge_key=merge_key)
         request = IncomingRequest(message, raw, flow, secrets.token_hex(8), partial(self.respond, key))
         self._apply(key, Event(On.START))
         if merged != key:
