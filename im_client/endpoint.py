@@ -10,7 +10,7 @@ import logging
 import secrets
 import ssl
 from collections.abc import Awaitable, Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from sipmessage import Request, Response
@@ -25,6 +25,7 @@ from .errors import (
 )
 from .exchange import IncomingRequest, ReceivedResponse
 from .matching import check_request, server_key
+from .network import Network
 from .responses import build_response, datagram_destination
 from .timers import DEFAULT_TIMERS, BaseTimers, TimerQueue
 from .transaction import (
@@ -40,7 +41,7 @@ from .transaction import (
     fire,
     step,
 )
-from .transport import Address, Flow, StreamHub, Target, UdpFlow, UdpSocket, local_host_towards, resolve
+from .transport import Address, Flow, Target, UdpFlow
 from .wire import (
     COOKIE,
     encode,
@@ -54,21 +55,15 @@ from .wire import (
 
 log = logging.getLogger(__name__)
 
-DATAGRAM_LIMIT = 1300
-"""Bytes of a request above which UDP is not used where the path MTU is unknown (RFC 3261 section 18.1.1)."""
-
 KEEP_ALIVE = "keep-alive"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointSettings:
-    """`proxy`.
+    """What an endpoint needs to know."""
 
-    Every request goes there. `local`: address to bind, found by itself where the host is empty.
-    """
-
-    proxy: Target
-    local: Address = ("", 0)
+    proxy: Target  # where every request goes
+    local: Address = ("", 0)  # address to bind; an empty host is found by itself, port 0 is any free one
     timers: BaseTimers = DEFAULT_TIMERS
     keep_alive: float = 110.0  # seconds between CRLF pings on streams; RFC 5626 section 4.4.1: 95 to 120
     tls: ssl.SSLContext | None = None
@@ -82,37 +77,32 @@ ClientKey = tuple[str, str]  # branch, method (RFC 3261 section 17.1.3)
 
 @dataclass(slots=True)
 class _Live:
-    """A transaction in progress.
-
-    `sink` takes what a client transaction delivers, provisional responses included.
-    """
+    """A transaction in progress; `sink` takes what a client transaction delivers."""
 
     transaction: Transaction
     flow: Flow
-    sink: Callable[[Outcome], None] | None = None
+    sink: Callable[[Outcome], None] | None = None  # until the final response
     sent_by: tuple[str, int] | None = None  # what stands in the Via of our request
     merge_key: Hashable = None
 
 
-@dataclass(slots=True)
 class Endpoint:
-    """One SIP user agent's transport and transaction layers."""
+    """One SIP user agent's transport and transaction layers.
 
-    settings: EndpointSettings
-    on_connection_lost: Callable[[str], None] | None = (
-        None  # a stream to the proxy has closed; the text says why
-    )
-    _handlers: dict[str, Handler] = field(default_factory=dict)
-    _live: dict[Hashable, _Live] = field(default_factory=dict)
-    _merge: dict[Hashable, Hashable] = field(default_factory=dict)
-    _timers: TimerQueue[Hashable] = field(default_factory=TimerQueue)
-    _wake: asyncio.TimerHandle | None = None
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _udp: UdpSocket | None = None
-    _streams: StreamHub | None = None
-    _proxy: Address = ("", 0)
-    _local: Address = ("", 0)
-    _closed: bool = False
+    `on_connection_lost` is called with the reason when a stream to the proxy has closed.
+    """
+
+    def __init__(self, settings: EndpointSettings) -> None:
+        self.settings = settings
+        self.on_connection_lost: Callable[[str], None] | None = None
+        self._network: Network | None = None
+        self._handlers: dict[str, Handler] = {}
+        self._live: dict[Hashable, _Live] = {}
+        self._merge: dict[Hashable, Hashable] = {}
+        self._timers: TimerQueue[Hashable] = TimerQueue()
+        self._wake: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     # --- life -----------------------------------------------------------------------------------------------
 
@@ -121,41 +111,24 @@ class Endpoint:
 
         Raises ConnectionFailedError, or OSError where the local address cannot be bound.
         """
-        target = self.settings.proxy
-        self._proxy = await resolve(target.host, target.port, datagram=target.transport == "udp")
-        host = self.settings.local[0] or local_host_towards(self._proxy)
-        local = (host, self.settings.local[1])
-        tls = self.settings.tls or (ssl.create_default_context() if target.transport == "tls" else None)
-        name = "tls" if target.transport == "tls" else "tcp"
-        self._streams = StreamHub(self, name, tls)
-        if target.transport == "udp":
-            self._udp = UdpSocket(self)
-            self._local = await self._udp.open(local)
-            await self._listen_beside_udp()
-        elif target.transport == "tcp":
-            self._local = await self._streams.listen(local)
-        else:  # a TLS client has no certificate to listen with: requests come on the connection it opened
-            await self.connect()
-        if self.settings.keep_alive > 0:
-            self._set_timer(KEEP_ALIVE, self._now() + self.settings.keep_alive)
+        settings = self.settings
+        self._network = await Network.open(settings.proxy, settings.local, self, settings.tls)
+        if settings.keep_alive > 0:
+            self._set_timer(KEEP_ALIVE, self._now() + settings.keep_alive)
 
     async def connect(self) -> None:
-        """Make sure that there is a connection to the proxy where requests come in on it, that is over TLS.
+        """Make sure that `local` is what it will be for the next request: over TLS that takes a connection.
 
-        `local` may change by that. Raises ConnectionFailedError.
+        Raises ConnectionFailedError.
         """
-        if self.transport == "tls" and self._streams is not None and not self._closed:
-            flow = await self._streams.connection(self.settings.proxy.host, self._proxy)
-            self._local = flow.local
+        await self._opened().connect()
 
-    async def _listen_beside_udp(self) -> None:
-        # RFC 3261 section 18.2.1: who listens on UDP listens on the same port for TCP. Somebody
-        # else may have that port.
-        assert self._streams is not None
-        try:
-            await self._streams.listen(self._local)
-        except OSError as error:
-            log.info("no TCP listener beside UDP port %d: %s", self._local[1], error)
+    def _opened(self) -> Network:
+        if self._network is None or self._closed:
+            raise ConnectionFailedError(
+                "the client is closed" if self._closed else "the client is not started"
+            )
+        return self._network
 
     async def close(self) -> None:
         """Close the sockets; requests in progress end with ConnectionFailedError, handlers are cancelled."""
@@ -168,20 +141,18 @@ class Endpoint:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._udp is not None:
-            self._udp.close()
-        if self._streams is not None:
-            self._streams.close()
+        if self._network is not None:
+            self._network.close()
         await asyncio.sleep(0)  # let the transports run their closing callbacks
 
     @property
     def local(self) -> Address:
-        """The address this endpoint is reached at."""
-        return self._local
+        """The address this endpoint is reached at. Raises ConnectionFailedError before `start`."""
+        return self._opened().local
 
     @property
     def transport(self) -> str:
-        """ "udp", "tcp" or "tls"."""
+        """The transport to the proxy: "udp", "tcp" or "tls"."""
         return self.settings.proxy.transport
 
     @property
@@ -227,51 +198,42 @@ class Endpoint:
     async def start_request(
         self, message: Request, sink: Callable[[Outcome], None], *, datagram_limit: int | None = None
     ) -> ClientKey:
-        """Send.
+        """Send in a client transaction and return its key.
 
-        `sink` gets every response and at most one error, in order. Returns the key of the
-        transaction.
+        `sink` gets every response and at most one error, in order; otherwise as `request`.
         """
         branch = COOKIE + secrets.token_hex(12)
-        flow, data = await self._route(message, branch, datagram_limit)
+        network = self._opened()
+        flow, data = await self._route(network, message, branch, datagram_limit)
         key = (branch, message.method)
         transaction = Transaction(Machine.NON_INVITE_CLIENT, flow.reliable, self.settings.timers)
-        self._live[key] = _Live(transaction, flow, sink, sent_by=self._sent_by)
+        self._live[key] = _Live(transaction, flow, sink, network.sent_by)
         self._apply(key, Event(On.START, data))
         return key
 
-    async def _route(self, message: Request, branch: str, datagram_limit: int | None) -> tuple[Flow, bytes]:
-        assert self._streams is not None
-        if self._closed:
-            raise ConnectionFailedError("the client is closed")
-        if self._udp is None:
-            await self.connect()
-            flow = await self._streams.connection(self.settings.proxy.host, self._proxy)
-            return flow, encode(self._with_via(message, flow, branch))
-        datagram = self._udp.flow(self._proxy)
-        data = encode(self._with_via(message, datagram, branch))
-        if datagram_limit is not None and len(data) > datagram_limit:
-            raise MessageTooLargeError(
-                f"the request has {len(data)} bytes, above the {datagram_limit} allowed over UDP: "
-                "send it in large message mode, or use a proxy over TCP or TLS"
-            )
-        if len(data) <= DATAGRAM_LIMIT or datagram_limit is not None:
-            return datagram, data
-        try:
-            flow = await self._streams.connection(self.settings.proxy.host, self._proxy)
-        except ConnectionFailedError as error:  # section 18.1.1: then retry using UDP
-            log.info("a request of %d bytes goes by UDP: %s", len(data), error)
-            return datagram, data
-        return flow, encode(self._with_via(message, flow, branch))
+    async def _route(
+        self, network: Network, message: Request, branch: str, datagram_limit: int | None
+    ) -> tuple[Flow, bytes]:
+        size = 0
+        datagram = network.datagram_flow()
+        if datagram is not None:
+            data = encode(self._with_via(message, datagram, network, branch))
+            size = len(data)
+            if datagram_limit is not None and size > datagram_limit:
+                raise MessageTooLargeError(
+                    f"the request has {size} bytes, above the {datagram_limit} allowed over UDP: "
+                    "send it in large message mode, or use a proxy over TCP or TLS"
+                )
+            if datagram_limit is not None:
+                return datagram, data
+        flow = await network.flow_for(size)
+        return flow, encode(self._with_via(message, flow, network, branch))
 
-    @property
-    def _sent_by(self) -> tuple[str, int]:
-        return host_text(self._local[0]).lower(), self._local[1]
-
-    def _with_via(self, message: Request, flow: Flow, branch: str) -> Request:
+    @staticmethod
+    def _with_via(message: Request, flow: Flow, network: Network, branch: str) -> Request:
         copy = Request(message.method, message.uri, message.body)
-        sent_by = "{}:{}".format(*self._sent_by)
-        copy.headers.add("Via", f"SIP/2.0/{flow.transport} {sent_by};rport;branch={branch}")
+        host, port = network.sent_by
+        copy.headers.add("Via", f"SIP/2.0/{flow.transport} {host}:{port};rport;branch={branch}")
         for name in header_names(message.headers):
             for value in message.headers.getlist(name):
                 copy.headers.add(name, value)
@@ -298,9 +260,11 @@ class Endpoint:
     def on_failure(self, flow: Flow, error: str) -> None:
         peer = f"{host_text(flow.remote[0])}:{flow.remote[1]}"
         for key, live in list(self._live.items()):
-            if live.flow == flow and live.sink is not None:
+            if live.flow == flow and live.sent_by is not None:
                 self._apply(key, Event(On.TRANSPORT_ERROR, error=f"cannot reach {peer} ({error})"))
-        if flow.reliable and flow.remote == self._proxy and self.on_connection_lost and not self._closed:
+        if self._closed or self._network is None or self.on_connection_lost is None:
+            return
+        if self._network.is_proxy_connection(flow):
             self.on_connection_lost(error)
 
     def _on_response(self, message: Response, raw: bytes) -> None:
@@ -422,6 +386,8 @@ class Endpoint:
                 case Deliver():
                     if live.sink is not None and received is not None:
                         live.sink(received)
+                        if received.status >= 200:
+                            live.sink = None  # what it holds is not needed while retransmissions are absorbed
                 case TimedOut():
                     self._report(live, NoAnswerError(self._silence()))
                 case TransportFailed(error):
@@ -458,8 +424,7 @@ class Endpoint:
         now = self._now()
         for key in self._timers.due(now):
             if key == KEEP_ALIVE:
-                assert self._streams is not None
-                self._streams.ping()
+                self._opened().ping()
                 self._timers.set(key, now + self.settings.keep_alive)
             elif (live := self._live.get(key)) is not None:
                 live.transaction, effects = fire(live.transaction, now)
