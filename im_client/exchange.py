@@ -80,8 +80,6 @@ class IncomingRequest:
         """
         if self.answered:
             return
-        if status >= 200:
-            self.answered = status
         product = [("Server", PRODUCT)]  # HDR-01
         response = build_response(
             self.message,
@@ -93,3 +91,5 @@ class IncomingRequest:
             body=body,
         )
         self._send(response)
+        if status >= 200:
+            self.answered = status

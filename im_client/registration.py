@@ -217,7 +217,7 @@ def _comparable(uri: URI) -> tuple[str, str | None, str, int | None, str]:
 
 
 def _seconds(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdigit() and len(text) <= 10 else None
+    return int(text) if text is not None and text.isdecimal() and len(text) <= 10 else None
 
 
 def _explain(response: ReceivedResponse, config: ClientConfig) -> str:

@@ -54,7 +54,7 @@ class Target:
         if (rest and name != "transport") or transport not in DEFAULT_PORTS:
             raise ValueError(f"not a proxy: {text!r} (expected host:port;transport=udp, tcp or tls)")
         host, port = _host_port(address)
-        if not host or (port and not port.isdigit()) or int(port or 0) > 65535:
+        if not host or (port and not port.isdecimal()) or int(port or 0) > 65535:
             raise ValueError(f"not a proxy: {text!r} (expected host:port;transport=udp, tcp or tls)")
         return cls(host, int(port) if port else DEFAULT_PORTS[transport], transport)
 
