@@ -9,7 +9,7 @@ import asyncio
 import logging
 import secrets
 import ssl
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,7 +26,7 @@ from .errors import (
 from .exchange import IncomingRequest, ReceivedResponse
 from .matching import check_request, server_key
 from .network import Network
-from .responses import build_response, datagram_destination
+from .responses import build_response, datagram_destination, stream_destination
 from .timers import DEFAULT_TIMERS, BaseTimers, TimerQueue
 from .transaction import (
     Deliver,
@@ -84,6 +84,7 @@ class _Live:
     sink: Callable[[Outcome], None] | None = None  # until the final response
     sent_by: tuple[str, int] | None = None  # what stands in the Via of our request
     merge_key: Hashable = None
+    reply_to: Address | None = None  # where a response goes once the stream of its request has closed
 
 
 class Endpoint:
@@ -291,7 +292,8 @@ class Endpoint:
             flow = flow.socket.flow(datagram_destination(via, flow))
         merged = self._merge.get(merge_key, key) if merge_key is not None else key
         transaction = Transaction(Machine.NON_INVITE_SERVER, flow.reliable, self.settings.timers)
-        self._live[key] = _Live(transaction, flow, merge_key=merge_key)
+        reply_to = stream_destination(via, flow) if flow.reliable else None
+        self._live[key] = _Live(transaction, flow, merge_key=merge_key, reply_to=reply_to)
         request = IncomingRequest(message, raw, flow, secrets.token_hex(8), partial(self.respond, key))
         self._apply(key, Event(On.START))
         if merged != key:
@@ -314,9 +316,20 @@ class Endpoint:
         elif unsupported and method != "CANCEL":
             request.respond(420, headers=[("Unsupported", ", ".join(unsupported))])  # section 8.2.2.3
         else:
-            task = asyncio.get_running_loop().create_task(self._run(handler, request))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self._run(handler, request))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send_anew(self, address: Address, data: bytes) -> None:
+        # RFC 3261 section 18.2.2: the connection of the request is gone, open one to where it said
+        # it came from.
+        try:
+            (await self._opened().connect_to(address)).send(data)
+        except ConnectionFailedError as error:
+            log.info("a response could not be sent: %s", error)
 
     async def _run(self, handler: Handler, request: IncomingRequest) -> None:
         try:
@@ -382,7 +395,10 @@ class Endpoint:
                     try:
                         live.flow.send(data)
                     except ConnectionFailedError as error:
-                        self._apply(key, Event(On.TRANSPORT_ERROR, error=str(error)))
+                        if live.reply_to is not None and not self._closed:
+                            self._spawn(self._send_anew(live.reply_to, data))
+                        else:
+                            self._apply(key, Event(On.TRANSPORT_ERROR, error=str(error)))
                 case Deliver():
                     if live.sink is not None and received is not None:
                         live.sink(received)

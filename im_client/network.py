@@ -84,6 +84,10 @@ class Network:
             self.local = connection.local
         return connection
 
+    async def connect_to(self, address: Address) -> Flow:
+        """A stream to another address than the proxy's. Raises ConnectionFailedError."""
+        return await self.streams.connection(address[0], address)
+
     def datagram_flow(self) -> Flow | None:
         """The way to the proxy by UDP, if that is its transport."""
         return None if self.udp is None else self.udp.flow(self.proxy_address)
