@@ -1,6 +1,6 @@
-"""The SIP endpoint: transactions on sockets. Sends requests, dispatches incoming ones, owns the one timer.
+"""The SIP endpoint: sends requests in transactions of their own, gives incoming requests to their handlers.
 
-The pure part is `transaction`; here are the tables of live transactions, the clock and the sockets.
+Transactions live in `live`, sockets in `network`; here they meet (RFC 3261 sections 8 and 18).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import logging
 import secrets
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,32 +21,19 @@ from .errors import (
     ImClientError,
     MalformedMessageError,
     MessageTooLargeError,
-    NoAnswerError,
 )
 from .exchange import IncomingRequest, ReceivedResponse
+from .live import Live, LiveTransactions, Outcome
 from .matching import check_request, server_key
 from .network import Network
 from .responses import build_response, datagram_destination, stream_destination
-from .timers import DEFAULT_TIMERS, BaseTimers, TimerQueue
-from .transaction import (
-    Deliver,
-    Effect,
-    Event,
-    Machine,
-    On,
-    Send,
-    TimedOut,
-    Transaction,
-    TransportFailed,
-    fire,
-    step,
-)
+from .timers import DEFAULT_TIMERS, BaseTimers
+from .transaction import Event, Machine, On, Transaction
 from .transport import Address, Flow, Target, UdpFlow
 from .wire import (
     COOKIE,
     encode,
     header_names,
-    host_text,
     parse,
     parse_cseq,
     parse_vias,
@@ -54,8 +41,6 @@ from .wire import (
 )
 
 log = logging.getLogger(__name__)
-
-KEEP_ALIVE = "keep-alive"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,20 +56,7 @@ class EndpointSettings:
 
 
 Handler = Callable[[IncomingRequest], Awaitable[None]]
-Outcome = ReceivedResponse | ImClientError
 ClientKey = tuple[str, str]  # branch, method (RFC 3261 section 17.1.3)
-
-
-@dataclass(slots=True)
-class _Live:
-    """A transaction in progress; `sink` takes what a client transaction delivers."""
-
-    transaction: Transaction
-    flow: Flow
-    sink: Callable[[Outcome], None] | None = None  # until the final response
-    sent_by: tuple[str, int] | None = None  # what stands in the Via of our request
-    merge_key: Hashable = None
-    reply_to: Address | None = None  # where a response goes once the stream of its request has closed
 
 
 class Endpoint:
@@ -98,10 +70,7 @@ class Endpoint:
         self.on_connection_lost: Callable[[str], None] | None = None
         self._network: Network | None = None
         self._handlers: dict[str, Handler] = {}
-        self._live: dict[Hashable, _Live] = {}
-        self._merge: dict[Hashable, Hashable] = {}
-        self._timers: TimerQueue[Hashable] = TimerQueue()
-        self._wake: asyncio.TimerHandle | None = None
+        self._live = LiveTransactions(settings.proxy, settings.timers, self._reply_anew)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
@@ -115,7 +84,7 @@ class Endpoint:
         settings = self.settings
         self._network = await Network.open(settings.proxy, settings.local, self, settings.tls)
         if settings.keep_alive > 0:
-            self._set_timer(KEEP_ALIVE, self._now() + settings.keep_alive)
+            self._live.call_every("keep-alive", settings.keep_alive, self._network.ping)
 
     async def connect(self) -> None:
         """Make sure that `local` is what it will be for the next request: over TLS that takes a connection.
@@ -134,11 +103,7 @@ class Endpoint:
     async def close(self) -> None:
         """Close the sockets; requests in progress end with ConnectionFailedError, handlers are cancelled."""
         self._closed = True
-        for key in list(self._live):
-            self._apply(key, Event(On.TRANSPORT_ERROR, error="the client was closed"))
-        self._live.clear()
-        if self._wake is not None:
-            self._wake.cancel()
+        self._live.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -193,7 +158,7 @@ class Endpoint:
         try:
             return await done
         except asyncio.CancelledError:
-            self._forget(key)
+            self._live.forget(key)
             raise
 
     async def start_request(
@@ -208,8 +173,7 @@ class Endpoint:
         flow, data = await self._route(network, message, branch, datagram_limit)
         key = (branch, message.method)
         transaction = Transaction(Machine.NON_INVITE_CLIENT, flow.reliable, self.settings.timers)
-        self._live[key] = _Live(transaction, flow, sink, network.sent_by)
-        self._apply(key, Event(On.START, data))
+        self._live.add(key, Live(transaction, flow, sink, network.sent_by), Event(On.START, data))
         return key
 
     async def _route(
@@ -259,10 +223,7 @@ class Endpoint:
                 self._refuse_statelessly(request, error.status, str(error), flow)
 
     def on_failure(self, flow: Flow, error: str) -> None:
-        peer = f"{host_text(flow.remote[0])}:{flow.remote[1]}"
-        for key, live in list(self._live.items()):
-            if live.flow == flow and live.sent_by is not None:
-                self._apply(key, Event(On.TRANSPORT_ERROR, error=f"cannot reach {peer} ({error})"))
+        self._live.fail(flow, error)
         if self._closed or self._network is None or self.on_connection_lost is None:
             return
         if self._network.is_proxy_connection(flow):
@@ -278,30 +239,30 @@ class Endpoint:
             log.debug("discarding a stray %d", message.code)
             return
         on = On.PROVISIONAL if message.code < 200 else On.FINAL
-        self._apply(key, Event(on), ReceivedResponse(message, raw))
+        self._live.apply(key, Event(on), ReceivedResponse(message, raw))
 
     def _on_request(self, message: Request, raw: bytes, flow: Flow) -> None:
         via, merge_key = check_request(message)
         key = server_key(message, via)
-        if key in self._live:
-            self._apply(key, Event(On.REQUEST))
+        if self._live.get(key) is not None:
+            self._live.apply(key, Event(On.REQUEST))
             return
         if message.method == "ACK":
             return  # never answered (section 17)
+        source = flow.remote
+        reply_to = None
         if isinstance(flow, UdpFlow):
             flow = flow.socket.flow(datagram_destination(via, flow))
-        merged = self._merge.get(merge_key, key) if merge_key is not None else key
+        else:
+            reply_to = stream_destination(via, flow)
         transaction = Transaction(Machine.NON_INVITE_SERVER, flow.reliable, self.settings.timers)
-        reply_to = stream_destination(via, flow) if flow.reliable else None
-        self._live[key] = _Live(transaction, flow, merge_key=merge_key, reply_to=reply_to)
-        request = IncomingRequest(message, raw, flow, secrets.token_hex(8), partial(self.respond, key))
-        self._apply(key, Event(On.START))
-        if merged != key:
+        live = Live(transaction, flow, merge_key=merge_key, reply_to=reply_to)
+        self._live.add(key, live, Event(On.START))
+        request = IncomingRequest(message, raw, source, secrets.token_hex(8), partial(self._respond, key))
+        if self._live.is_merged(key):
             request.respond(482)  # section 8.2.2.2: the same request by another way
-            return
-        if merge_key is not None:
-            self._merge[merge_key] = key
-        self._dispatch(request)
+        else:
+            self._dispatch(request)
 
     def _dispatch(self, request: IncomingRequest) -> None:
         method = request.message.method
@@ -322,6 +283,9 @@ class Endpoint:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _reply_anew(self, address: Address, data: bytes) -> None:
+        self._spawn(self._send_anew(address, data))
 
     async def _send_anew(self, address: Address, data: bytes) -> None:
         # RFC 3261 section 18.2.2: the connection of the request is gone, open one to where it said
@@ -347,10 +311,9 @@ class Endpoint:
             )
             request.respond(500)
 
-    def respond(self, key: Hashable, response: Response) -> None:
-        """Send a response in its server transaction; of no effect once that has ended."""
+    def _respond(self, key: Hashable, response: Response) -> None:
         on = On.PROVISIONAL if response.code < 200 else On.FINAL
-        self._apply(key, Event(on, encode(response)))
+        self._live.apply(key, Event(on, encode(response)))
 
     def _refuse_statelessly(self, request: Request, status: int, text: str, flow: Flow) -> None:
         if request.method == "ACK":
@@ -369,85 +332,6 @@ class Endpoint:
             flow.send(encode(response))
         except (ImClientError, ValueError) as error:
             log.debug("cannot refuse it either: %s", error)
-
-    # --- transactions and time ------------------------------------------------------------------------------
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def _apply(self, key: Hashable, event: Event, received: ReceivedResponse | None = None) -> None:
-        live = self._live.get(key)
-        if live is None:
-            return
-        live.transaction, effects = step(live.transaction, event, self._now())
-        self._carry_out(key, live, effects, received)
-
-    def _carry_out(
-        self, key: Hashable, live: _Live, effects: Iterable[Effect], received: ReceivedResponse | None = None
-    ) -> None:
-        if live.transaction.terminated:
-            self._forget(key)
-        else:
-            self._set_timer(key, live.transaction.deadline)
-        for effect in effects:
-            match effect:
-                case Send(data):
-                    try:
-                        live.flow.send(data)
-                    except ConnectionFailedError as error:
-                        if live.reply_to is not None and not self._closed:
-                            self._spawn(self._send_anew(live.reply_to, data))
-                        else:
-                            self._apply(key, Event(On.TRANSPORT_ERROR, error=str(error)))
-                case Deliver():
-                    if live.sink is not None and received is not None:
-                        live.sink(received)
-                        if received.status >= 200:
-                            live.sink = None  # what it holds is not needed while retransmissions are absorbed
-                case TimedOut():
-                    self._report(live, NoAnswerError(self._silence()))
-                case TransportFailed(error):
-                    self._report(live, ConnectionFailedError(f"{error}; is {self.settings.proxy} right?"))
-
-    def _silence(self) -> str:
-        seconds = self.settings.timers.timeout
-        proxy = self.settings.proxy
-        return f"no answer from {proxy} within {seconds:g} s: is it running, and is that its address?"
-
-    def _report(self, live: _Live, error: ImClientError) -> None:
-        if live.sink is not None:
-            live.sink(error)
-        else:
-            log.info("a response could not be sent: %s", error)
-
-    def _forget(self, key: Hashable) -> None:
-        live = self._live.pop(key, None)
-        if live is not None and live.merge_key is not None and self._merge.get(live.merge_key) == key:
-            del self._merge[live.merge_key]
-        self._set_timer(key, None)
-
-    def _set_timer(self, key: Hashable, deadline: float | None) -> None:
-        self._timers.set(key, deadline)
-        following = self._timers.next()
-        if self._wake is not None and (following is None or self._wake.when() != following):
-            self._wake.cancel()
-            self._wake = None
-        if self._wake is None and following is not None and not self._closed:
-            self._wake = asyncio.get_running_loop().call_at(following, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._wake = None
-        now = self._now()
-        for key in self._timers.due(now):
-            if key == KEEP_ALIVE:
-                self._opened().ping()
-                self._timers.set(key, now + self.settings.keep_alive)
-            elif (live := self._live.get(key)) is not None:
-                live.transaction, effects = fire(live.transaction, now)
-                self._carry_out(key, live, effects)
-        following = self._timers.next()
-        if self._wake is None and following is not None and not self._closed:
-            self._wake = asyncio.get_running_loop().call_at(following, self._on_timer)
 
 
 def _printable(text: str) -> str:

@@ -226,7 +226,7 @@ async def test_a_long_life_leaves_nothing_behind(stage) -> None:
     async with asyncio.timeout(5):
         while endpoint.live_transactions:  # noqa: ASYNC110  (what ends them is a timer, which tells nobody)
             await asyncio.sleep(0.02)
-    assert not endpoint._merge
+    assert not endpoint._live._merge
     assert not endpoint._tasks
-    assert len(endpoint._timers) == 1  # the keep-alive
+    assert len(endpoint._live._timers) == 1  # the keep-alive
     assert not stage.client._pending
