@@ -66,6 +66,7 @@ class ImClient:
         self._inbox: asyncio.Queue[PagerMessage | None] = asyncio.Queue()
         self._pending: dict[str, _Turn] = {}
         self._uninterested: dict[str, None] = {}
+        self._starting = asyncio.Lock()
         self._started = False
         self._closed = False
         self.endpoint.handle("MESSAGE", self._on_message)
@@ -74,9 +75,10 @@ class ImClient:
 
     async def start(self) -> None:
         """Open the sockets; `register` and `send` do it by themselves."""
-        if not self._started:
-            self._started = True
-            await self.endpoint.start()
+        async with self._starting:
+            if not self._started:
+                await self.endpoint.start()
+                self._started = True
 
     async def close(self, *, deregister: bool = True) -> None:
         """Close the sockets, after de-registering if registered and asked for.

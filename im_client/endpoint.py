@@ -1,6 +1,6 @@
-"""The SIP endpoint: transactions on sockets. Sends requests, dispatches incoming ones, owns the one timer.
+"""The SIP endpoint: sends requests in transactions of their own, gives incoming requests to their handlers.
 
-The pure part is `transaction`; here are the tables of live transactions, the clock and the sockets.
+Transactions live in `live`, sockets in `network`; here they meet (RFC 3261 sections 8 and 18).
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import asyncio
 import logging
 import secrets
 import ssl
-from collections.abc import Awaitable, Callable, Hashable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from dataclasses import dataclass
 from functools import partial
 
 from sipmessage import Request, Response
@@ -21,32 +21,19 @@ from .errors import (
     ImClientError,
     MalformedMessageError,
     MessageTooLargeError,
-    NoAnswerError,
 )
 from .exchange import IncomingRequest, ReceivedResponse
+from .live import Live, LiveTransactions, Outcome
 from .matching import check_request, server_key
-from .responses import build_response, datagram_destination
-from .timers import DEFAULT_TIMERS, BaseTimers, TimerQueue
-from .transaction import (
-    Deliver,
-    Effect,
-    Event,
-    Machine,
-    On,
-    Send,
-    TimedOut,
-    Transaction,
-    TransportFailed,
-    fire,
-    step,
-)
-from .transport import Address, Flow, StreamHub, Target, UdpFlow, UdpSocket, local_host_towards, resolve
+from .network import Network
+from .responses import build_response, datagram_destination, stream_destination
+from .timers import DEFAULT_TIMERS, BaseTimers
+from .transaction import Event, Machine, On, Transaction
+from .transport import Address, Flow, Target, UdpFlow
 from .wire import (
     COOKIE,
-    ViaEntry,
     encode,
     header_names,
-    host_text,
     parse,
     parse_cseq,
     parse_vias,
@@ -55,21 +42,13 @@ from .wire import (
 
 log = logging.getLogger(__name__)
 
-DATAGRAM_LIMIT = 1300
-"""Bytes of a request above which UDP is not used where the path MTU is unknown (RFC 3261 section 18.1.1)."""
-
-KEEP_ALIVE = "keep-alive"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointSettings:
-    """`proxy`.
+    """What an endpoint needs to know."""
 
-    Every request goes there. `local`: address to bind, found by itself where the host is empty.
-    """
-
-    proxy: Target
-    local: Address = ("", 0)
+    proxy: Target  # where every request goes
+    local: Address = ("", 0)  # address to bind; an empty host is found by itself, port 0 is any free one
     timers: BaseTimers = DEFAULT_TIMERS
     keep_alive: float = 110.0  # seconds between CRLF pings on streams; RFC 5626 section 4.4.1: 95 to 120
     tls: ssl.SSLContext | None = None
@@ -77,41 +56,23 @@ class EndpointSettings:
 
 
 Handler = Callable[[IncomingRequest], Awaitable[None]]
-Outcome = ReceivedResponse | ImClientError
 ClientKey = tuple[str, str]  # branch, method (RFC 3261 section 17.1.3)
 
 
-@dataclass(slots=True)
-class _Live:
-    """A transaction in progress.
+class Endpoint:
+    """One SIP user agent's transport and transaction layers.
 
-    `sink` takes what a client transaction delivers, provisional responses included.
+    `on_connection_lost` is called with the reason when a stream to the proxy has closed.
     """
 
-    transaction: Transaction
-    flow: Flow
-    sink: Callable[[Outcome], None] | None = None
-    via: ViaEntry | None = None  # of a server transaction
-    merge_key: Hashable = None
-
-
-@dataclass(slots=True)
-class Endpoint:
-    """One SIP user agent's transport and transaction layers."""
-
-    settings: EndpointSettings
-    on_connection_lost: Callable[[str], None] | None = None  # a stream to the proxy has closed; the text says why
-    _handlers: dict[str, Handler] = field(default_factory=dict)
-    _live: dict[Hashable, _Live] = field(default_factory=dict)
-    _merge: dict[Hashable, Hashable] = field(default_factory=dict)
-    _timers: TimerQueue[Hashable] = field(default_factory=TimerQueue)
-    _wake: asyncio.TimerHandle | None = None
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _udp: UdpSocket | None = None
-    _streams: StreamHub | None = None
-    _proxy: Address = ("", 0)
-    _local: Address = ("", 0)
-    _closed: bool = False
+    def __init__(self, settings: EndpointSettings) -> None:
+        self.settings = settings
+        self.on_connection_lost: Callable[[str], None] | None = None
+        self._network: Network | None = None
+        self._handlers: dict[str, Handler] = {}
+        self._live = LiveTransactions(settings.proxy, settings.timers, self._reply_anew)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     # --- life -----------------------------------------------------------------------------------------------
 
@@ -120,58 +81,44 @@ class Endpoint:
 
         Raises ConnectionFailedError, or OSError where the local address cannot be bound.
         """
-        target = self.settings.proxy
-        self._proxy = await resolve(target.host, target.port, datagram=target.transport == "udp")
-        host = self.settings.local[0] or local_host_towards(self._proxy)
-        local = (host, self.settings.local[1])
-        tls = self.settings.tls or (ssl.create_default_context() if target.transport == "tls" else None)
-        name = "tls" if target.transport == "tls" else "tcp"
-        self._streams = StreamHub(self, name, tls)
-        if target.transport == "udp":
-            self._udp = UdpSocket(self)
-            self._local = await self._udp.open(local)
-            await self._listen_beside_udp()
-        elif target.transport == "tcp":
-            self._local = await self._streams.listen(local)
-        else:  # a TLS client has no certificate to listen with: requests come on the connection it opened
-            self._local = (await self._streams.connection(target.host, self._proxy)).local
-        if self.settings.keep_alive > 0:
-            self._set_timer(KEEP_ALIVE, self._now() + self.settings.keep_alive)
+        settings = self.settings
+        self._network = await Network.open(settings.proxy, settings.local, self, settings.tls)
+        if settings.keep_alive > 0:
+            self._live.call_every("keep-alive", settings.keep_alive, self._network.ping)
 
-    async def _listen_beside_udp(self) -> None:
-        # RFC 3261 section 18.2.1: who listens on UDP listens on the same port for TCP. Somebody
-        # else may have that port.
-        assert self._streams is not None
-        try:
-            await self._streams.listen(self._local)
-        except OSError as error:
-            log.info("no TCP listener beside UDP port %d: %s", self._local[1], error)
+    async def connect(self) -> None:
+        """Make sure that `local` is what it will be for the next request: over TLS that takes a connection.
+
+        Raises ConnectionFailedError.
+        """
+        await self._opened().connect()
+
+    def _opened(self) -> Network:
+        if self._network is None or self._closed:
+            raise ConnectionFailedError(
+                "the client is closed" if self._closed else "the client is not started"
+            )
+        return self._network
 
     async def close(self) -> None:
         """Close the sockets; requests in progress end with ConnectionFailedError, handlers are cancelled."""
         self._closed = True
-        for key in list(self._live):
-            self._apply(key, Event(On.TRANSPORT_ERROR, error="the client was closed"))
-        self._live.clear()
-        if self._wake is not None:
-            self._wake.cancel()
+        self._live.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._udp is not None:
-            self._udp.close()
-        if self._streams is not None:
-            self._streams.close()
+        if self._network is not None:
+            self._network.close()
         await asyncio.sleep(0)  # let the transports run their closing callbacks
 
     @property
     def local(self) -> Address:
-        """The address this endpoint is reached at."""
-        return self._local
+        """The address this endpoint is reached at. Raises ConnectionFailedError before `start`."""
+        return self._opened().local
 
     @property
     def transport(self) -> str:
-        """ "udp", "tcp" or "tls"."""
+        """The transport to the proxy: "udp", "tcp" or "tls"."""
         return self.settings.proxy.transport
 
     @property
@@ -211,52 +158,47 @@ class Endpoint:
         try:
             return await done
         except asyncio.CancelledError:
-            self._forget(key)
+            self._live.forget(key)
             raise
 
     async def start_request(
         self, message: Request, sink: Callable[[Outcome], None], *, datagram_limit: int | None = None
     ) -> ClientKey:
-        """Send.
+        """Send in a client transaction and return its key.
 
-        `sink` gets every response and at most one error, in order. Returns the key of the
-        transaction.
+        `sink` gets every response and at most one error, in order; otherwise as `request`.
         """
         branch = COOKIE + secrets.token_hex(12)
-        flow, data = await self._route(message, branch, datagram_limit)
+        network = self._opened()
+        flow, data = await self._route(network, message, branch, datagram_limit)
         key = (branch, message.method)
         transaction = Transaction(Machine.NON_INVITE_CLIENT, flow.reliable, self.settings.timers)
-        self._live[key] = _Live(transaction, flow, sink)
-        self._apply(key, Event(On.START, data))
+        self._live.add(key, Live(transaction, flow, sink, network.sent_by), Event(On.START, data))
         return key
 
-    async def _route(self, message: Request, branch: str, datagram_limit: int | None) -> tuple[Flow, bytes]:
-        assert self._streams is not None
-        if self._closed:
-            raise ConnectionFailedError("the client is closed")
-        if self._udp is None:
-            flow = await self._streams.connection(self.settings.proxy.host, self._proxy)
-            return flow, encode(self._with_via(message, flow, branch))
-        datagram = self._udp.flow(self._proxy)
-        data = encode(self._with_via(message, datagram, branch))
-        if datagram_limit is not None and len(data) > datagram_limit:
-            raise MessageTooLargeError(
-                f"the request has {len(data)} bytes, above the {datagram_limit} allowed over UDP: "
-                "send it in large message mode, or use a proxy over TCP or TLS"
-            )
-        if len(data) <= DATAGRAM_LIMIT or datagram_limit is not None:
-            return datagram, data
-        try:
-            flow = await self._streams.connection(self.settings.proxy.host, self._proxy)
-        except ConnectionFailedError as error:  # section 18.1.1: then retry using UDP
-            log.info("a request of %d bytes goes by UDP: %s", len(data), error)
-            return datagram, data
-        return flow, encode(self._with_via(message, flow, branch))
+    async def _route(
+        self, network: Network, message: Request, branch: str, datagram_limit: int | None
+    ) -> tuple[Flow, bytes]:
+        size = 0
+        datagram = network.datagram_flow()
+        if datagram is not None:
+            data = encode(self._with_via(message, datagram, network, branch))
+            size = len(data)
+            if datagram_limit is not None and size > datagram_limit:
+                raise MessageTooLargeError(
+                    f"the request has {size} bytes, above the {datagram_limit} allowed over UDP: "
+                    "send it in large message mode, or use a proxy over TCP or TLS"
+                )
+            if datagram_limit is not None:
+                return datagram, data
+        flow = await network.flow_for(size)
+        return flow, encode(self._with_via(message, flow, network, branch))
 
-    def _with_via(self, message: Request, flow: Flow, branch: str) -> Request:
+    @staticmethod
+    def _with_via(message: Request, flow: Flow, network: Network, branch: str) -> Request:
         copy = Request(message.method, message.uri, message.body)
-        sent_by = f"{host_text(self._local[0])}:{self._local[1]}"
-        copy.headers.add("Via", f"SIP/2.0/{flow.transport} {sent_by};rport;branch={branch}")
+        host, port = network.sent_by
+        copy.headers.add("Via", f"SIP/2.0/{flow.transport} {host}:{port};rport;branch={branch}")
         for name in header_names(message.headers):
             for value in message.headers.getlist(name):
                 copy.headers.add(name, value)
@@ -281,11 +223,10 @@ class Endpoint:
                 self._refuse_statelessly(request, error.status, str(error), flow)
 
     def on_failure(self, flow: Flow, error: str) -> None:
-        peer = f"{host_text(flow.remote[0])}:{flow.remote[1]}"
-        for key, live in list(self._live.items()):
-            if live.flow == flow and live.sink is not None:
-                self._apply(key, Event(On.TRANSPORT_ERROR, error=f"cannot reach {peer} ({error})"))
-        if flow.reliable and flow.remote == self._proxy and self.on_connection_lost and not self._closed:
+        self._live.fail(flow, error)
+        if self._closed or self._network is None or self.on_connection_lost is None:
+            return
+        if self._network.is_proxy_connection(flow):
             self.on_connection_lost(error)
 
     def _on_response(self, message: Response, raw: bytes) -> None:
@@ -294,37 +235,40 @@ class Endpoint:
         live = self._live.get(key)
         # Section 8.1.3.3: more than one Via means misrouted; 18.1.2: a sent-by that is not ours is
         # not for us.
-        if live is None or len(vias) != 1 or vias[0].sent_by != (host_text(self._local[0]).lower(), self._local[1]):
+        if live is None or len(vias) != 1 or vias[0].sent_by != live.sent_by:
             log.debug("discarding a stray %d", message.code)
             return
         on = On.PROVISIONAL if message.code < 200 else On.FINAL
-        self._apply(key, Event(on), ReceivedResponse(message, raw))
+        self._live.apply(key, Event(on), ReceivedResponse(message, raw))
 
     def _on_request(self, message: Request, raw: bytes, flow: Flow) -> None:
         via, merge_key = check_request(message)
         key = server_key(message, via)
-        if key in self._live:
-            self._apply(key, Event(On.REQUEST))
+        if self._live.get(key) is not None:
+            self._live.apply(key, Event(On.REQUEST))
             return
         if message.method == "ACK":
             return  # never answered (section 17)
+        source = flow.remote
+        reply_to = None
         if isinstance(flow, UdpFlow):
             flow = flow.socket.flow(datagram_destination(via, flow))
-        merged = self._merge.get(merge_key, key) if merge_key is not None else key
+        else:
+            reply_to = stream_destination(via, flow)
         transaction = Transaction(Machine.NON_INVITE_SERVER, flow.reliable, self.settings.timers)
-        self._live[key] = _Live(transaction, flow, via=via, merge_key=merge_key)
-        request = IncomingRequest(message, raw, flow, secrets.token_hex(8), partial(self.respond, key))
-        self._apply(key, Event(On.START))
-        if merged != key:
+        live = Live(transaction, flow, merge_key=merge_key, reply_to=reply_to)
+        self._live.add(key, live, Event(On.START))
+        request = IncomingRequest(message, raw, source, secrets.token_hex(8), partial(self._respond, key))
+        if self._live.is_merged(key):
             request.respond(482)  # section 8.2.2.2: the same request by another way
-            return
-        if merge_key is not None:
-            self._merge[merge_key] = key
-        self._dispatch(request)
+        else:
+            self._dispatch(request)
 
     def _dispatch(self, request: IncomingRequest) -> None:
         method = request.message.method
-        unsupported = [t for t in values(request.message.headers, "Require") if t not in self.settings.supported]
+        unsupported = [
+            t for t in values(request.message.headers, "Require") if t not in self.settings.supported
+        ]
         handler = self._handlers.get(method)
         if method == "CANCEL" and handler is None:
             request.respond(481)
@@ -333,15 +277,31 @@ class Endpoint:
         elif unsupported and method != "CANCEL":
             request.respond(420, headers=[("Unsupported", ", ".join(unsupported))])  # section 8.2.2.3
         else:
-            task = asyncio.get_running_loop().create_task(self._run(handler, request))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self._run(handler, request))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _reply_anew(self, address: Address, data: bytes) -> None:
+        self._spawn(self._send_anew(address, data))
+
+    async def _send_anew(self, address: Address, data: bytes) -> None:
+        # RFC 3261 section 18.2.2: the connection of the request is gone, open one to where it said
+        # it came from.
+        try:
+            (await self._opened().connect_to(address)).send(data)
+        except ConnectionFailedError as error:
+            log.info("a response could not be sent: %s", error)
 
     async def _run(self, handler: Handler, request: IncomingRequest) -> None:
         try:
             await handler(request)
         except Exception:
-            log.exception("the handler of %s failed, Call-ID %s", request.message.method, request.message.call_id)
+            log.exception(
+                "the handler of %s failed, Call-ID %s", request.message.method, request.message.call_id
+            )
             request.respond(500)
         if not request.answered:
             log.error(
@@ -351,10 +311,9 @@ class Endpoint:
             )
             request.respond(500)
 
-    def respond(self, key: Hashable, response: Response) -> None:
-        """Send a response in its server transaction; of no effect once that has ended."""
+    def _respond(self, key: Hashable, response: Response) -> None:
         on = On.PROVISIONAL if response.code < 200 else On.FINAL
-        self._apply(key, Event(on, encode(response)))
+        self._live.apply(key, Event(on, encode(response)))
 
     def _refuse_statelessly(self, request: Request, status: int, text: str, flow: Flow) -> None:
         if request.method == "ACK":
@@ -373,81 +332,6 @@ class Endpoint:
             flow.send(encode(response))
         except (ImClientError, ValueError) as error:
             log.debug("cannot refuse it either: %s", error)
-
-    # --- transactions and time ------------------------------------------------------------------------------
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
-
-    def _apply(self, key: Hashable, event: Event, received: ReceivedResponse | None = None) -> None:
-        live = self._live.get(key)
-        if live is None:
-            return
-        live.transaction, effects = step(live.transaction, event, self._now())
-        self._carry_out(key, live, effects, received)
-
-    def _carry_out(
-        self, key: Hashable, live: _Live, effects: Iterable[Effect], received: ReceivedResponse | None = None
-    ) -> None:
-        if live.transaction.terminated:
-            self._forget(key)
-        else:
-            self._set_timer(key, live.transaction.deadline)
-        for effect in effects:
-            match effect:
-                case Send(data):
-                    try:
-                        live.flow.send(data)
-                    except ConnectionFailedError as error:
-                        self._apply(key, Event(On.TRANSPORT_ERROR, error=str(error)))
-                case Deliver():
-                    if live.sink is not None and received is not None:
-                        live.sink(received)
-                case TimedOut():
-                    self._report(live, NoAnswerError(self._silence()))
-                case TransportFailed(error):
-                    self._report(live, ConnectionFailedError(f"{error}; is {self.settings.proxy} right?"))
-
-    def _silence(self) -> str:
-        seconds = self.settings.timers.timeout
-        proxy = self.settings.proxy
-        return f"no answer from {proxy} within {seconds:g} s: is it running, and is that its address?"
-
-    def _report(self, live: _Live, error: ImClientError) -> None:
-        if live.sink is not None:
-            live.sink(error)
-        else:
-            log.info("a response could not be sent: %s", error)
-
-    def _forget(self, key: Hashable) -> None:
-        live = self._live.pop(key, None)
-        if live is not None and live.merge_key is not None and self._merge.get(live.merge_key) == key:
-            del self._merge[live.merge_key]
-        self._set_timer(key, None)
-
-    def _set_timer(self, key: Hashable, deadline: float | None) -> None:
-        self._timers.set(key, deadline)
-        following = self._timers.next()
-        if self._wake is not None and (following is None or self._wake.when() != following):
-            self._wake.cancel()
-            self._wake = None
-        if self._wake is None and following is not None and not self._closed:
-            self._wake = asyncio.get_running_loop().call_at(following, self._on_timer)
-
-    def _on_timer(self) -> None:
-        self._wake = None
-        now = self._now()
-        for key in self._timers.due(now):
-            if key == KEEP_ALIVE:
-                assert self._streams is not None
-                self._streams.ping()
-                self._timers.set(key, now + self.settings.keep_alive)
-            elif (live := self._live.get(key)) is not None:
-                live.transaction, effects = fire(live.transaction, now)
-                self._carry_out(key, live, effects)
-        following = self._timers.next()
-        if self._wake is None and following is not None and not self._closed:
-            self._wake = asyncio.get_running_loop().call_at(following, self._on_timer)
 
 
 def _printable(text: str) -> str:

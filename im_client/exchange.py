@@ -9,7 +9,7 @@ from sipmessage import Request, Response
 
 from . import PRODUCT
 from .responses import build_response
-from .transport import Flow
+from .transport import Address
 from .wire import unquote, values
 
 
@@ -61,7 +61,7 @@ class IncomingRequest:
 
     message: Request
     raw: bytes
-    flow: Flow
+    source: Address
     to_tag: str
     _send: Callable[[Response], None]
     answered: int = 0  # the final status sent
@@ -80,16 +80,16 @@ class IncomingRequest:
         """
         if self.answered:
             return
-        if status >= 200:
-            self.answered = status
         product = [("Server", PRODUCT)]  # HDR-01
         response = build_response(
             self.message,
             status,
             to_tag=self.to_tag,
-            source=self.flow.remote,
+            source=self.source,
             reason=reason,
             headers=[*product, *headers],
             body=body,
         )
         self._send(response)
+        if status >= 200:
+            self.answered = status

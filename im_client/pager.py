@@ -208,7 +208,7 @@ class PagerMessage:
         """Date, or None where it is absent or unreadable."""
         try:
             found = email.utils.parsedate_to_datetime(self.header("Date") or "")
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         return found if found.tzinfo else found.replace(tzinfo=UTC)
 
@@ -216,9 +216,12 @@ class PagerMessage:
     def expires_at(self) -> datetime | None:
         """When the content loses its worth (RFC 3428 section 7): Expires from Date, or from the reception."""
         seconds = self.header("Expires")
-        if seconds is None or not seconds.isdigit() or len(seconds) > 10:
+        if seconds is None or not seconds.isdecimal() or len(seconds) > 10:
             return None
-        return (self.date or self.received) + timedelta(seconds=int(seconds))
+        try:
+            return (self.date or self.received) + timedelta(seconds=int(seconds))
+        except OverflowError:  # beyond the year 9999
+            return None
 
     @property
     def expired(self) -> bool:

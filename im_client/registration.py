@@ -53,8 +53,11 @@ class Registration:
         self._next_cseq = itertools.count(1).__next__
         self._contacts = config.contacts
         self._lock = asyncio.Lock()
+        self._expires = config.expires
+        self._bound: list[str] = []  # the URIs of our bindings at the registrar
         self._refresher: asyncio.Task[None] | None = None
-        self._wake = asyncio.Event()
+        self._due = 0.0  # when the next refresh is, in seconds of the loop's clock
+        self._changed = asyncio.Event()  # wakes the refresher to look at `_due` again
         self.granted: float | None = None  # seconds the registrar granted last; None while not registered
         self.on_registered: Callable[[], Awaitable[None]] | None = None
 
@@ -63,14 +66,17 @@ class Registration:
     ) -> ReceivedResponse:
         """Register, or re-register with other `contacts`; keeps the bindings alive from now on. CLI-01.
 
-        `expires` are seconds asked for. Raises RegistrationError, NoAnswerError, ConnectionFailedError.
+        `expires` are seconds asked for, now and at each refresh. Raises RegistrationError, NoAnswerError,
+        ConnectionFailedError.
         """
         initial = self.granted is None
         if contacts is not None:
             self._contacts = contacts
-        response = await self._register(self._config.expires if expires is None else expires)
-        if self._refresher is None and self.granted is not None:
-            self._refresher = asyncio.get_running_loop().create_task(self._keep(expires))
+        if expires is not None:
+            self._expires = expires
+        response = await self._register(self._expires)
+        if self._refresher is None:
+            self._refresher = asyncio.get_running_loop().create_task(self._keep())
         if initial and self.on_registered is not None:
             await self.on_registered()
         return response
@@ -88,7 +94,8 @@ class Registration:
 
         With `everything` the bindings of all devices go (Contact: *, RFC 3261 section 10.2.2).
         """
-        await self.stop()
+        async with self._lock:  # a refresh under way gets its answer first
+            await self.stop()
         response = await self._register(0, everything=everything)
         self.granted = None
         return response
@@ -102,27 +109,32 @@ class Registration:
 
     def refresh_now(self) -> None:
         """Register again at once: the connection the registrar knew is gone."""
-        self._wake.set()
+        self._refresh_in(0.0)
 
-    async def _keep(self, expires: int | None) -> None:
-        wanted = self._config.expires if expires is None else expires
-        delay, retry = refresh_after(self.granted or wanted), RETRY_FIRST
+    def _refresh_in(self, seconds: float) -> None:
+        self._due = asyncio.get_running_loop().time() + seconds
+        self._changed.set()
+
+    async def _keep(self) -> None:
+        retry = RETRY_FIRST
         while True:
-            await self._sleep(delay)
+            await self._until_due()
             try:
-                await self._register(wanted)
-                delay, retry = refresh_after(self.granted or wanted), RETRY_FIRST
-            except ImClientError as error:
+                await self._register(self._expires)
+                retry = RETRY_FIRST
+            except (ImClientError, OSError) as error:
                 log.warning("the registration of %s was not refreshed: %s", self._config.identity, error)
-                delay, retry = retry, min(2 * retry, RETRY_LONGEST)
+                self._refresh_in(retry)
+                retry = min(2 * retry, RETRY_LONGEST)
 
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
-        self._wake.clear()
+    async def _until_due(self) -> None:
+        while (left := self._due - asyncio.get_running_loop().time()) > 0:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+            except TimeoutError:
+                return
 
     async def _register(self, expires: int, *, everything: bool = False) -> ReceivedResponse:
         # RFC 3261 section 10.2: no new registration before the previous one has its answer
@@ -135,11 +147,14 @@ class Registration:
                     response = await self._send(expires, everything)
             if not response.ok:
                 raise RegistrationError(_explain(response, self._config), response.status, response.reason)
+            self._bound = [str(self.contact_uri(contact)) for contact in self._contacts] if expires else []
             if expires:
                 self.granted = float(self._granted(response, expires))
+                self._refresh_in(refresh_after(self.granted))
             return response
 
     async def _send(self, expires: int, everything: bool) -> ReceivedResponse:
+        await self._endpoint.connect()  # over TLS the Contact is only known then
         request = self._build(expires, everything)
         return await self._requester.send(request, next_cseq=self._next_cseq)
 
@@ -147,6 +162,9 @@ class Registration:
         identity = f"<{self._config.identity_uri}>"
         name = f"{quote(self._config.display_name)} " if self._config.display_name else ""
         fields = [("Contact", self.contact_value(contact)) for contact in self._contacts]
+        current = {str(self.contact_uri(contact)) for contact in self._contacts}
+        # A connection made anew has another address: the binding to the old one goes in the same request.
+        fields += [("Contact", f"<{uri}>;expires=0") for uri in self._bound if uri not in current]
         if everything:
             fields = [("Contact", "*")]
         fields += [("Expires", str(expires)), ("Require", "pref")]  # clause 5.3.1, RFC 3840 section 6
@@ -199,7 +217,7 @@ def _comparable(uri: URI) -> tuple[str, str | None, str, int | None, str]:
 
 
 def _seconds(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdigit() and len(text) <= 10 else None
+    return int(text) if text is not None and text.isdecimal() and len(text) <= 10 else None
 
 
 def _explain(response: ReceivedResponse, config: ClientConfig) -> str:

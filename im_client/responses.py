@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from sipmessage import Request, Response
 
-from .transport import Address, Flow
+from .transport import DEFAULT_PORTS, Address, Flow
 from .wire import ViaEntry, host_text, parse_name_addr, parse_vias, values
 
 REASONS = {
@@ -90,6 +90,11 @@ def datagram_destination(via: ViaEntry, flow: Flow) -> Address:
     if "rport" in via.parameters:
         return flow.remote
     return flow.remote[0], via.port or 5060
+
+
+def stream_destination(via: ViaEntry, flow: Flow) -> Address:
+    """Where to connect for a response when the stream of its request has closed (RFC 3261 section 18.2.2)."""
+    return flow.remote[0], via.port or DEFAULT_PORTS[flow.transport.lower()]
 
 
 def _is_address(text: str) -> bool:

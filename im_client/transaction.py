@@ -204,7 +204,8 @@ def _start_j(transaction: Transaction, event: Event, now: float) -> tuple[Transa
 
 
 def _start_k(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
-    stopped = replace(transaction, deadlines=MappingProxyType({}))
+    # A completed client transaction repeats nothing: let the request go.
+    stopped = replace(transaction, last_sent=b"", deadlines=MappingProxyType({}))
     return _with(stopped, Timer.K, now + (0.0 if transaction.reliable else transaction.timers.t4)), ()
 
 

@@ -54,7 +54,7 @@ class Target:
         if (rest and name != "transport") or transport not in DEFAULT_PORTS:
             raise ValueError(f"not a proxy: {text!r} (expected host:port;transport=udp, tcp or tls)")
         host, port = _host_port(address)
-        if not host or (port and not port.isdigit()) or int(port or 0) > 65535:
+        if not host or (port and not port.isdecimal()) or int(port or 0) > 65535:
             raise ValueError(f"not a proxy: {text!r} (expected host:port;transport=udp, tcp or tls)")
         return cls(host, int(port) if port else DEFAULT_PORTS[transport], transport)
 
@@ -288,10 +288,8 @@ class StreamHub:
                         self._new, address[0], address[1], ssl=self._tls, server_hostname=name
                     )
             except (OSError, TimeoutError) as error:
-                text = str(error) or "no answer"
-                raise ConnectionFailedError(
-                    f"cannot connect to {host_text(host)}:{address[1]} over {self._transport}: {text}"
-                ) from error
+                peer = f"{host_text(host)}:{address[1]} over {self._transport}"
+                raise ConnectionFailedError(f"cannot connect to {peer}: {_reason(error)}") from error
             return made
 
     def _new(self) -> StreamConnection:
@@ -306,6 +304,14 @@ class StreamHub:
             self._server.close()
         for connection in list(self._connections.values()):
             connection.close()
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"{error}; is its certificate signed by an authority that is trusted here?"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused; is it running there?"
+    return str(error) or f"no answer within {CONNECT_SECONDS:g} s"
 
 
 async def resolve(host: str, port: int, *, datagram: bool) -> Address:

@@ -21,6 +21,8 @@ COOKIE = "z9hG4bK"
 """Every branch of an RFC 3261 element begins so (section 8.1.1.7)."""
 
 MAX_PORT = 65535
+MAX_FIELDS = 500
+"""Header fields of one message; its headers are searched one by one, so that many of them cost time."""
 
 _FOLD = re.compile(rb"\r\n[ \t]+")
 _LINE_BREAK = re.compile(r"[\r\n\0]")
@@ -28,7 +30,8 @@ _DIGITS = re.compile(r"[0-9]{1,10}")  # RFC 3261: Content-Length = 1*DIGIT; ten 
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 # RFC 3261: sent-protocol LWS sent-by *( SEMI via-params )
 _VIA = re.compile(
-    r"SIP\s*/\s*2\.0\s*/\s*(?P<transport>[^\s/;]+)\s+(?P<host>\[[^\]]*\]|[^\s;:]+)\s*(?::\s*(?P<port>\d{1,5}))?\s*(?P<rest>;.*)?$"
+    r"SIP\s*/\s*2\.0\s*/\s*(?P<transport>[^\s/;]+)\s+"
+    r"(?P<host>\[[^\]]*\]|[^\s;:]+)\s*(?::\s*(?P<port>[0-9]{1,5}))?\s*(?P<rest>;.*)?$"
 )
 
 
@@ -44,6 +47,8 @@ def parse(data: bytes, *, datagram: bool) -> Request | Response:
     text = _FOLD.sub(b" ", head).decode("utf-8", "surrogateescape")
     start, *lines = text.split("\r\n")
     message, bad_uri = _start_line(start)
+    if len(lines) > MAX_FIELDS:
+        raise MalformedMessageError(f"more than {MAX_FIELDS} header fields")
     for line in lines:
         name, colon, value = line.partition(":")
         name = name.rstrip()
@@ -258,7 +263,7 @@ def parse_vias(headers: Headers) -> list[ViaEntry]:
 
 def parse_cseq(headers: Headers) -> tuple[int, str]:
     """CSeq as (number, method). Raises MalformedMessageError."""
-    match = re.fullmatch(r"(\d{1,10})\s+(\S+)", headers.get("CSeq") or "")
+    match = re.fullmatch(r"([0-9]{1,10})\s+(\S+)", headers.get("CSeq") or "")
     if match is None:
         raise MalformedMessageError("CSeq is missing or unreadable")
     return int(match[1]), match[2]

@@ -69,7 +69,7 @@ def parse_local(text: str) -> tuple[str, int]:
         return text, 0
     host, _, rest = text[1:].partition("]") if text.startswith("[") else text.partition(":")
     port = rest.removeprefix(":")
-    if port and (not port.isdigit() or int(port) > 65535):
+    if port and (not port.isdecimal() or int(port) > 65535):
         raise ValueError(f"--local {text!r}: expected IP or IP:PORT")
     return host, int(port or 0)
 

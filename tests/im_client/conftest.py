@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,8 +48,9 @@ class Incoming:
 class Peer(asyncio.DatagramProtocol):
     """`expect` takes the next request or response; `send` sends bytes to the client that spoke last."""
 
-    def __init__(self, transport: str) -> None:
+    def __init__(self, transport: str, tls: ssl.SSLContext | None = None) -> None:
         self.transport = transport
+        self.tls = tls
         self.inbox: asyncio.Queue[Incoming] = asyncio.Queue()
         self.port = 0
         self.writers: list[asyncio.StreamWriter] = []
@@ -60,7 +62,7 @@ class Peer(asyncio.DatagramProtocol):
             self.socket, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
             self.port = self.socket.get_extra_info("sockname")[1]
         else:
-            self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
+            self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=self.tls)
             self.port = self.server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
@@ -168,14 +170,14 @@ def transport(request: pytest.FixtureRequest) -> str:
 async def make_stage() -> AsyncIterator[StageMaker]:
     stages: list[Stage] = []
 
-    async def make(transport: str = "udp", **options: Any) -> Stage:
-        peer = Peer(transport)
+    async def make(transport: str = "udp", tls: ssl.SSLContext | None = None, **options: Any) -> Stage:
+        peer = Peer(transport, tls)
         await peer.open()
         settings = {"identity": "sip:alice@example.com", "password": "secret", "timers": FAST, **options}
         config = ClientConfig(proxy=Target("127.0.0.1", peer.port, transport), **settings)
         client = ImClient(config)
-        await client.start()
         stages.append(Stage(peer, client))
+        await client.start()
         return stages[-1]
 
     yield make

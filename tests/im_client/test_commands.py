@@ -146,7 +146,8 @@ async def start_listening(stage, *arguments: str):
 
 
 @pytest.mark.requirement("CLI-01", "CLI-05")
-async def test_listen_prints_lines_until_ctrl_c_and_deregisters(udp_stage) -> None:
+@pytest.mark.parametrize("leave", [signal.SIGINT, signal.SIGTERM])
+async def test_listen_prints_lines_until_it_is_stopped_and_deregisters(udp_stage, leave) -> None:
     process = await start_listening(udp_stage)
     assert await process.stdout.readline() == b"200 OK: sip:alice@example.com listens\n"
     udp_stage.peer.send(udp_stage.peer.request(body=b"two\nlines"))
@@ -156,7 +157,7 @@ async def test_listen_prints_lines_until_ctrl_c_and_deregisters(udp_stage) -> No
     udp_stage.peer.send(raw)
     await udp_stage.peer.expect(200)
     assert await process.stdout.readline() == b"sip:bob@example.com: <1 bytes of a/b>\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(leave)
     request = await udp_stage.peer.expect("REGISTER")
     assert request.header("Expires") == "0"
     request.reply(200, "OK")

@@ -145,6 +145,25 @@ async def test_requests_come_on_new_connections_too(stage) -> None:
     writer.close()
 
 
+async def test_a_response_whose_connection_is_gone_goes_on_a_new_one(tcp_stage) -> None:
+    arrived, allowed = asyncio.Event(), asyncio.Event()
+
+    async def handler(message):
+        arrived.set()
+        await allowed.wait()
+
+    tcp_stage.client.on_message = handler
+    _, writer = await asyncio.open_connection(*tcp_stage.client.endpoint.local)
+    writer.write(tcp_stage.peer.request())
+    await arrived.wait()
+    writer.transport.abort()
+    await tcp_stage.speak()  # the client has seen the end of that connection by now
+    assert len(tcp_stage.client.endpoint._network.streams._connections) == 1
+    allowed.set()
+    answer = await tcp_stage.peer.expect(200)
+    assert answer.header("CSeq") == "7 MESSAGE"
+
+
 async def test_pings_are_answered_and_pongs_are_not(tcp_stage) -> None:
     reader, writer = await asyncio.open_connection(*tcp_stage.client.endpoint.local)
     writer.write(b"\r\n\r\n")
@@ -207,7 +226,7 @@ async def test_a_long_life_leaves_nothing_behind(stage) -> None:
     async with asyncio.timeout(5):
         while endpoint.live_transactions:
             await asyncio.sleep(0.02)
-    assert not endpoint._merge
+    assert not endpoint._live._merge
     assert not endpoint._tasks
-    assert len(endpoint._timers) == 1  # the keep-alive
+    assert len(endpoint._live._timers) == 1  # the keep-alive
     assert not stage.client._pending

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sipmessage import Headers
+from sipmessage import URI, Headers, Request
 
 from im_client import composing, multipart, recipients
 from im_client.digest import parse_challenges
 from im_client.endpoint import Endpoint, EndpointSettings
 from im_client.errors import MalformedMessageError
 from im_client.framing import Framer
+from im_client.pager import PagerMessage
 from im_client.transport import Target, UdpSocket
 from im_client.wire import encode, parse, parse_name_addr, parse_uri, parse_vias
 
@@ -83,6 +85,22 @@ def test_header_readers_give_a_value_or_malformed(text: str) -> None:
             read()
         except MalformedMessageError:
             continue
+
+
+DATES = st.from_regex(
+    r"[A-Z]?[a-z]{0,3},? ?[0-9]{1,12} [A-Z][a-z]{2} [0-9]{1,12} [0-9:]{0,9} [-+A-Z0-9]{0,9}"
+)
+
+
+@given(st.one_of(TEXT, DATES), st.one_of(TEXT, st.integers(0, 10**12).map(str)))
+def test_a_message_can_always_be_looked_at(text: str, expires: str) -> None:
+    request = Request("MESSAGE", URI("sip", "h"))
+    for name in ("From", "To", "Call-ID", "P-Asserted-Identity", "Content-Type", "Date"):
+        request.headers.add(name, text)
+    request.headers.add("Expires", expires)
+    message = PagerMessage(request, b"", datetime.now(tz=UTC))
+    looked_at = [getattr(message, name) for name in dir(PagerMessage) if not name.startswith("_")]
+    assert looked_at
 
 
 @given(TEXT)

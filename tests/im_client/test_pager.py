@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from im_client.client import Answer
+from im_client.client import Answer, ImClient
 from im_client.errors import ConnectionFailedError, MessageTooLargeError, NoAnswerError
 from im_client.pager import Outgoing, SessionType
 
@@ -156,6 +156,16 @@ async def test_one_message_at_a_time_to_one_uri(udp_stage) -> None:
     last.reply(200)
     await second
     assert not udp_stage.client._pending
+
+
+async def test_the_first_use_opens_the_sockets_once(make_stage) -> None:
+    stage = await make_stage("tcp")
+    client = ImClient(stage.client.config)
+    tasks = [stage.start(client.send(f"sip:{name}@example.com", "x")) for name in ("bob", "carol")]
+    for _ in tasks:
+        (await stage.peer.expect("MESSAGE")).reply(200)
+    assert all(response.ok for response in await asyncio.gather(*tasks))
+    await client.close()
 
 
 async def test_a_failed_message_does_not_hold_up_the_next(udp_stage) -> None:
@@ -343,6 +353,13 @@ async def test_a_handler_that_fails_is_a_500(udp_stage, caplog: pytest.LogCaptur
     assert "call-1" in caplog.text
 
 
+async def test_an_answer_that_cannot_be_sent_is_a_500(udp_stage) -> None:
+    await udp_stage.speak()
+    udp_stage.client.on_message = lambda message: Answer(480, headers=(("X", "a\r\nb"),))
+    udp_stage.peer.send(udp_stage.peer.request())
+    await udp_stage.peer.expect(500)
+
+
 async def test_a_full_inbox_refuses(make_stage) -> None:
     stage = await make_stage("udp", inbox_limit=1)
     await stage.speak()
@@ -374,6 +391,8 @@ async def test_messages_are_iterated_in_order_until_the_client_closes(stage) -> 
         (("Date: Thu, 21 Feb 2002 13:02:03 GMT",), False),
         (("Date: nonsense", "Expires: 60"), False),
         (("Date: Thu, 21 Feb 2002 13:02:03 GMT", "Expires: x"), False),
+        (("Date: Thu, 21 Feb 2002 13:02:03 GMT", "Expires: ²"), False),
+        (("Date: Fri, 31 Dec 9999 23:59:59 GMT", "Expires: 60"), False),
     ],
 )
 async def test_an_expired_message_is_marked(udp_stage, headers: tuple[str, ...], expired: bool) -> None:

@@ -116,6 +116,26 @@ def test_refresh_times(granted: float, after: float) -> None:
 
 
 @pytest.mark.requirement("CLI-01")
+async def test_a_later_registration_sets_the_time_of_the_refresh_anew(udp_stage) -> None:
+    await udp_stage.register(expires=3600)
+    await udp_stage.register(expires=1)
+    refresh = await udp_stage.peer.expect("REGISTER")
+    assert refresh.header("CSeq") == "3 REGISTER"
+    refresh.reply(200, "OK")
+
+
+async def test_a_failed_refresh_is_tried_again(udp_stage, monkeypatch) -> None:
+    monkeypatch.setattr("im_client.registration.RETRY_FIRST", 0.01)
+    await udp_stage.register()
+    udp_stage.client.registration.refresh_now()
+    (await udp_stage.peer.expect("REGISTER")).reply(503, "Overload")
+    (await udp_stage.peer.expect("REGISTER")).reply(503, "Overload")
+    (await udp_stage.peer.expect("REGISTER")).reply(200, "OK", "Expires: 90")
+    await udp_stage.speak()
+    assert udp_stage.client.registration.granted == 90
+
+
+@pytest.mark.requirement("CLI-01")
 async def test_re_register_without_the_feature_tag(stage) -> None:
     await stage.register()
     task = stage.start(stage.client.leave_im())

@@ -65,6 +65,7 @@ def test_without_content_length_the_datagram_ends_the_body() -> None:
         (MESSAGE.replace(b"Subject: first", b"Subject first"), 400, False),
         (MESSAGE.replace(b"Subject:", b"Sub ject:"), 400, False),
         (MESSAGE.replace(b"SIP/2.0\r\n", b"SIP/3.0\r\n", 1), 400, False),
+        (b"SIP/2.0 200 OK\r\n" + b"a:\r\n" * 501 + b"\r\n", 400, False),
         (b"SIP/2.0 999 What\r\n\r\n", 400, False),
         (b"SIP/2.0 20 What\r\n\r\n", 400, False),
         (b"\xff\xfe\x00" * 40, 400, False),
