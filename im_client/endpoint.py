@@ -95,9 +95,7 @@ class Endpoint:
 
     def _opened(self) -> Network:
         if self._network is None or self._closed:
-            raise ConnectionFailedError(
-                "the client is closed" if self._closed else "the client is not started"
-            )
+            raise ConnectionFailedError("the client is closed" if self._closed else "the client is not started")
         return self._network
 
     async def close(self) -> None:
@@ -266,9 +264,7 @@ class Endpoint:
 
     def _dispatch(self, request: IncomingRequest) -> None:
         method = request.message.method
-        unsupported = [
-            t for t in values(request.message.headers, "Require") if t not in self.settings.supported
-        ]
+        unsupported = [t for t in values(request.message.headers, "Require") if t not in self.settings.supported]
         handler = self._handlers.get(method)
         if method == "CANCEL" and handler is None:
             request.respond(481)
@@ -299,9 +295,7 @@ class Endpoint:
         try:
             await handler(request)
         except Exception:
-            log.exception(
-                "the handler of %s failed, Call-ID %s", request.message.method, request.message.call_id
-            )
+            log.exception("the handler of %s failed, Call-ID %s", request.message.method, request.message.call_id)
             request.respond(500)
         if not request.answered:
             log.error(

@@ -41,9 +41,7 @@ class Network:
     local: Address
 
     @classmethod
-    async def open(
-        cls, proxy: Target, local: Address, receiver: Receiver, tls: ssl.SSLContext | None
-    ) -> Network:
+    async def open(cls, proxy: Target, local: Address, receiver: Receiver, tls: ssl.SSLContext | None) -> Network:
         """Open the sockets. An empty host in `local` is found by itself, port 0 is any free one.
 
         Raises ConnectionFailedError, or OSError where the local address cannot be bound.

@@ -22,7 +22,7 @@ from kemi.messages import (
     read_trace_lines,
 )
 from msrp_worker.common_policy import Action, Decision
-from msrp_worker.sip_message import header_fields, tag_of
+from msrp_worker.sip_message import header_fields, tag_of, without_credentials
 from msrp_worker.store import deferred, trace
 from msrp_worker.store.errors import QuotaExceeded, StoreBusy, StoreError
 from msrp_worker.store.store import Store
@@ -91,7 +91,7 @@ class Answers:
             call_id=question.call_id,
             cseq=int(fields.get("cseq", "0").split()[0]),
             from_tag=tag_of(fields.get("from", "")),
-            message=message,
+            message=without_credentials(message),
             content_type=fields.get("content-type", ""),
             subject=fields.get("subject", ""),
             priority=fields.get("priority", ""),

@@ -8,7 +8,9 @@ LISTED = frozenset({"from", "to", "cseq", "subject", "priority", "content-type",
 _COMPACT = {"f": "from", "t": "to", "s": "subject", "c": "content-type"}
 _TAG = re.compile(r";\s*tag\s*=\s*([^\s;,>\"]+)", re.IGNORECASE)
 _FOLDED = re.compile(rb"\r?\n[ \t]+")
-_LINE_END = re.compile(rb"\r?\n")
+_LINE_CREDENTIALS = re.compile(rb"\r?\n(?:Proxy-)?Authorization[ \t]*:[^\r\n]*(?:\r?\n[ \t]+[^\r\n]*)*", re.IGNORECASE)
+_END = re.compile(rb"\r?\n")
+_CREDENTIALS = re.compile(rb"\r?\n(?:Proxy-)?Authorization[ \t]*:[^\r\n]*(?:\r?\n[ \t]+[^\r\n]*)*", re.IGNORECASE)
 _END = re.compile(rb"\r?\n\r?\n")
 
 
@@ -32,3 +34,13 @@ def tag_of(value: str) -> str:
     """The tag parameter of a From or To value, empty when there is none."""
     found = _TAG.search(value.rpartition(">")[2] if ">" in value else value)
     return found.group(1) if found else ""
+
+
+def without_credentials(message: bytes) -> bytes:
+    """The message without the credentials that this proxy has consumed (RFC 3261 section 22.3); every other byte is kept.
+
+    They are for us, not for whoever the message is given to later.
+    """
+    end = _END.search(message)
+    head, rest = (message[: end.start()], message[end.start() :]) if end else (message, b"")
+    return _CREDENTIALS.sub(b"", head) + rest

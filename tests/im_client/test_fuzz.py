@@ -87,9 +87,7 @@ def test_header_readers_give_a_value_or_malformed(text: str) -> None:
             continue
 
 
-DATES = st.from_regex(
-    r"[A-Z]?[a-z]{0,3},? ?[0-9]{1,12} [A-Z][a-z]{2} [0-9]{1,12} [0-9:]{0,9} [-+A-Z0-9]{0,9}"
-)
+DATES = st.from_regex(r"[A-Z]?[a-z]{0,3},? ?[0-9]{1,12} [A-Z][a-z]{2} [0-9]{1,12} [0-9:]{0,9} [-+A-Z0-9]{0,9}")
 
 
 @given(st.one_of(TEXT, DATES), st.one_of(TEXT, st.integers(0, 10**12).map(str)))
