@@ -292,7 +292,8 @@ class FakeKamailio:
                 return -1
             self._transaction.replied = status
             self._transaction.suspended = False
-        self.replies.append(Reply(status, reason, tuple(self._reply_headers), self._pv_get("$ci")))
+        call_id = (self.message.value("Call-ID") or b"").decode("utf-8", "replace") if self.message else ""
+        self.replies.append(Reply(status, reason, tuple(self._reply_headers), call_id))
         return 1
 
     def _tm_t_newtran(self) -> int:

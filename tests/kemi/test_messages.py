@@ -22,6 +22,8 @@ from kemi.messages import (
     PagerQuestion,
     Registered,
     RegisterQuestion,
+    Settle,
+    TraceBatch,
     TraceEvent,
     decode_answer,
     decode_end,
