@@ -8,8 +8,7 @@ LISTED = frozenset({"from", "to", "cseq", "subject", "priority", "content-type",
 _COMPACT = {"f": "from", "t": "to", "s": "subject", "c": "content-type"}
 _TAG = re.compile(r";\s*tag\s*=\s*([^\s;,>\"]+)", re.IGNORECASE)
 _FOLDED = re.compile(rb"\r?\n[ \t]+")
-_LINE_CREDENTIALS = re.compile(rb"\r?\n(?:Proxy-)?Authorization[ \t]*:[^\r\n]*(?:\r?\n[ \t]+[^\r\n]*)*", re.IGNORECASE)
-_END = re.compile(rb"\r?\n")
+_LINE_END = re.compile(rb"\r?\n")
 _CREDENTIALS = re.compile(rb"\r?\n(?:Proxy-)?Authorization[ \t]*:[^\r\n]*(?:\r?\n[ \t]+[^\r\n]*)*", re.IGNORECASE)
 _END = re.compile(rb"\r?\n\r?\n")
 
