@@ -9,8 +9,8 @@ bytes to write.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
 
 from .frames import NO, YES, encode_response, end_line
 from .outgoing import OutgoingMessage
@@ -28,6 +28,16 @@ TAKE_BYTES = 65_536
 """Bytes gathered for one write."""
 
 
+class Shell(Protocol):
+    """What owns the socket of a link."""
+
+    def wake(self) -> None:
+        """There is output to take, or a reason to close; called once until the next `take`."""
+
+    def hold(self, on: bool) -> None:
+        """Stop reading from the socket, or go on."""
+
+
 class Output:
     """The sending half of a link."""
 
@@ -35,7 +45,6 @@ class Output:
         "_active",
         "_closed",
         "_idents",
-        "_on_wake",
         "_open",
         "_open_marker",
         "_open_start",
@@ -43,15 +52,16 @@ class Output:
         "_open_transaction",
         "_out",
         "_out_size",
+        "_shell",
         "_single_frames",
         "_transactions",
         "_woken",
         "writable",
     )
 
-    def __init__(self, idents: Iterator[str], on_wake: Callable[[], None], *, single_frames: bool) -> None:
+    def __init__(self, idents: Iterator[str], shell: Shell, *, single_frames: bool) -> None:
         self._idents = idents
-        self._on_wake = on_wake
+        self._shell = shell
         self._single_frames = single_frames
         self.writable = True
         """False: the transport is full; `take` then gives only what cannot wait, responses and reports."""
@@ -76,7 +86,7 @@ class Output:
         """There is output to take."""
         if not self._woken:
             self._woken = True
-            self._on_wake()
+            self._shell.wake()
 
     def emit(self, frame: bytes) -> None:
         """Send a whole frame that does not wait: a response or a REPORT."""
@@ -86,7 +96,7 @@ class Output:
         self._out_size += len(frame)
         if not self._woken:
             self._woken = True
-            self._on_wake()
+            self._shell.wake()
 
     def respond(
         self, transaction_id: str, code: int, to_path: str, from_path: str, comment: str | None = None
@@ -101,7 +111,7 @@ class Output:
         self._active.append(message)
         if not self._woken:
             self._woken = True
-            self._on_wake()
+            self._shell.wake()
 
     def stop(self, message: OutgoingMessage, *, tell: bool) -> None:
         """The message sends no more; `tell` ends it with `#` even if no chunk of it is open. For Session
@@ -114,6 +124,20 @@ class Output:
             total = "*" if message.total is None else message.total
             ident = next(self._idents)
             self.emit(self._chunk_head(message, ident, f"{start}-{start - 1}/{total}") + end_line(ident, "#"))
+
+    def send_bodiless(self, message: OutgoingMessage) -> None:
+        """Send a SEND without a body; its transaction is that of `message`."""
+        ident = next(self._idents)
+        transaction = Transaction(message, 0, 0, None)
+        message.unanswered += 1
+        self.emit(
+            f"MSRP {ident} SEND\r\n{message.session.path_block}Message-ID: {message.message_id}\r\n"
+            f"-------{ident}$\r\n".encode()
+        )
+        self._transactions[ident] = transaction
+        if self._closed is None:
+            self._closed = []
+        self._closed.append(transaction)
 
     def take(self, now: float) -> list[bytes]:
         """The bytes to write now. Call again after the transport took them, until nothing comes."""

@@ -39,6 +39,7 @@ class Session:
         "local",
         "local_text",
         "on_closed",
+        "on_hold",
         "options",
         "outbox",
         "path_block",
@@ -71,6 +72,7 @@ class Session:
         """To-Path and From-Path of our requests as header lines; empty until the peer's path is known."""
         self.on_closed: Callable[[Session], None] | None = None
         """For the registry: called once, before the handler."""
+        self.on_hold = False
         self.outbox = Outbox(self)
         self.inbox = Inbox(self)
 
@@ -100,6 +102,11 @@ class Session:
         link.add(self)
         self.handler.bound(self)
         self.outbox.unblock()
+
+    def greet(self) -> None:
+        """As the active side, issue the first SEND at once (section 5.4): a bodiless one if nothing waits."""
+        if self.link is not None and not self.outbox.queued:
+            self.outbox.greet(self.link)
 
     def close(self, reason: str = "closed here") -> None:
         """End the session: whatever was under way fails, and the URI is never valid again."""  # MED-10
@@ -178,6 +185,16 @@ class Session:
         """True from `congested_bytes` of queued output until half of it is left; then `writable` is
         called."""
         return self.outbox.congested
+
+    def hold(self, *, on: bool = True) -> None:
+        """Stop reading from the connection, as what was received cannot be passed on yet; or go on reading.
+
+        Holds back every session on the same connection. What one read has brought is still delivered.
+        """  # MED-08
+        if on != self.on_hold:
+            self.on_hold = on
+            if self.link is not None:
+                self.link.hold_changed()
 
     def answer(self, message: IncomingMessage, code: int, comment: str | None = None) -> None:
         """Respond to a message for which the handler returned DEFERRED, once.
