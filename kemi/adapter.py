@@ -304,8 +304,20 @@ class Adapter:
             KSR.err(f"IM control: unknown command {sent_safely(str(name))}\n")
         return next_step("done")
 
-    def trace(self, request: Request, kind: TraceKind, status: int = 0, requirement: str = "", detail: str = "") -> None:
-        """Note a step in the life of a message; the queue drops the oldest when the worker is away for long."""
+    def trace(
+        self,
+        request: Request,
+        kind: TraceKind,
+        status: int = 0,
+        requirement: str = "",
+        detail: str = "",
+        *,
+        note_received: bool = True,
+    ) -> None:
+        """Note a step in the life of a message, and before it its reception unless the worker notes that.
+
+        The queue drops the oldest when the worker is away for long.
+        """
         originator = ANONYMOUS if asks_for_anonymity(request.privacy) else request.originator
         event = TraceEvent(
             request.call_id,
@@ -316,7 +328,7 @@ class Adapter:
             requirement,
             detail,
             time.time(),
-            request.received,
+            request.received if note_received else 0.0,
         )
         KSR.mqueue.mq_add("im_trace", "-", sent_safely_line(trace_line(event)))
 
