@@ -36,7 +36,7 @@ def main(config: Config) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(config))
     except StoreError as error:
-        log.error("cannot open the store %s: %s", config.database_url, error)
+        log.error("cannot open the store %s: %s", config.database_shown, error)
         return 1
     except OSError as error:
         log.error("cannot start: %s", error)
@@ -64,7 +64,7 @@ async def _serve(config: Config) -> None:
         link.start()
         stack.push_async_callback(link.close)
         stack.push_async_callback(_cancel, asyncio.create_task(_purge(store)))
-        log.info("%s serves %s, store %s", PRODUCT, config.domain, config.database_url.rpartition("@")[2])
+        log.info("%s serves %s, store %s", PRODUCT, config.domain, config.database_shown)
         await stopped.wait()
         log.info("stopping")
 

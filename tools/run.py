@@ -30,10 +30,10 @@ def describe(config: Config) -> str:
         f"  State      {config.state_dir} (database, sockets)",
         "",
         "Try, in two more terminals:",
-        f"  .venv/bin/python -m im_client listen sip:bob@{config.domain} --password bob-secret"
+        f"  .venv/bin/python -m im_client listen --identity sip:bob@{config.domain} --password bob-secret"
         f" --proxy {host}:{config.sip_port}",
-        f"  .venv/bin/python -m im_client send sip:bob@{config.domain} 'Hello Bob' --from sip:alice@{config.domain}"
-        f" --password alice-secret --proxy {host}:{config.sip_port}",
+        f"  .venv/bin/python -m im_client send --identity sip:alice@{config.domain} --password alice-secret"
+        f" --proxy {host}:{config.sip_port} sip:bob@{config.domain} 'Hello Bob'",
         "Stop bob and send again: the message is kept, and listed by",
         "  .venv/bin/python -m msrp_worker deferred list bob",
         "Ctrl-C stops the server.",
@@ -47,6 +47,7 @@ def main() -> int:
     try:
         deployment = Deployment(os.environ)
         print(deployment.initialise(), end="", flush=True)
+        print("Starting the worker and Kamailio …", flush=True)
         stopped = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 import msgspec
 
+from kemi.messages import MAX_PACKET, Settle, encode_question
 from msrp_worker.address import user_address
 from msrp_worker.config import Config
 from msrp_worker.store import Store, User, open_store
@@ -18,6 +20,8 @@ T = TypeVar("T")
 
 USAGE_ERROR = 2
 """Exit status: something was named that does not exist, or cannot be."""
+SETTLE_SECONDS = 2.0
+"""How long a command waits for a worker that is busy."""
 FAILURE = 1
 """Exit status: the command was right, but could not be done."""
 
@@ -32,11 +36,28 @@ def run_with_store(config: Config, work: Callable[[Store], Awaitable[T]]) -> T:
     async def run() -> T:
         store = await open_store(config)
         try:
-            return await work(store)
+            before = store.database.revision()
+            result = await work(store)
+            changed = store.database.revision() != before
         finally:
             await store.close()
+        if changed:
+            settle(config)
+        return result
 
     return asyncio.run(run())
+
+
+def settle(config: Config) -> None:
+    """Have a running worker tell Kamailio of a change before the command returns (SET-07)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        connection.settimeout(SETTLE_SECONDS)
+        try:
+            connection.connect(str(config.question_socket))
+            connection.send(encode_question(None, Settle()))
+            connection.recv(MAX_PACKET)
+        except OSError:
+            pass  # no worker, or a busy one: it looks for changes itself, twenty times a second
 
 
 def address_of(config: Config, name: str) -> str:
