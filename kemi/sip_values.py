@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, wraps
 from ipaddress import IPv6Address
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,12 +39,11 @@ def _cached(function: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[
     """Keep the results for values of ordinary length."""
     kept: Any = lru_cache(CACHED)(function)
 
-    @wraps(kept)
     def read(value: str, *rest: P.args, **named: P.kwargs) -> T:
         result: T = (kept if len(value) <= LONGEST_CACHED else function)(value, *rest, **named)
         return result
 
-    return read
+    return cast(Callable[Concatenate[str, P], T], wraps(kept)(read))
 
 
 def _parts(value: str, separator: str) -> list[str]:
