@@ -109,19 +109,18 @@ _SEPARATOR = "\t"
 
 def trace_line(event: TraceEvent) -> str:
     """One event as a line. The native routes of `im.cfg` build the same line for what they see."""
-    return _SEPARATOR.join(
-        (
-            f"{event.time:.6f}",
-            event.kind,
-            str(event.status),
-            event.requirement,
-            event.call_id,
-            f"{event.received:.6f}",
-            event.originator,
-            event.recipient,
-            event.detail,
-        )
-    ).replace("\n", " ")
+    parts = (
+        f"{event.time:.6f}",
+        event.kind,
+        str(event.status),
+        event.requirement,
+        event.call_id,
+        f"{event.received:.6f}",
+        event.originator,
+        event.recipient,
+        event.detail,
+    )
+    return _SEPARATOR.join(part.replace(_SEPARATOR, " ").replace("\n", " ") for part in parts)
 
 
 def read_trace_lines(content: bytes) -> list[TraceEvent]:

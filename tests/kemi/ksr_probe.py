@@ -87,6 +87,7 @@ FIRST: tuple[Call, ...] = (
     ("notice", "a\0b"),
     ("err", "a\ud800b"),
     ("warn",),
+    ("isflagset", 5),
     ("isbflagset", 20),
     ("seturi", "sip:nobody@example.com"),
     ("registrar.lookup", "location"),
