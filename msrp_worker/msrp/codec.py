@@ -213,9 +213,7 @@ class Parser:
             return 0
         transaction_id, code, comment, to_path, from_path = usual.groups()
         events.append(
-            Response(
-                transaction_id.decode(), int(code), comment.decode(), to_path.decode(), from_path.decode(), []
-            )
+            Response(transaction_id.decode(), int(code), comment.decode(), to_path.decode(), from_path.decode(), [])
         )
         return after
 
@@ -239,9 +237,7 @@ class Parser:
         kind = content_type.decode()
         if not is_media_type(kind):
             return 0
-        request = Request(
-            ident.decode(), "SEND", to_path.decode(), from_path.decode(), fields, message_id.decode()
-        )
+        request = Request(ident.decode(), "SEND", to_path.decode(), from_path.decode(), fields, message_id.decode())
         request.byte_range = where
         request.content_type = kind
         if reports:

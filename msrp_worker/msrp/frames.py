@@ -255,9 +255,7 @@ def end_line(transaction_id: str, flag: str) -> bytes:
     return f"\r\n-------{transaction_id}{flag}\r\n".encode("ascii")
 
 
-def encode_response(
-    transaction_id: str, code: int, to_path: str, from_path: str, comment: str | None = None
-) -> bytes:
+def encode_response(transaction_id: str, code: int, to_path: str, from_path: str, comment: str | None = None) -> bytes:
     """One response; `comment` None takes the usual one for the code."""
     text = REASONS.get(code) if comment is None else comment
     return (

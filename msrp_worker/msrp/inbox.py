@@ -115,9 +115,7 @@ class Inbox:
         if collected is not None:
             message.collected = None
             body = bytes(collected)
-            result = self._content_refusal(message, body) or self.session.handler.message(
-                self.session, message, body
-            )
+            result = self._content_refusal(message, body) or self.session.handler.message(self.session, message, body)
         else:
             result = self.session.handler.end(self.session, message)
         self._conclude(message, result)
@@ -329,8 +327,6 @@ class Inbox:
             return
         if request.from_path != self._reply_path:
             first = request.from_path.partition(" ")[0]
-            self._reply_middle = (
-                f" 200 OK\r\nTo-Path: {first}\r\nFrom-Path: {self.session.local_text}\r\n-------"
-            )
+            self._reply_middle = f" 200 OK\r\nTo-Path: {first}\r\nFrom-Path: {self.session.local_text}\r\n-------"
             self._reply_path = request.from_path
         link.output.emit(f"MSRP {ident}{self._reply_middle}{ident}$\r\n".encode())

@@ -162,9 +162,7 @@ class OutgoingMessage:
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
 
-def message_head(
-    content_type: str, headers: Iterable[tuple[str, str]], success_report: bool, failure_report: str
-) -> str:
+def message_head(content_type: str, headers: Iterable[tuple[str, str]], success_report: bool, failure_report: str) -> str:
     """The header fields that every chunk of a message repeats; raises ValueError for text that is not one.
 
     Header fields of the caller come before the MIME ones, Content-Type last (section 7.1).

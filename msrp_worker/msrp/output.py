@@ -101,9 +101,7 @@ class Output:
             self._woken = True
             self._shell.wake()
 
-    def respond(
-        self, transaction_id: str, code: int, to_path: str, from_path: str, comment: str | None = None
-    ) -> None:
+    def respond(self, transaction_id: str, code: int, to_path: str, from_path: str, comment: str | None = None) -> None:
         """Send a response."""
         self.emit(encode_response(transaction_id, code, to_path, from_path, comment))
 
@@ -176,9 +174,7 @@ class Output:
             del self._transactions[ident]
             # With Failure-Report partial no answer is a good answer.
             timed_out = transaction.message.failure_report == YES
-            self._end_transaction(
-                transaction, 408 if timed_out else 200, "no response" if timed_out else None
-            )
+            self._end_transaction(transaction, 408 if timed_out else 200, "no response" if timed_out else None)
 
     def forget(self, session: Session) -> None:
         """The session ended; a chunk of it that is open is aborted."""

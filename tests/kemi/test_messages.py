@@ -66,7 +66,8 @@ ANSWERS: st.SearchStrategy[Answer] = st.one_of(
 @pytest.mark.requirement("DEF-01", "SEC-05")
 @given(st.none() | TRANSACTION, MESSAGES, st.binary(max_size=200))
 def test_a_question_arrives_as_it_was_sent(transaction: tuple[int, int] | None, message: Message, content: bytes) -> None:
-    assert decode_question(encode_question(transaction, message, content)) == Incoming(transaction, message, content)
+    packet = encode_question(transaction, message, content, 2.5)
+    assert decode_question(packet) == Incoming(transaction, message, content, 2.5)
 
 
 @pytest.mark.requirement("DEF-01")
@@ -82,6 +83,7 @@ def test_a_packet_is_one_line_of_json_before_its_content() -> None:
     assert json.loads(head) == {
         "packet": "third-party-register",
         "id": [1, 2],
+        "until": 0.0,
         "call_id": "a\nb",
         "address": "sip:a@b",
         "seconds": 60,
@@ -107,9 +109,13 @@ def test_a_packet_is_one_line_of_json_before_its_content() -> None:
         b'{"packet":[],"id":null}',
         b'{"packet":"pager","id":null}',
         b'{"packet":"pager","id":[1]}',
-        b'{"packet":"third-party-register","id":["a","b"],"call_id":"","address":"","seconds":1,"capable":true}',
-        b'{"packet":"third-party-register","id":5,"call_id":"","address":"","seconds":1,"capable":true}',
-        b'{"packet":"third-party-register","id":null,"call_id":"","address":"","seconds":1,"capable":true,"more":1}',
+        b'{"packet":"traces","id":null}',
+        b'{"packet":"traces","id":null,"until":"soon","call_id":"-"}',
+        b'{"packet":"traces","id":[Infinity,1],"until":0,"call_id":"-"}',
+        b"[" * 100_000,
+        b'{"packet":"third-party-register","id":["a","b"],"until":0,"call_id":"","address":"","seconds":1,"capable":true}',
+        b'{"packet":"third-party-register","id":5,"until":0,"call_id":"","address":"","seconds":1,"capable":true}',
+        b'{"packet":"third-party-register","id":null,"until":0,"call_id":"","address":"","seconds":1,"capable":true,"more":1}',
     ],
 )
 def test_what_is_no_question_is_a_value_error(packet: bytes) -> None:
