@@ -117,7 +117,9 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.endpoint.forget(self)
         if self.link is not None:
-            self.link.lost(self.link.refused_because or (f"connection lost: {exc}" if exc else "closed by peer"))
+            self.link.lost(
+                self.link.refused_because or (f"connection lost: {exc}" if exc else "closed by peer")
+            )
             self.link = None
         self.transport = None
 

@@ -201,7 +201,9 @@ class Link:
         return session
 
     def _stray(self, request: Request, code: int) -> None:
-        log.info("msrp: %s from %s for %s: %d", request.method, self.peer_address, request.to_path[:200], code)
+        log.info(
+            "msrp: %s from %s for %s: %d", request.method, self.peer_address, request.to_path[:200], code
+        )
         self._reject(request, code)
         self._strays += 1
         if not self.sessions and self._strays >= MAX_STRAY_REQUESTS:
@@ -209,7 +211,12 @@ class Link:
 
     def _reject(self, request: Request | Malformed, code: int, comment: str | None = None) -> None:
         """Answer a request that reaches no session."""
-        if request.method is None or request.method == "REPORT" or not request.from_path or not request.to_path:
+        if (
+            request.method is None
+            or request.method == "REPORT"
+            or not request.from_path
+            or not request.to_path
+        ):
             return
         if not wants_response(request.failure_report, code):
             return
@@ -219,7 +226,9 @@ class Link:
             return  # nobody to answer
         to_path = str(path[0]) if request.method == "SEND" else request.from_path
         comment = None if comment is None else comment.encode("ascii", "replace").decode()[:80]
-        self.output.respond(request.transaction_id, code, to_path, request.to_path.rpartition(" ")[2], comment)
+        self.output.respond(
+            request.transaction_id, code, to_path, request.to_path.rpartition(" ")[2], comment
+        )
 
     # --- output, time and end -----------------------------------------------------------------------------
 

@@ -39,7 +39,9 @@ class LocalAddresses:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, "msrp-route")
         try:
-            self._changes = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+            self._changes = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+            )
             self._changes.bind((0, _GROUPS))
         except OSError as error:
             log.warning("msrp: changes of addresses are not followed: %s", error)

@@ -139,6 +139,10 @@ class OutgoingMessage:
     def consume(self, limit: int) -> bytes:
         """Take at most `limit` queued bytes out. What is left of a long piece is not copied."""
         pieces = self.pieces
+        if len(pieces) == 1 and not self.offset and self.queued <= limit:
+            self.position += self.queued
+            self.queued = 0
+            return pieces.pop()
         taken = []
         room = min(limit, self.queued)
         self.queued -= room
@@ -158,7 +162,9 @@ class OutgoingMessage:
         return taken[0] if len(taken) == 1 else b"".join(taken)
 
 
-def message_head(content_type: str, headers: Iterable[tuple[str, str]], success_report: bool, failure_report: str) -> str:
+def message_head(
+    content_type: str, headers: Iterable[tuple[str, str]], success_report: bool, failure_report: str
+) -> str:
     """The header fields that every chunk of a message repeats; raises ValueError for text that is not one.
 
     Header fields of the caller come before the MIME ones, Content-Type last (section 7.1).

@@ -171,7 +171,9 @@ class Session:
 
         Errors as in `send`.
         """
-        return self.outbox.open(content_type, total, headers, message_id, success_report, failure_report, context)
+        return self.outbox.open(
+            content_type, total, headers, message_id, success_report, failure_report, context
+        )
 
     @property
     def queued(self) -> int:

@@ -24,7 +24,9 @@ RECORD_BYTES = 65_536
 """Bytes taken out of OpenSSL at once: four records."""
 
 
-def client_context(own: tuple[Path | None, Path | None], authorities: Path | None, *, trust_any: bool) -> ssl.SSLContext:
+def client_context(
+    own: tuple[Path | None, Path | None], authorities: Path | None, *, trust_any: bool
+) -> ssl.SSLContext:
     """For connections we open. `trust_any`: the caller compares the fingerprint (RFC 4975 section 14.4)."""
     stamps = tuple(path.stat().st_mtime_ns if path is not None else 0 for path in own)
     return _client_context(own, stamps, authorities, trust_any)

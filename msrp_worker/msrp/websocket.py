@@ -48,7 +48,9 @@ def websocket_handler(endpoint: MsrpEndpoint) -> Callable[[web.Request], Awaitab
                 log.warning("msrp: websocket from %s refused: %s", shell.address, refused)
                 raise web.HTTPServiceUnavailable(text="too many connections\n")
             await socket.prepare(request)
-            await shell.run(socket, request.transport, secure=request.secure or endpoint.config.websocket_is_secure)
+            await shell.run(
+                socket, request.transport, secure=request.secure or endpoint.config.websocket_is_secure
+            )
         finally:
             endpoint.forget(shell)
         return socket
@@ -76,7 +78,9 @@ class WebSocketShell:
         self._transport: asyncio.Transport | None = None
         self._writer: asyncio.Task[None] | None = None
 
-    async def run(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None, *, secure: bool) -> None:
+    async def run(
+        self, socket: web.WebSocketResponse, transport: asyncio.Transport | None, *, secure: bool
+    ) -> None:
         """Serve the connection until it ends."""
         link = Link(
             self.endpoint.registry,

@@ -124,7 +124,9 @@ class Side:
         self.sent = b""
         """Everything this side wrote."""
 
-    def new_link(self, peer_address: str = "192.0.2.1", *, single_frames: bool = False, secure: bool = False) -> Link:
+    def new_link(
+        self, peer_address: str = "192.0.2.1", *, single_frames: bool = False, secure: bool = False
+    ) -> Link:
         return Link(
             self.registry,
             self.idents,

@@ -67,19 +67,24 @@ def send(body: bytes, transaction_id: str = "tid1", flag: str = "$", **headers: 
 
 @pytest.mark.requirement("MED-01")
 def test_request_of_the_rfc() -> None:
-    (event,) = parse(SEND)
-    assert event == Request(
-        "a786hjs2",
-        "SEND",
-        TO,
-        FROM,
-        [("Message-ID", "87652491"), ("Byte-Range", "1-25/25"), ("Content-Type", "text/plain")],
-        message_id="87652491",
-        byte_range=ByteRange(1, 25, 25),
-        content_type="text/plain",
-        body=b"Hey Bob, are you there?\r\n",
-        flag="$",
-    )
+    for shortcuts in (True, False):
+        (event,) = parse(SEND, shortcuts=shortcuts)
+        assert isinstance(event, Request)
+        assert (event.transaction_id, event.method, event.to_path, event.from_path) == (
+            "a786hjs2",
+            "SEND",
+            TO,
+            FROM,
+        )
+        assert event.headers == [
+            ("Message-ID", "87652491"),
+            ("Byte-Range", "1-25/25"),
+            ("Content-Type", "text/plain"),
+        ]
+        assert (event.message_id, event.byte_range) == ("87652491", ByteRange(1, 25, 25))
+        assert (event.content_type, event.status) == ("text/plain", None)
+        assert (event.success_report, event.failure_report) == (False, "yes")
+        assert (event.body, event.flag) == (b"Hey Bob, are you there?\r\n", "$")
 
 
 @pytest.mark.requirement("MED-01")
@@ -91,7 +96,9 @@ def test_response_of_the_rfc() -> None:
 
 @pytest.mark.requirement("MED-02")
 def test_report_with_status() -> None:
-    report = encode_request("REPORT", "dkei38sd", TO, FROM, [("Message-ID", "12339sdqwer"), ("Status", "000 200 OK")])
+    report = encode_request(
+        "REPORT", "dkei38sd", TO, FROM, [("Message-ID", "12339sdqwer"), ("Status", "000 200 OK")]
+    )
     (event,) = parse(report)
     assert isinstance(event, Request)
     assert (event.method, event.status, event.has_body) == ("REPORT", Status("000", 200, "OK"), False)
@@ -161,7 +168,9 @@ def test_bodies_of_any_bytes_whole_and_cut_anywhere(body: bytes) -> None:
 @pytest.mark.requirement("MED-01")
 def test_end_line_right_after_the_blank_line_is_an_empty_body() -> None:
     """The empty body's own CRLF is missing; the frame ends in the same place however it is cut."""
-    stream = b"MSRP tid1 SEND\r\n" + PATHS + b"Message-ID: 12345\r\nContent-Type: a/b\r\n\r\n-------tid1$\r\n" + OK
+    stream = (
+        b"MSRP tid1 SEND\r\n" + PATHS + b"Message-ID: 12345\r\nContent-Type: a/b\r\n\r\n-------tid1$\r\n" + OK
+    )
     whole = parse(stream)
     assert isinstance(whole[0], Request)
     assert (whole[0].body, len(whole)) == (b"", 2)
@@ -253,7 +262,9 @@ def test_malformed_frame_is_told_and_skipped(headers: bytes, reason: str) -> Non
 
 @pytest.mark.requirement("MED-01")
 def test_malformed_says_whom_to_answer() -> None:
-    (event,) = parse(b"MSRP tid1 SEND\r\n" + PATHS + b"Failure-Report: no\r\nByte-Range: x\r\n-------tid1$\r\n")
+    (event,) = parse(
+        b"MSRP tid1 SEND\r\n" + PATHS + b"Failure-Report: no\r\nByte-Range: x\r\n-------tid1$\r\n"
+    )
     assert isinstance(event, Malformed)
     assert (event.to_path, event.from_path, event.failure_report) == (TO, FROM, "no")
 
@@ -314,7 +325,9 @@ def test_parser_memory_is_bounded_while_a_chunk_streams() -> None:
         assert len(parser._buffer) < 64
 
 
-@pytest.mark.parametrize(("name", "value"), [("X", "a\r\nY: b"), ("X", "a\nb"), ("X Y", "a"), ("", "a"), ("X", "\x00")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("X", "a\r\nY: b"), ("X", "a\nb"), ("X Y", "a"), ("", "a"), ("X", "\x00")]
+)
 @pytest.mark.requirement("SEC-05")
 def test_check_header_refuses_injection(name: str, value: str) -> None:
     with pytest.raises(ValueError, match="not a header field"):
@@ -325,7 +338,9 @@ ident = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9.+%=-]{3,31}", fullmatch=True)
 text = st.text(st.characters(min_codepoint=0x20, exclude_characters="\x7f", codec="utf-8"), max_size=20)
 extra = st.lists(st.tuples(st.from_regex(r"X-[A-Za-z0-9-]{1,10}", fullmatch=True), text), max_size=3)
 near_miss = st.lists(
-    st.sampled_from([b"\r\n", b"-------", b"tid1", b"$", b"+", b"\r", b"\n", b"x", b"MSRP ", b"\x00", b"\xff"]),
+    st.sampled_from(
+        [b"\r\n", b"-------", b"tid1", b"$", b"+", b"\r", b"\n", b"x", b"MSRP ", b"\x00", b"\xff"]
+    ),
     max_size=12,
 ).map(b"".join)
 
@@ -375,7 +390,9 @@ def test_any_split_parses_to_the_same_events(sequence: list[bytes], data: st.Dat
 def test_damaged_streams_parse_alike_however_cut(sequence: list[bytes], data: st.DataObject) -> None:
     stream = bytearray(b"".join(sequence))
     for _ in range(data.draw(st.integers(1, 4))):
-        stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255) | st.sampled_from(b"\r\n:- $"))
+        stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(
+            st.integers(0, 255) | st.sampled_from(b"\r\n:- $")
+        )
     whole = parse(bytes(stream))
     cut = data.draw(st.integers(0, len(stream)))
     assert parse(bytes(stream[:cut]), bytes(stream[cut:])) == whole

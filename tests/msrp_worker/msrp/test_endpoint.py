@@ -155,9 +155,13 @@ async def test_certificate_is_reloaded_without_restart(make_endpoint: MakeEndpoi
 
 
 @pytest.mark.requirement("SEC-02", "SEC-04")
-async def test_tls_handshake_that_never_ends_is_cut(make_endpoint: MakeEndpoint, certificates: Certificates) -> None:
+async def test_tls_handshake_that_never_ends_is_cut(
+    make_endpoint: MakeEndpoint, certificates: Certificates
+) -> None:
     bob = certificates[1]
-    b = await make_endpoint(tls_port=0, tls_certificate=bob.certificate, tls_key=bob.key, handshake_seconds=0.05)
+    b = await make_endpoint(
+        tls_port=0, tls_certificate=bob.certificate, tls_key=bob.key, handshake_seconds=0.05
+    )
     reader, writer = await asyncio.open_connection("127.0.0.1", b.tls_port)
     assert await reader.read() == b""
     writer.close()

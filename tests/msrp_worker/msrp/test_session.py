@@ -244,7 +244,9 @@ def test_report_takes_the_whole_path_back_and_response_only_the_last_hop() -> No
 @pytest.mark.requirement("MED-02")
 def test_reports_are_never_answered_and_unknown_ones_ignored() -> None:
     bob = Side(BOB, ALICE)
-    report = encode_request("REPORT", "tid1", BOB, ALICE, [("Message-ID", "nobody-knows"), ("Status", "000 200 OK")])
+    report = encode_request(
+        "REPORT", "tid1", BOB, ALICE, [("Message-ID", "nobody-knows"), ("Status", "000 200 OK")]
+    )
     assert bob.feed(report) == b""
     assert bob.recorder.log[-1] == ("report", 200, False)
     stray = report.replace(b"kjhd37s2s20w2a", b"unknown")

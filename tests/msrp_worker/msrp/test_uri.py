@@ -102,6 +102,8 @@ def test_refuses_paths(text: str) -> None:
     session_id=st.none() | st.from_regex(r"[A-Za-z0-9._~+=/-]{1,30}", fullmatch=True),
     userinfo=st.none() | st.from_regex(r"[a-z0-9:]{0,5}", fullmatch=True),
 )
-def test_round_trip(scheme: str, host: str, port: int | None, session_id: str | None, userinfo: str | None) -> None:
+def test_round_trip(
+    scheme: str, host: str, port: int | None, session_id: str | None, userinfo: str | None
+) -> None:
     uri = MsrpUri(scheme, host, port, session_id, "tcp", userinfo)
     assert parse_uri(str(uri)) == uri

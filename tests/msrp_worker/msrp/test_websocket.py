@@ -70,7 +70,9 @@ async def test_text_and_binary_messages(
 ) -> None:
     stream = MessageStream()
     session = waiting_session(endpoint, stream)
-    async with http.ws_connect(url, protocols=["other", "msrp"], headers={"Origin": "https://a.example"}) as ws:
+    async with http.ws_connect(
+        url, protocols=["other", "msrp"], headers={"Origin": "https://a.example"}
+    ) as ws:
         assert ws.protocol == "msrp"
         assert ws._response.headers["Access-Control-Allow-Origin"] == "https://a.example"
         frame = send(session, "grüße".encode())
