@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 SIGNATURES = {
     "err": "str",
@@ -279,7 +280,7 @@ class FakeKamailio:
 
     def _registrar_lookup(self, domain: str) -> int:
         assert self.message is not None and domain == "location"
-        address = _PARAMETERS.sub("", self.message.request_uri.decode())
+        address = unquote(_PARAMETERS.sub("", self.message.request_uri.decode()))
         if address not in self.bindings:
             return -1
         self._branches = self.bindings[address]
