@@ -385,7 +385,8 @@ class Adapter:
         return next_step("continue")
 
     def _send(self, transaction: TransactionId, question: Question, content: bytes) -> bool:
-        packet = encode_question(transaction, question, content)
+        until = time.time() + self.policy.answer_timeout / 1000
+        packet = encode_question(transaction, question, content, until)
         return len(packet) <= MAX_PACKET and self._link().send(packet, SEND_WAIT)
 
     def _link(self) -> Breaker:

@@ -109,19 +109,18 @@ _SEPARATOR = "\t"
 
 def trace_line(event: TraceEvent) -> str:
     """One event as a line. The native routes of `im.cfg` build the same line for what they see."""
-    return _SEPARATOR.join(
-        (
-            f"{event.time:.6f}",
-            event.kind,
-            str(event.status),
-            event.requirement,
-            event.call_id,
-            f"{event.received:.6f}",
-            event.originator,
-            event.recipient,
-            event.detail,
-        )
-    ).replace("\n", " ")
+    parts = (
+        f"{event.time:.6f}",
+        event.kind,
+        str(event.status),
+        event.requirement,
+        event.call_id,
+        f"{event.received:.6f}",
+        event.originator,
+        event.recipient,
+        event.detail,
+    )
+    return _SEPARATOR.join(part.replace(_SEPARATOR, " ").replace("\n", " ") for part in parts)
 
 
 def read_trace_lines(content: bytes) -> list[TraceEvent]:
@@ -214,15 +213,18 @@ class Incoming:
     transaction: TransactionId | None
     message: Message
     content: bytes = field(default=b"", repr=False)
+    until: float = 0.0
+    """When the sender of a suspended request is told 503, seconds since 1970: nothing may be done for it afterwards, as
+    the sender will try again (SEC-06). 0: never."""
 
 
 def _fields(message: object) -> Json:
     return {name: getattr(message, name) for name in message.__slots__}  # type: ignore[attr-defined]
 
 
-def encode_question(transaction: TransactionId | None, message: Message, content: bytes = b"") -> bytes:
-    """Build one packet. `content`, when there is any, is carried unchanged."""
-    packet = {"packet": _NAMES[type(message)], "id": transaction, **_fields(message)}
+def encode_question(transaction: TransactionId | None, message: Message, content: bytes = b"", until: float = 0.0) -> bytes:
+    """Build one packet. `content`, when there is any, is carried unchanged; `until` as in `Incoming`."""
+    packet = {"packet": _NAMES[type(message)], "id": transaction, "until": until, **_fields(message)}
     text = json.dumps(packet, separators=(",", ":")).encode()
     return text + b"\n" + content if content else text
 
@@ -234,8 +236,10 @@ def decode_question(packet: bytes) -> Incoming:
         values = json.loads(text)
         kind = _KINDS[values.pop("packet")]
         identity = values.pop("id")
-        return Incoming(None if identity is None else (int(identity[0]), int(identity[1])), kind(**values), content)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        until = float(values.pop("until"))
+        transaction = None if identity is None else (int(identity[0]), int(identity[1]))
+        return Incoming(transaction, kind(**values), content, until)
+    except (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"not a packet of the link: {error!r}") from error
 
 

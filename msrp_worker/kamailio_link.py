@@ -8,6 +8,7 @@ processes take them in parallel. `docs/decisions/0001-link.md` says why.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -27,6 +28,7 @@ from kemi.messages import (
     Failed,
     Incoming,
     Settle,
+    TraceBatch,
     TransactionId,
     decode_question,
     encode_answer,
@@ -62,6 +64,7 @@ class LinkCounters:
     events: int = 0
     answers: int = 0
     answers_lost: int = 0
+    late: int = 0
     malformed: int = 0
     failures: int = 0
 
@@ -311,13 +314,17 @@ class KamailioLink:
         transaction = incoming.transaction
         if isinstance(incoming.message, Settle):
             self.tell_revision()
-            process.connection.send(packet)
+            with contextlib.suppress(OSError):  # who asked has gone, or does not read
+                process.connection.send(packet)
             return
         if transaction is None:
             self.counters.events += 1
-            self._handler(incoming)
+            self._tell(incoming)
             return
         self.counters.questions += 1
+        if incoming.until and time.time() >= incoming.until:
+            self.counters.late += 1  # SEC-06: its sender has been told 503; were it stored now, it would come twice
+            return
         try:
             answer = self._handler(incoming)
         except Exception:
@@ -330,6 +337,17 @@ class KamailioLink:
             self._answer_later(transaction, incoming, answer)
         else:
             self._answer(transaction, answer)
+
+    def _tell(self, incoming: Incoming) -> None:
+        if not isinstance(incoming.message, TraceBatch):
+            self.counters.malformed += 1
+            log.error("packet from Kamailio not understood: a question without a transaction")
+            return
+        try:
+            self._handler(incoming)
+        except Exception:
+            self.counters.failures += 1
+            log.exception("cannot take %s", type(incoming.message).__name__)
 
     def _answer_later(self, transaction: TransactionId, incoming: Incoming, pending: Awaitable[Answer]) -> None:
         future = asyncio.ensure_future(pending)

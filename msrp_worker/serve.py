@@ -95,6 +95,7 @@ def _readings(store: Store, link: KamailioLink, answers: Answers) -> Iterable[tu
     yield "trace_events_total", "Trace events of Kamailio", counters.events
     yield "answers_total", "Answers sent to Kamailio", counters.answers
     yield "answers_lost_total", "Answers that found Kamailio away", counters.answers_lost
+    yield "questions_late_total", "Questions whose sender had been told 503 before they were read", counters.late
     yield "packets_malformed_total", "Packets of the link not understood", counters.malformed
     yield "failures_total", "Questions that ended in an error", counters.failures
     yield "deferred_total", "Messages stored", answers.deferred

@@ -139,6 +139,10 @@ class OutgoingMessage:
     def consume(self, limit: int) -> bytes:
         """Take at most `limit` queued bytes out. What is left of a long piece is not copied."""
         pieces = self.pieces
+        if len(pieces) == 1 and not self.offset and self.queued <= limit:
+            self.position += self.queued
+            self.queued = 0
+            return pieces.pop()
         taken = []
         room = min(limit, self.queued)
         self.queued -= room

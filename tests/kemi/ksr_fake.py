@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 SIGNATURES = {
     "err": "str",
     "warn": "str",
     "notice": "str",
     "seturi": "str",
+    "isflagset": "int",
     "isbflagset": "int",
     "isbiflagset": "int, int",
     "pv.get": "str",
@@ -65,6 +67,7 @@ class Message:
     raw: bytes
     transport: str = "udp"
     source: tuple[str, int] = ("127.0.0.1", 5060)
+    flags: set[int] = field(default_factory=set)
     method: bytes = field(init=False)
     request_uri: bytes = field(init=False)
     headers: list[tuple[str, bytes]] = field(init=False)
@@ -161,6 +164,10 @@ class FakeKamailio:
     def set_avp(self, name: str, value: str | int) -> None:
         """`$avp(name) = value` of the native configuration."""
         self._avps[name] = value.encode() if isinstance(value, str) else value
+
+    def set_var(self, name: str, value: str | int) -> None:
+        """`$var(name) = value` of the native configuration."""
+        self.variables[name] = value.encode() if isinstance(value, str) else value
 
     def avp(self, name: str) -> Any:
         """`$avp(name)` as Python sees it."""
@@ -261,6 +268,10 @@ class FakeKamailio:
         self.message.request_uri = uri.encode()
         return True
 
+    def _isflagset(self, flag: int) -> bool:
+        assert self.message is not None
+        return flag in self.message.flags
+
     def _isbflagset(self, flag: int) -> bool:
         return self._isbiflagset(flag, 0)
 
@@ -269,7 +280,7 @@ class FakeKamailio:
 
     def _registrar_lookup(self, domain: str) -> int:
         assert self.message is not None and domain == "location"
-        address = _PARAMETERS.sub("", self.message.request_uri.decode())
+        address = unquote(_PARAMETERS.sub("", self.message.request_uri.decode()))
         if address not in self.bindings:
             return -1
         self._branches = self.bindings[address]

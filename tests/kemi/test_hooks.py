@@ -12,7 +12,7 @@ import pytest
 from kemi import pager_originating
 from kemi.app import App
 from kemi.breaker import Breaker
-from kemi.messages import EndFacts, PagerFacts
+from kemi.messages import EndFacts, PagerFacts, TraceEvent, read_trace_lines
 from tests.kemi.bench import ALICE, BOB, CALL_ID, Bench, sip
 
 KEMI = Path(__file__).resolve().parent.parent.parent / "kemi"
@@ -89,7 +89,7 @@ def test_a_bug_after_the_suspension_leaves_no_client_waiting(working: Bench, mon
 @pytest.mark.requirement("SEC-05")
 @pytest.mark.parametrize("uri", ["sip:bo\0b@example.com", "sip:bob@exa mple.com", "sip:%zz@example.com", "sip:", "x"])
 def test_an_address_that_is_none_gets_an_answer(working: Bench, uri: str) -> None:
-    working.receive(to=uri, im_serves_recipient=0)
+    working.receive(to=uri, serves_recipient=False)
     working.hook("im_originating")
     for asked in working.packets():
         working.answer(asked, PagerFacts(EndFacts(), None))
@@ -120,7 +120,10 @@ def test_a_refusal_is_logged_with_call_id_requirement_and_originator(working: Be
     (reply,) = working.kamailio.replies
     assert reply.headers == ('Warning: 399 example.com "Originator is not allowed to use IM"\r\n',)
     (trace,) = working.kamailio.queues["im_trace"]
-    assert trace.split("\t")[2:8] == ["refused", "403", "PAG-02", CALL_ID, ALICE, BOB]
+    (event,) = read_trace_lines(trace.encode())
+    received = working.clock.wall
+    warning = "Originator is not allowed to use IM"
+    assert event == TraceEvent(CALL_ID, "refused", ALICE, BOB, 403, "PAG-02", warning, received, received)
 
 
 @pytest.mark.requirement("IDN-04", "PAG-02")
