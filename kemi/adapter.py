@@ -362,8 +362,20 @@ class Adapter:
         if KSR.tm.t_uac_send(request.method, request.request_uri, next_hop, ".", request.headers, request.body or ".") < 0:
             KSR.err(f"IM leg: cannot send {sent_safely(request.method)} to {sent_safely(request.request_uri)}\n")
 
-    def trace(self, request: Request, kind: TraceKind, status: int = 0, requirement: str = "", detail: str = "") -> None:
-        """Note a step in the life of a message; the queue drops the oldest when the worker is away for long."""
+    def trace(
+        self,
+        request: Request,
+        kind: TraceKind,
+        status: int = 0,
+        requirement: str = "",
+        detail: str = "",
+        *,
+        note_received: bool = True,
+    ) -> None:
+        """Note a step in the life of a message, and before it its reception unless the worker notes that.
+
+        The queue drops the oldest when the worker is away for long.
+        """
         originator = ANONYMOUS if asks_for_anonymity(request.privacy) else request.originator
         event = TraceEvent(
             request.call_id,
@@ -374,7 +386,7 @@ class Adapter:
             requirement,
             detail,
             time.time(),
-            request.received,
+            request.received if note_received else 0.0,
         )
         KSR.mqueue.mq_add("im_trace", "-", sent_safely_line(trace_line(event)))
 

@@ -144,8 +144,9 @@ class App:
         status = number("$var(im_status)")
         self._adapter.restore_state()
         request = self._adapter.request()
-        self._adapter.trace(request, "failed", status)
         action = pager_terminating.delivery_failed(request, status)
+        # The worker notes the reception of what it stores.
+        self._adapter.trace(request, "failed", status, note_received=action is None)
         return next_step("pass") if action is None else self._adapter.perform(request, action)
 
     def _third_party_register(self) -> int:
