@@ -311,7 +311,7 @@ class Adapter:
         elif name == SEND_REQUEST:
             self._send_request(decode_send_request(command))
         elif name == CANCEL_INVITE:
-            KSR.tmx.t_cancel_callid(str(command["call_id"]), "1", 0)
+            KSR.tmx.t_cancel_callid(str(command["call_id"]), str(command["cseq"]), 0)
         elif name == RELOAD_SUBSCRIPTIONS:
             KSR.jsonrpcs.exec('{"jsonrpc":"2.0","method":"htable.reload","params":["im_without_service"],"id":1}')
         else:
@@ -350,10 +350,10 @@ class Adapter:
             return next_step("done")
         return self._continue(transaction)
 
-    def tell_leg(self, kind: SipEventKind, message: bytes, transaction: TransactionId | None = None) -> int:
+    def tell_leg(self, kind: SipEventKind, message: bytes, waiting: TransactionId | None = None) -> int:
         """Tell the worker what happened to a leg. Waits a little for room: such an event must not be lost (SEC-06)."""
-        method = read("$cs") and read("$rm")
-        event = SipEvent(read("$ci"), kind, method, int(read("$cs") or 0), transaction)
+        method = read("$rm")
+        event = SipEvent(read("$ci"), kind, method, int(read("$cs") or 0), read("$ft"), read("$tt"), waiting)
         if not self._link().send(encode_question(None, event, message), SEND_WAIT):
             KSR.err(f"IM leg: worker not told of {kind} {method}, Call-ID {sent_safely(read('$ci'))}\n")
         return next_step("done")

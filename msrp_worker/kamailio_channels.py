@@ -11,7 +11,6 @@ import logging
 import os
 import secrets
 import socket
-import zlib
 from collections import deque
 from pathlib import Path
 
@@ -131,12 +130,6 @@ class ControlChannel:
                 transport.close()
             if index == 0:
                 log.warning("Kamailio's control listener %s:%d is gone, reconnecting", self._host, self._port)
-
-
-def pin_of(headers: str) -> int:
-    """What belongs to one dialog stays on one connection, in order."""
-    start = headers.find("Call-ID:")
-    return zlib.crc32(headers[start : headers.find("\r\n", start)].encode())
 
 
 class _ControlConnection(asyncio.Protocol):

@@ -14,7 +14,6 @@ import logging
 import socket
 import stat
 import time
-import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -43,7 +42,6 @@ from msrp_worker.kamailio_channels import (
     ControlChannel,
     ReplyChannel,
     control_key,
-    pin_of,
 )
 
 log = logging.getLogger("im.link")
@@ -151,18 +149,18 @@ class KamailioLink:
         self._replies.close()
         await self._control.close()
 
-    def send_request(self, request: SendRequest, *, initial: bool) -> bool:
+    def send_request(self, request: SendRequest, pin: int, *, initial: bool) -> bool:
         """Have Kamailio send a request; False when it is away. An initial one is routed by Kamailio like one of the
         core; within a dialog it goes to the next hop of the route set. The From tag begins with LEG_TAG."""
         if initial:
             hop = f"sip:{self._address.control_host}:{self._address.control_port};transport=tcp"
             headers = f"{request.headers}IM-Key: {self._key.decode()}\r\n"
             request = dataclasses.replace(request, next_hop=hop, headers=headers)
-        return self._control.send(encode_send_request(request), pin_of(request.headers))
+        return self._control.send(encode_send_request(request), pin)
 
-    def cancel_invite(self, call_id: str) -> bool:
+    def cancel_invite(self, call_id: str, cseq: int, pin: int) -> bool:
         """Have Kamailio cancel an INVITE that it sent for us; False when it is away."""
-        return self._control.send(encode_cancel(call_id), zlib.crc32(call_id.encode()))
+        return self._control.send(encode_cancel(call_id, cseq), pin)
 
     def reply(
         self, transaction: TransactionId, status: int, reason: str, to_tag: str, headers: str = "", body: str = ""

@@ -197,10 +197,10 @@ def test_commands_about_legs_reach_kamailio(working: Bench) -> None:
     """A request to send, and an INVITE to cancel; both only with the key."""
     request = SendRequest("BYE", "sip:bob@192.0.2.1", "sip:proxy;lr", "Call-ID: one\r\n", "")
     working.command(encode_send_request(request))
-    working.command(encode_cancel("one"))
+    working.command(encode_cancel("one", 7))
     fake = working.kamailio
     assert fake.sent_requests == [("BYE", "sip:bob@192.0.2.1", "sip:proxy;lr", ".", "Call-ID: one\r\n", ".")]
-    assert fake.cancelled == [("one", "1", 0)]
+    assert fake.cancelled == [("one", "7", 0)]
 
 
 @pytest.mark.requirement("PFS-09", "SEC-06")
