@@ -74,10 +74,17 @@ class Agent:
     """One UDP address, one user. Use as a context manager. `address` is a loopback address to be reached at."""
 
     def __init__(
-        self, target: int, user: str = "", *, address: str = "127.0.0.1", password: str = "", host: str = DOMAIN
+        self,
+        target: int,
+        user: str = "",
+        *,
+        address: str = "127.0.0.1",
+        password: str = "",
+        host: str = DOMAIN,
+        port: int = 0,
     ) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((address, 0))
+        self._socket.bind((address, port))
         self._credentials = Authenticator(user, password or f"{user}-secret")
         self._requests: deque[Message] = deque()
         self._responses: deque[Message] = deque()
