@@ -26,6 +26,10 @@ Json: TypeAlias = dict[str, Any]
 PAGER = "pager"
 DEFER = "defer"
 THIRD_PARTY_REGISTER = "third-party-register"
+SIP_REQUEST = "sip-request"
+SIP_EVENT = "sip-event"
+SEND_REQUEST = "send-request"
+CANCEL_INVITE = "cancel-invite"
 TRACES = "traces"
 SETTLE = "settle"
 ANSWER = "answer"
@@ -67,6 +71,43 @@ class RegisterQuestion:
     address: str
     seconds: int
     capable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SipRequest:
+    """A request for a leg of the worker: its transaction waits for the worker's replies. The message travels behind."""
+
+    call_id: str
+    method: str
+    originator: str = ""
+    source: str = ""
+    """`address:port;transport` it came from."""
+
+
+SipEventKind: TypeAlias = Literal["response", "timeout", "ack", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class SipEvent:
+    """What else happened to a leg: a response to its request, no response, an ACK, or the INVITE that waited was
+    cancelled (`transaction` names it). The message, where there is one, travels behind."""
+
+    call_id: str
+    kind: SipEventKind
+    method: str
+    cseq: int
+    transaction: TransactionId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendRequest:
+    """A request for Kamailio to send: whole header lines with line ends, without Via, Max-Forwards and Content-Length."""
+
+    method: str
+    request_uri: str
+    next_hop: str
+    headers: str
+    body: str = ""
 
 
 TraceKind: TypeAlias = Literal["refused", "delivered", "failed", "forwarded", "deferring"]
@@ -140,14 +181,16 @@ def read_trace_lines(content: bytes) -> list[TraceEvent]:
     return events
 
 
-Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion
+Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion | SipRequest
 
-Message: TypeAlias = Question | TraceBatch | Settle
+Message: TypeAlias = Question | SipEvent | TraceBatch | Settle
 
 _KINDS: dict[str, type[Message]] = {
     PAGER: PagerQuestion,
     DEFER: DeferQuestion,
     THIRD_PARTY_REGISTER: RegisterQuestion,
+    SIP_REQUEST: SipRequest,
+    SIP_EVENT: SipEvent,
     TRACES: TraceBatch,
     SETTLE: Settle,
 }
@@ -268,6 +311,24 @@ def _answer_body(answer: Answer) -> Json:
 def encode_command(name: str, revision: int = -1) -> bytes:
     """Build a command: BEAT, with the revision of the store (-1 unknown), or RELOAD_SUBSCRIPTIONS."""
     return json.dumps({"do": name, "revision": revision}, separators=(",", ":")).encode()
+
+
+def encode_send_request(request: SendRequest) -> bytes:
+    """Build the command that makes Kamailio send a request."""
+    return json.dumps({"do": SEND_REQUEST, **_fields(request)}, separators=(",", ":")).encode()
+
+
+def decode_send_request(values: Json) -> SendRequest:
+    """The request of a decoded command; ValueError when it is malformed."""
+    try:
+        return SendRequest(**{name: str(values[name]) for name in SendRequest.__slots__})
+    except KeyError as error:
+        raise ValueError(f"malformed request: {error!r}") from error
+
+
+def encode_cancel(call_id: str) -> bytes:
+    """Build the command that cancels an INVITE which Kamailio sent for the worker."""
+    return json.dumps({"do": CANCEL_INVITE, "call_id": call_id}, separators=(",", ":")).encode()
 
 
 def encode_end(facts: EndFacts) -> str:

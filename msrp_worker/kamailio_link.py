@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import json
 import logging
 import os
 import secrets
 import socket
 import stat
 import time
+import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -27,12 +30,17 @@ from kemi.messages import (
     Answer,
     Failed,
     Incoming,
+    SendRequest,
     Settle,
+    SipEvent,
+    SipRequest,
     TraceBatch,
     TransactionId,
     decode_question,
     encode_answer,
+    encode_cancel,
     encode_command,
+    encode_send_request,
 )
 
 log = logging.getLogger("im.link")
@@ -49,6 +57,13 @@ PACKETS_PER_TURN = 64
 """Packets read from one connection before the event loop gets to others."""
 MAX_OPEN_QUESTIONS = 20_000
 """Questions being answered at once. Above it the sockets are not read, so that Kamailio's breakers open (SEC-06)."""
+RPC_SOCKET = "kamailio-rpc.sock"
+RPC_REPLY_SOCKET = "worker-rpc.sock"
+MAX_WAITING_REPLIES = 50_000
+REPLY_RETRY_SECONDS = 0.002
+"""Until the next look at a full datagram queue; Kamailio takes about 30 replies per millisecond."""
+LEG_TAG = "im-leg-"
+"""Every tag and every Contact user part of a leg begins with it: `im.cfg` knows its requests by that."""
 RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 BACKLOG = 512
 
@@ -180,6 +195,12 @@ class ControlChannel:
                 log.warning("Kamailio's control listener %s:%d is gone, reconnecting", self._host, self._port)
 
 
+def _pin(headers: str) -> int:
+    """What belongs to one dialog stays on one connection, in order."""
+    start = headers.find("Call-ID:")
+    return zlib.crc32(headers[start : headers.find("\r\n", start)].encode())
+
+
 class _ControlConnection(asyncio.Protocol):
     """Only tells when it is over: Kamailio sends nothing back on this channel."""
 
@@ -189,6 +210,74 @@ class _ControlConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if not self._closed.done():
             self._closed.set_result(None)
+
+
+class ReplyChannel:
+    """Kamailio's JSON-RPC on a datagram socket: replies to suspended requests, in order, without waiting for the queue of
+    ten packets that such a socket has."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = str(state_dir / RPC_SOCKET)
+        self._reply_path = state_dir / RPC_REPLY_SOCKET
+        self._socket: socket.socket | None = None
+        self._waiting: deque[bytes] = deque()
+        self.lost = 0
+
+    def send(self, transaction: TransactionId, status: int, reason: str, to_tag: str, headers: str, body: str) -> None:
+        """Queue one reply; it is dropped, and counted, when Kamailio is away or far behind."""
+        parameters = [status, reason, f"{transaction[0]}:{transaction[1]}", to_tag, headers, body]
+        packet = json.dumps({"jsonrpc": "2.0", "method": "tm.reply", "params": parameters, "id": 1}).encode()
+        if len(self._waiting) >= MAX_WAITING_REPLIES:
+            self.lost += 1
+            return
+        self._waiting.append(packet)
+        if len(self._waiting) == 1:
+            self._drain()
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._socket is not None:
+            loop = asyncio.get_running_loop()
+            loop.remove_writer(self._socket)
+            loop.remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+        self._reply_path.unlink(missing_ok=True)
+
+    def _open(self) -> socket.socket:
+        if self._socket is None:
+            self._reply_path.unlink(missing_ok=True)
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+            self._socket.bind(str(self._reply_path))
+            self._reply_path.chmod(0o660)
+            asyncio.get_running_loop().add_reader(self._socket, self._read)
+        return self._socket
+
+    def _drain(self) -> None:
+        connection = self._open()
+        asyncio.get_running_loop().remove_writer(connection)
+        while self._waiting:
+            try:
+                connection.sendto(self._waiting[0], self._path)
+            except BlockingIOError:
+                # A datagram socket that is not connected is always writable: look again in a moment.
+                asyncio.get_running_loop().call_later(REPLY_RETRY_SECONDS, self._drain)
+                return
+            except OSError as error:
+                self.lost += 1
+                log.error("reply lost, Kamailio's JSON-RPC socket %s: %s", self._path, error)
+            self._waiting.popleft()
+
+    def _read(self) -> None:
+        assert self._socket is not None
+        for _ in range(PACKETS_PER_TURN):
+            try:
+                answer = self._socket.recv(MAX_PACKET)
+            except OSError:
+                return
+            if b'"error"' in answer:
+                log.info("a reply came too late: %s", answer[:200].decode("utf-8", "replace"))
 
 
 @dataclass(slots=True, eq=False)
@@ -204,6 +293,8 @@ class KamailioLink:
 
     def __init__(self, address: LinkAddress, handler: Handler, revision: Callable[[], int | None]) -> None:
         self.counters = LinkCounters()
+        self.on_leg: Callable[[Incoming], None] | None = None
+        """Takes requests for legs (answered with `reply`) and what happens to them."""
         self._revision = revision
         self._told_revision: int | None = None
         self._address = address
@@ -213,7 +304,9 @@ class KamailioLink:
         self._open = 0
         self._tasks: set[asyncio.Future[Answer]] = set()
         self._paused: deque[_Process] = deque()
-        self._control = ControlChannel(address.control_host, address.control_port, control_key(address.state_dir))
+        self._key = control_key(address.state_dir)
+        self._replies = ReplyChannel(address.state_dir)
+        self._control = ControlChannel(address.control_host, address.control_port, self._key)
         self._beat_task: asyncio.Task[None] | None = None
 
     @property
@@ -248,7 +341,27 @@ class KamailioLink:
             self._drop(process)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=2)
+        self._replies.close()
         await self._control.close()
+
+    def send_request(self, request: SendRequest, *, initial: bool) -> bool:
+        """Have Kamailio send a request; False when it is away. An initial one is routed by Kamailio like one of the
+        core; within a dialog it goes to the next hop of the route set. The From tag begins with LEG_TAG."""
+        if initial:
+            hop = f"sip:{self._address.control_host}:{self._address.control_port};transport=tcp"
+            headers = f"{request.headers}IM-Key: {self._key.decode()}\r\n"
+            request = dataclasses.replace(request, next_hop=hop, headers=headers)
+        return self._control.send(encode_send_request(request), _pin(request.headers))
+
+    def cancel_invite(self, call_id: str) -> bool:
+        """Have Kamailio cancel an INVITE that it sent for us; False when it is away."""
+        return self._control.send(encode_cancel(call_id), zlib.crc32(call_id.encode()))
+
+    def reply(
+        self, transaction: TransactionId, status: int, reason: str, to_tag: str, headers: str = "", body: str = ""
+    ) -> None:
+        """Answer a request that waits for us: any number of provisional responses, one final."""
+        self._replies.send(transaction, status, reason, to_tag, headers, body)
 
     def tell_revision(self) -> None:
         """Tell Kamailio at once when the store has changed, so that it forgets what it was told before (SET-07)."""
@@ -317,6 +430,9 @@ class KamailioLink:
             with contextlib.suppress(OSError):  # who asked has gone, or does not read
                 process.connection.send(packet)
             return
+        if isinstance(incoming.message, SipRequest | SipEvent):
+            self._tell_leg(incoming)
+            return
         if transaction is None:
             self.counters.events += 1
             self._tell(incoming)
@@ -337,6 +453,18 @@ class KamailioLink:
             self._answer_later(transaction, incoming, answer)
         else:
             self._answer(transaction, answer)
+
+    def _tell_leg(self, incoming: Incoming) -> None:
+        message = incoming.message
+        try:
+            if self.on_leg is not None:
+                self.on_leg(incoming)
+                return
+        except Exception:
+            self.counters.failures += 1
+            log.exception("cannot take %s, Call-ID %s", type(message).__name__, message.call_id)
+        if incoming.transaction is not None:
+            self.reply(incoming.transaction, 500, "Server Internal Error", LEG_TAG + "none")
 
     def _tell(self, incoming: Incoming) -> None:
         if not isinstance(incoming.message, TraceBatch):
