@@ -159,13 +159,14 @@ class Adapter:
             return None
         return self._answer[1]
 
-    def run(self, procedure: Callable[[], int]) -> int:
-        """Call a procedure; a bug in it is logged with the Call-ID and answered 500 (SEC-05)."""
+    def run(self, procedure: Callable[[], int], *, answer: bool = True) -> int:
+        """Call a procedure; a bug in it is logged with the Call-ID and, where a client waits, answered 500 (SEC-05)."""
         try:
             return procedure()
         except Exception:
             KSR.err(f"IM bug, Call-ID {sent_safely(read('$ci'))}:\n{sent_lines(traceback.format_exc())}\n")
-            self._reply(500, "Server Internal Error")
+            if answer:
+                self._reply(500, "Server Internal Error")
             return next_step("done")
 
     def request(self, *, look_up: bool = False) -> Request:
@@ -310,7 +311,7 @@ class Adapter:
         elif name == SEND_REQUEST:
             self._send_request(decode_send_request(command))
         elif name == CANCEL_INVITE:
-            KSR.tmx.t_cancel_callid(str(command["call_id"]), "1", 0)
+            KSR.tmx.t_cancel_callid(str(command["call_id"]), str(command["cseq"]), 0)
         elif name == RELOAD_SUBSCRIPTIONS:
             KSR.jsonrpcs.exec('{"jsonrpc":"2.0","method":"htable.reload","params":["im_without_service"],"id":1}')
         else:
@@ -328,8 +329,7 @@ class Adapter:
         """A request for a leg of the worker: wait for its replies, which come by JSON-RPC; ACK is only told."""
         method = read("$rm")
         if method == "ACK":
-            self.tell_leg("ack", read_bytes("$mb"))
-            return next_step("done")
+            return self.tell_leg("ack", read_bytes("$mb"))
         if not self._worker_alive():
             KSR.hdr.append_to_reply(f"Retry-After: {self.policy.retry_after}\r\n")
             self._reply(503, "Service Unavailable")
@@ -350,12 +350,13 @@ class Adapter:
             return next_step("done")
         return self._continue(transaction)
 
-    def tell_leg(self, kind: SipEventKind, message: bytes, transaction: TransactionId | None = None) -> None:
+    def tell_leg(self, kind: SipEventKind, message: bytes, waiting: TransactionId | None = None) -> int:
         """Tell the worker what happened to a leg. Waits a little for room: such an event must not be lost (SEC-06)."""
-        method = read("$cs") and read("$rm")
-        event = SipEvent(read("$ci"), kind, method, int(read("$cs") or 0), transaction)
+        method = read("$rm")
+        event = SipEvent(read("$ci"), kind, method, int(read("$cs") or 0), read("$ft"), read("$tt"), waiting)
         if not self._link().send(encode_question(None, event, message), SEND_WAIT):
             KSR.err(f"IM leg: worker not told of {kind} {method}, Call-ID {sent_safely(read('$ci'))}\n")
+        return next_step("done")
 
     def _send_request(self, request: SendRequest) -> None:
         next_hop = request.next_hop or "."

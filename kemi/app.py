@@ -70,18 +70,15 @@ class App:
 
     def im_leg_response(self, message: Any) -> int:
         """A response to a request of a leg."""
-        self._adapter.tell_leg("response", read_bytes("$mb"))
-        return 1
+        return self._adapter.run(lambda: self._adapter.tell_leg("response", read_bytes("$mb")), answer=False)
 
     def im_leg_timeout(self, message: Any) -> int:
         """No response to a request of a leg."""
-        self._adapter.tell_leg("timeout", b"")
-        return 1
+        return self._adapter.run(lambda: self._adapter.tell_leg("timeout", b""), answer=False)
 
     def im_leg_cancelled(self, message: Any) -> int:
         """The INVITE that waits for the worker's reply was cancelled; tm has answered it."""
-        self._adapter.tell_leg("cancelled", b"", current_transaction())
-        return 1
+        return self._adapter.run(lambda: self._adapter.tell_leg("cancelled", b"", current_transaction()), answer=False)
 
     def im_traces(self, message: Any) -> int:
         """The timer process: send what was traced."""

@@ -90,13 +90,16 @@ SipEventKind: TypeAlias = Literal["response", "timeout", "ack", "cancelled"]
 @dataclass(frozen=True, slots=True)
 class SipEvent:
     """What else happened to a leg: a response to its request, no response, an ACK, or the INVITE that waited was
-    cancelled (`transaction` names it). The message, where there is one, travels behind."""
+    cancelled (`waiting` names its transaction). The message, where there is one, travels behind; the tags are those of
+    its From and To."""
 
     call_id: str
     kind: SipEventKind
     method: str
     cseq: int
-    transaction: TransactionId | None = None
+    from_tag: str = ""
+    to_tag: str = ""
+    waiting: TransactionId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,9 +329,9 @@ def decode_send_request(values: Json) -> SendRequest:
         raise ValueError(f"malformed request: {error!r}") from error
 
 
-def encode_cancel(call_id: str) -> bytes:
+def encode_cancel(call_id: str, cseq: int) -> bytes:
     """Build the command that cancels an INVITE which Kamailio sent for the worker."""
-    return json.dumps({"do": CANCEL_INVITE, "call_id": call_id}, separators=(",", ":")).encode()
+    return json.dumps({"do": CANCEL_INVITE, "call_id": call_id, "cseq": cseq}, separators=(",", ":")).encode()
 
 
 def encode_end(facts: EndFacts) -> str:

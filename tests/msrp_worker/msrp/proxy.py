@@ -65,7 +65,7 @@ class Proxy:
             while data := await source.read(65_536):
                 limit = self.cut_after[which]
                 allowed = direction.take(data, limit)
-                while self.stalled:  # noqa: ASYNC110 - the test switches it
+                while self.stalled:
                     await asyncio.sleep(0.001)
                 step = self.slice or len(allowed) or 1
                 for at in range(0, len(allowed), step):
