@@ -283,10 +283,15 @@ def decode_question(packet: bytes) -> Incoming:
         kind = _KINDS[values.pop("packet")]
         identity = values.pop("id")
         until = float(values.pop("until"))
-        transaction = None if identity is None else (int(identity[0]), int(identity[1]))
-        return Incoming(transaction, kind(**values), content, until)
+        if values.get("waiting") is not None:  # JSON knows lists, a transaction is a pair
+            values["waiting"] = _pair(values["waiting"])
+        return Incoming(None if identity is None else _pair(identity), kind(**values), content, until)
     except (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"not a packet of the link: {error!r}") from error
+
+
+def _pair(values: Any) -> TransactionId:
+    return int(values[0]), int(values[1])
 
 
 def encode_answer(transaction: TransactionId, answer: Answer) -> bytes:

@@ -402,6 +402,8 @@ class FakeKamailio:
                 return (message.value("CSeq") or b"").split()[0]
             case "$ft":
                 return _first(_TAG, message.value("From"))
+            case "$tt":
+                return _first(_TAG, message.value("To"))
             case "$tu":
                 return _first(_URI, message.value("To"))
             case "$ai":
