@@ -101,6 +101,7 @@ class KamailioLink:
         self.on_leg: Callable[[Incoming], None] | None = None
         """Takes requests for legs (answered with `reply`) and what happens to them."""
         self._revision = revision
+        self._told = False
         self._told_revision: int | None = None
         self._address = address
         self._handler = handler
@@ -118,6 +119,11 @@ class KamailioLink:
     def connected(self) -> bool:
         """Whether Kamailio's control listener is reached."""
         return self._control.connected
+
+    @property
+    def ready(self) -> bool:
+        """Whether Kamailio has been reached and told that the worker is there: from now on it asks (SEC-06)."""
+        return self.connected and self._told
 
     def start(self) -> None:
         """Open the question socket, connect to the control listener, start the heartbeat."""
@@ -178,7 +184,8 @@ class KamailioLink:
         if revision != self._told_revision:
             self._control.send_all(encode_command(RELOAD_SUBSCRIPTIONS))  # COR-04
         self._control.send_all(encode_command(BEAT, -1 if revision is None else revision))
-        self._told_revision = revision if self.connected else None
+        self._told = self.connected
+        self._told_revision = revision if self._told else None
 
     async def _beat(self) -> None:
         last = 0.0

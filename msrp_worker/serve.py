@@ -56,7 +56,7 @@ async def _serve(config: Config) -> None:
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
         runner = web.AppRunner(
-            application(lambda: "" if link.connected else "not linked to Kamailio", lambda: _readings(store, link, answers))
+            application(lambda: "" if link.ready else "not linked to Kamailio", lambda: _readings(store, link, answers))
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)

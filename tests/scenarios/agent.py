@@ -253,7 +253,9 @@ class Agent:
         return False
 
     def reply(self, request: Message, status: int, reason: str, *headers: str, body: bytes = b"") -> None:
-        """Answer a request along its Via."""
+        """Answer a request along its Via. The ACK to a failure is not shown: it belongs to the transaction."""
+        if status >= 300:
+            self._seen.add((request.value("Via"), "ACK"))
         tag = "" if ";tag=" in request.value("To") else f";tag={secrets.token_hex(4)}"
         lines = [
             f"SIP/2.0 {status} {reason}",
@@ -289,7 +291,7 @@ class Agent:
             if message.status:
                 self._responses.append(message)
                 continue
-            key = (message.value("Via"), message.method if not message.raw.startswith(b"ACK") else "ACK")
+            key = (message.value("Via"), message.method)
             if key not in self._seen:  # a retransmission otherwise
                 self._seen.add(key)
                 self._requests.append(message)
