@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = limited_logger(__name__)
 
-GATHER_BYTES = 4_096
+GATHER_BYTES = 2_048
 """Output of at least this size goes to the transport in pieces, to be gathered by the kernel; less is
 joined."""
 
@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
         while pieces := link.take(now):
             if len(pieces) == 1:
                 transport.write(pieces[0])
-            elif len(pieces) < 8 and max(map(len, pieces)) >= GATHER_BYTES:
+            elif sum(map(len, pieces)) >= GATHER_BYTES * len(pieces):
                 transport.writelines(pieces)
             else:
                 transport.write(b"".join(pieces))

@@ -95,6 +95,11 @@ class IncomingMessage:
         """`yes`, `no` or `partial`."""
         return self.request.failure_report
 
+    @property
+    def follows(self) -> bool:
+        """True where the next bytes of the current chunk are the next ones of the message."""
+        return self.chunk_position == self.position and not self.held
+
     def in_order(self, data: bytes) -> list[bytes] | None:
         """Take the next bytes of the current chunk; return the pieces that now follow `position` without
         a gap.
@@ -104,7 +109,7 @@ class IncomingMessage:
         """
         offset = self.chunk_position
         self.chunk_position = offset + len(data)
-        if offset == self.position and not self.held:  # the usual case
+        if offset == self.position and not self.held:
             return [data]
         if offset > self.position:
             held = self.held if self.held is not None else {}

@@ -292,8 +292,10 @@ class Output:
                 message.scheduled = False
                 return False
             self._begin_open(message)
-        if message.queued:
-            piece = message.consume(TURN_BYTES)
+        room = TURN_BYTES
+        while message.queued and room > 0 and message.status is None:
+            piece = message.consume_piece(room)
+            room -= len(piece)
             self._write_open(message, piece)
             outbox.chunk_sent(len(piece))
         if message.status is not None:
