@@ -24,6 +24,10 @@ GATHER_BYTES = 2_048
 joined."""
 
 
+KEEPALIVE_INTERVAL_SECONDS = 15
+"""Between two TCP keepalive probes that are not answered."""
+KEEPALIVE_PROBES = 4
+"""Unanswered probes after which the peer is gone."""
 CLOSE_SECONDS = 10.0
 """Time for the peer to take what was written before the connection was closed."""
 
@@ -80,6 +84,11 @@ class Connection(asyncio.Protocol):
         tcp = transport.get_extra_info("socket")
         if tcp is not None:
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if config.keepalive_seconds:
+                tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, config.keepalive_seconds)
+                tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
+                tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
         self.since = self.endpoint.now()
         self.link = Link(
             self.endpoint.registry,
@@ -151,6 +160,8 @@ class Connection(asyncio.Protocol):
                 transport.write(b"".join(pieces))
             if not link.output.writable:
                 self._update_reading()
+                break
+            if not link.output.has_more:
                 break
         if link.refused_because is not None:
             self.close(link.refused_because)

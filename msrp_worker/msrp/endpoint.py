@@ -282,7 +282,10 @@ class MsrpEndpoint:
         marked, self._marked = self._marked, []
         now = self.now()
         for connection in marked:
-            connection.flush(now)
+            try:
+                connection.flush(now)
+            except Exception:  # of some handler: the other connections have to be written to all the same
+                log.exception("msrp: writing to %s", connection.address)
 
     def _tick(self) -> None:
         now = self.now()
@@ -291,7 +294,7 @@ class MsrpEndpoint:
                 wanted = connection.tick(now)
             except Exception:
                 log.exception("msrp: time-outs of %s", connection.address)
-                wanted = False
+                wanted = True
             if not wanted:
                 connection.timed = False
                 self._watched.discard(connection)

@@ -11,6 +11,9 @@ REORDER_BYTES = 262_144
 several connections at once mix chunks, and then by little."""
 
 
+_OWN = frozenset(("message-id", "byte-range", "success-report", "failure-report", "content-type", "status"))
+
+
 class Progress(Enum):
     """Where an incoming message stands."""
 
@@ -77,6 +80,11 @@ class IncomingMessage:
     def headers(self) -> list[tuple[str, str]]:
         """Header fields of the first chunk but the paths, in order, unknown ones included."""
         return self.request.headers
+
+    @property
+    def extra_headers(self) -> list[tuple[str, str]]:
+        """Header fields that are not MSRP's own, in order: those a hop passes on with `Session.send`."""
+        return [field for field in self.request.headers if field[0].lower() not in _OWN]
 
     @property
     def total(self) -> int | None:

@@ -163,6 +163,11 @@ class Output:
             self._end_transaction(transaction, code, comment)
 
     @property
+    def has_more(self) -> bool:
+        """True where `take` may give more at once."""
+        return bool(self._out) or (self._active is not None and self.writable)
+
+    @property
     def awaits_answers(self) -> bool:
         """True while a transaction is under way."""
         return bool(self._transactions)

@@ -21,4 +21,4 @@ def test_a_flood_is_counted_not_written(
             record.created = second + 0.5
             log.handle(record)
     assert len(caplog.messages) == 10 + 2
-    assert caplog.messages[-2:] == [f"refused 0 (990 more like it before)", "refused 0"]
+    assert caplog.messages[-2:] == ["refused 0 (990 more like it before)", "refused 0"]
