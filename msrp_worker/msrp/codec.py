@@ -1,0 +1,457 @@
+"""The MSRP codec: bytes in, events out; frames in, bytes out (RFC 4975 section 9). No I/O, no clock.
+
+    parser = Parser()
+    for event in parser.feed(data):      # data: whatever one read returned
+        ...                              # Request, Data, End, Response, Malformed, Broken
+
+A SEND that lies in the fed bytes as a whole is one `Request` with `body` and `flag` set. One that does not
+is a `Request` with `flag` None, then `Data` as the body arrives, then one `End`. Requests of other methods
+and responses are small (section 7.1) and always come whole. `Malformed` stands for a frame that breaks the
+grammar but whose end is known: the caller may answer it, the frames after it are read. After `Broken` the
+framing is lost: the caller closes the connection, further input is ignored.
+
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from .frames import (
+    HNAME,
+    MAX_NON_SEND_BODY,
+    MAX_TRANSACTION_ID,
+    NO,
+    PARTIAL,
+    UTF8_TEXT,
+    YES,
+    Broken,
+    Data,
+    End,
+    Event,
+    Malformed,
+    Request,
+    Response,
+    is_media_type,
+    match_ident,
+    parse_status,
+)
+from .ranges import parse_byte_range
+
+MAX_START_LINE = 256
+"""Octets of a start line with its CRLF; the expression below allows 244."""
+_END_LINE_SLACK = 7 + MAX_TRANSACTION_ID + 5
+"""Octets of an end-line with both its CRLFs, at most."""
+
+# msrp-request = req-start headers [content-stuff] end-line
+# msrp-response = resp-start headers end-line
+# req-start  = pMSRP SP transact-id SP method CRLF                      ; method = 1*UPALPHA
+# resp-start = pMSRP SP transact-id SP status-code [SP comment] CRLF    ; comment = utf8text
+_START: Final = re.compile(
+    rb"MSRP ([A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}) "
+    rb"(?:([A-Z]{1,32})|([0-9]{3})(?: ([\t\x20-\x7e\x80-\xfd]{0,200}))?)\r\n"
+)
+# The usual forms of a response and of the head of a SEND, taken in one match instead of twenty steps. They
+# are narrower than the grammar: the general way reads what they match to the same event (a property test
+# holds that).
+_USUAL_RESPONSE: Final = re.compile(
+    rb"MSRP ([A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}) ([0-9]{3}) ([\x20-\x7e]{0,200})\r\n"
+    rb"To-Path: ([\x20-\x7e]{1,2048})\r\nFrom-Path: ([\x20-\x7e]{1,2048})\r\n-------\1\$\r\n"
+).match
+_USUAL_SEND: Final = re.compile(
+    rb"MSRP ([A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}) SEND\r\n"
+    rb"To-Path: ([\x20-\x7e]{1,2048})\r\nFrom-Path: ([\x20-\x7e]{1,2048})\r\n"
+    rb"Message-ID: ([A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31})\r\n"
+    rb"(?:Byte-Range: ([0-9*/-]{5,60})\r\n)?((?:(?:Success|Failure)-Report: (?:yes|no|partial)\r\n){0,2})"
+    rb"Content-Type: ([\x20-\x7e]{3,200})\r\n\r\n"
+).match
+
+_END_LINES: Final = frozenset((b"+\r\n", b"$\r\n", b"#\r\n"))
+"""What follows the transaction id: continuation-flag CRLF."""
+_END_LINE_STARTS: Final = frozenset((b"", b"+", b"$", b"#", b"+\r", b"$\r", b"#\r"))
+_KNOWN: Final = {
+    name.lower(): name
+    for name in (
+        "To-Path",
+        "From-Path",
+        "Message-ID",
+        "Byte-Range",
+        "Success-Report",
+        "Failure-Report",
+        "Status",
+        "Content-Type",
+    )
+}
+"""Names compare without case: they are quoted strings of the ABNF."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodecLimits:
+    """What one frame may cost before it is refused."""
+
+    header_bytes: int = 16_384
+    """From the start line to the end of the header section, in bytes."""
+    header_count: int = 64
+    """Header fields of one frame, the two paths included."""
+
+
+DEFAULT_LIMITS: Final = CodecLimits()
+
+
+class _HeaderError(Exception):
+    """A header section outside the grammar; turned into Malformed by the parser."""
+
+    def __init__(self, reason: str, status: int = 400) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+
+
+class Parser:
+    """Incremental parser of one direction of a connection.
+
+    It holds at most one header section, one non-SEND body or one possible end-line between two calls.
+    """
+
+    __slots__ = ("_buffer", "_discard", "_limits", "_marker", "_skip", "broken", "shortcuts")
+
+    def __init__(self, limits: CodecLimits | None = None, *, shortcuts: bool = True) -> None:
+        """`shortcuts` False takes every frame the general way; for the tests that compare both."""
+        self._limits = limits or DEFAULT_LIMITS
+        self._buffer = b""
+        self._marker: bytes | None = None
+        """CRLF, seven hyphens and the transaction id, while the body of a SEND is being read."""
+        self._skip = 0
+        """2 while the CRLF that ended the header section still stands before the body, else 0."""
+        self._discard = False
+        """True while the rest of a malformed SEND is skipped."""
+        self.broken = False
+        self.shortcuts = shortcuts
+
+    @property
+    def in_frame(self) -> bool:
+        """True where the input so far ends inside a frame."""
+        return bool(self._buffer) or self._marker is not None
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Take the bytes of one read; return the events they complete, in order."""
+        if self.broken:
+            return []
+        events: list[Event] = []
+        buffer = self._buffer + data if self._buffer else data
+        size = len(buffer)
+        position = 0
+        while position < size:
+            if self._marker is None:
+                position = self._frame(buffer, position, events)
+            else:
+                position = self._body(buffer, position, self._marker, events)
+            if position < 0:  # wait for more, and keep what begins at the complement
+                position = ~position
+                break
+        self._buffer = buffer[position:]
+        return events
+
+    def _frame(self, buffer: bytes, position: int, events: list[Event]) -> int:
+        """Read the frame that starts at position.
+
+        Returns the position after it, or the complement of the position from which to keep the buffer.
+        """
+        usual = _USUAL_SEND(buffer, position) if self.shortcuts else None
+        if usual is not None:
+            after = self._usual_send(usual, buffer, position, events)
+            if after:
+                return after
+        usual = _USUAL_RESPONSE(buffer, position) if self.shortcuts else None
+        if usual is not None and usual.end() - position <= self._limits.header_bytes:
+            transaction_id, code, comment, to_path, from_path = usual.groups()
+            events.append(
+                Response(
+                    transaction_id.decode(),
+                    int(code),
+                    comment.decode(),
+                    to_path.decode(),
+                    from_path.decode(),
+                    [],
+                )
+            )
+            return usual.end()
+        start = _START.match(buffer, position)
+        if start is None:
+            return self._await_start_line(buffer, position, events)
+        headers_at = start.end()
+        marker = b"\r\n-------" + start[1]
+        end = buffer.find(marker, headers_at - 2)
+        after = end + len(marker)
+        if end < 0 or buffer[after : after + 3] not in _END_LINES:
+            end = _find_end_line(buffer, marker, headers_at - 2)
+            after = end + len(marker)
+        if end < 0:
+            return self._partial_frame(buffer, position, start, marker, events)
+        # The second CRLF of the blank line may be the one that begins the end-line: an empty body whose own
+        # CRLF was forgotten. When the cut falls between the two, streaming has to read it the same way.
+        blank = buffer.find(b"\r\n\r\n", headers_at - 2, end + 2)
+        header_end = end if blank < 0 else blank
+        if header_end - position > self._limits.header_bytes:
+            return self._break(f"header section over {self._limits.header_bytes} bytes", buffer, events)
+        body = None if blank < 0 else buffer[blank + 4 : end]
+        if body is not None and len(body) > MAX_NON_SEND_BODY and start[2] != b"SEND":
+            return self._break(f"body over {MAX_NON_SEND_BODY} bytes outside SEND", buffer, events)
+        events.append(self._build(start, buffer[headers_at:header_end], body, chr(buffer[after])))
+        return after + 3
+
+    def _usual_send(self, usual: re.Match[bytes], buffer: bytes, position: int, events: list[Event]) -> int:
+        """Take a complete SEND of the usual form; 0 where the general way has to look at it."""
+        marker = b"\r\n-------" + usual[1]
+        body_at = usual.end()
+        end = buffer.find(marker, body_at - 2)
+        after = end + len(marker)
+        if end < body_at or buffer[after : after + 3] not in _END_LINES:
+            return 0
+        transaction_id, to_path, from_path, message_id, byte_range, reports, content_type = usual.groups()
+        ident = message_id.decode()
+        kind = content_type.decode()
+        request = Request(transaction_id.decode(), "SEND", to_path.decode(), from_path.decode(), [], ident)
+        headers = request.headers
+        headers.append(("Message-ID", ident))
+        if byte_range is not None:
+            text = byte_range.decode()
+            request.byte_range = parse_byte_range(text)
+            if request.byte_range is None:
+                return 0
+            headers.append(("Byte-Range", text))
+        if reports:
+            for line in reports.decode().split("\r\n")[:-1]:
+                name, _, value = line.partition(": ")
+                headers.append((name, value))
+                if name == "Failure-Report":
+                    request.failure_report = value
+                elif value == PARTIAL:
+                    return 0
+                else:
+                    request.success_report = value == YES
+        if not is_media_type(kind) or body_at - position - 4 > self._limits.header_bytes:
+            return 0
+        if len(headers) + 3 > self._limits.header_count:
+            return 0
+        headers.append(("Content-Type", kind))
+        request.content_type = kind
+        request.body = buffer[body_at:end]
+        request.flag = chr(buffer[after])
+        events.append(request)
+        return after + 3
+
+    def _await_start_line(self, buffer: bytes, position: int, events: list[Event]) -> int:
+        """No start line at position: wait if the bytes so far can become one, else give up the stream."""
+        waiting = len(buffer) - position
+        if (
+            waiting >= MAX_START_LINE
+            or buffer.find(b"\r\n", position) >= 0
+            or not buffer.startswith(b"MSRP "[:waiting], position)
+        ):
+            return self._break(f"not a start line: {buffer[position : position + 60]!r}", buffer, events)
+        return ~position
+
+    def _partial_frame(
+        self, buffer: bytes, position: int, start: re.Match[bytes], marker: bytes, events: list[Event]
+    ) -> int:
+        """The end-line of the frame at position is not there yet: begin to stream a SEND, else wait."""
+        blank = buffer.find(b"\r\n\r\n", start.end() - 2)
+        if blank < 0:
+            if len(buffer) - position > self._limits.header_bytes + _END_LINE_SLACK:
+                return self._break(f"header section over {self._limits.header_bytes} bytes", buffer, events)
+            return ~position
+        if blank - position > self._limits.header_bytes:
+            return self._break(f"header section over {self._limits.header_bytes} bytes", buffer, events)
+        if start[2] != b"SEND":
+            if len(buffer) - blank > MAX_NON_SEND_BODY + _END_LINE_SLACK:
+                return self._break(f"body over {MAX_NON_SEND_BODY} bytes outside SEND", buffer, events)
+            return ~position
+        event = self._build(start, buffer[start.end() : blank], None, None)
+        events.append(event)
+        self._discard = type(event) is Malformed
+        self._marker = marker
+        self._skip = 2
+        return blank + 2
+
+    def _body(self, buffer: bytes, position: int, marker: bytes, events: list[Event]) -> int:
+        """Hand on the body of a SEND as far as it has come; returns as `_frame` does."""
+        begin = position + self._skip
+        end = _find_end_line(buffer, marker, position)
+        if end >= 0:
+            after = end + len(marker)
+            if not self._discard:
+                if end > begin:
+                    events.append(Data(buffer[begin:end]))
+                events.append(End(chr(buffer[after])))
+            self._marker = None
+            self._skip = 0
+            self._discard = False
+            return after + 3
+        keep = _possible_end_line(buffer, marker, position)
+        if keep == position:
+            return ~position
+        if keep > begin and not self._discard:
+            events.append(Data(buffer[begin:keep]))
+        self._skip = 0
+        return ~keep
+
+    def _break(self, reason: str, buffer: bytes, events: list[Event]) -> int:
+        self.broken = True
+        self._marker = None
+        events.append(Broken(reason))
+        return ~len(buffer)
+
+    def _build(
+        self, start: re.Match[bytes], block: bytes, body: bytes | None, flag: str | None
+    ) -> Request | Response | Malformed:
+        """The event for one header section; `block` is without the CRLF of its last line."""
+        transaction_id = start[1].decode("ascii")
+        method = start[2]
+        request = Request(transaction_id, "" if method is None else method.decode("ascii"), "", "", [])
+        try:
+            self._read_headers(block, request)
+            if method is None:
+                if body is not None:
+                    raise _HeaderError("response with a body")
+                comment = start[4]
+                return Response(
+                    transaction_id,
+                    int(start[3]),
+                    None if comment is None else comment.decode(),
+                    request.to_path,
+                    request.from_path,
+                    request.headers,
+                )
+            request.body = body
+            request.flag = flag
+            if body is None and flag is not None:
+                if request.content_type is not None:
+                    raise _HeaderError("Content-Type without a body")
+            elif request.content_type is None:
+                raise _HeaderError("body without Content-Type")
+            elif request.message_id is None and request.method == "SEND":
+                raise _HeaderError("SEND without Message-ID")
+            if request.method == "REPORT" and (request.status is None or request.message_id is None):
+                raise _HeaderError("REPORT without Status or Message-ID")
+        except (_HeaderError, UnicodeDecodeError) as error:
+            return Malformed(
+                transaction_id,
+                request.method or None,
+                400,
+                str(error) if isinstance(error, _HeaderError) else "header section is not UTF-8",
+                request.to_path or None,
+                request.from_path or None,
+                request.failure_report,
+            )
+        return request
+
+    def _read_headers(self, block: bytes, request: Request) -> None:
+        """Fill the request from its header section; raises _HeaderError or UnicodeDecodeError."""
+        # headers = To-Path CRLF From-Path CRLF 1*( header CRLF )
+        lines = block.decode().split("\r\n")
+        if len(lines) > self._limits.header_count:
+            raise _HeaderError(f"more than {self._limits.header_count} header fields")
+        if len(lines) < 2:
+            raise _HeaderError("no To-Path and From-Path")
+        name, colon, value = lines[0].partition(": ")
+        if (name != "To-Path" and name.lower() != "to-path") or not value:
+            raise _HeaderError("To-Path is not the first header field")
+        request.to_path = value
+        name, colon, value = lines[1].partition(": ")
+        if (name != "From-Path" and name.lower() != "from-path") or not value:
+            raise _HeaderError("From-Path is not the second header field")
+        request.from_path = value
+        headers = request.headers
+        for line in lines[2:]:
+            name, colon, value = line.partition(": ")
+            if not colon:
+                raise _HeaderError(f"not a header field: {line[:40]!r}")
+            headers.append((name, value))
+            if name == "Message-ID":
+                if request.message_id is not None or match_ident(value) is None:
+                    raise _HeaderError("bad Message-ID")
+                request.message_id = value
+            elif name == "Byte-Range":
+                if request.byte_range is not None:
+                    raise _HeaderError("two Byte-Range header fields")
+                request.byte_range = parse_byte_range(value)
+                if request.byte_range is None:
+                    raise _HeaderError("bad Byte-Range")
+            elif name == "Content-Type":
+                if request.content_type is not None or not is_media_type(value):
+                    raise _HeaderError("bad Content-Type")
+                request.content_type = value
+            else:
+                self._read_other(name, value, request)
+        # What is left without plain text must be the line breaks: no control characters, no CR or LF alone.
+        if block.translate(None, UTF8_TEXT) != b"\r\n" * (len(lines) - 1):
+            raise _HeaderError("control character in the header section")
+
+    def _read_other(self, name: str, value: str, request: Request) -> None:
+        """The less frequent header fields, and the frequent ones in other spellings."""
+        known = _KNOWN.get(name.lower())
+        if known is None:
+            if HNAME.fullmatch(name) is None:
+                raise _HeaderError(f"bad header name: {name[:40]!r}")
+        elif known == "Failure-Report":
+            # Failure-Report = "Failure-Report:" SP ("yes" / "no" / "partial" )
+            value = value.lower()
+            if value not in (YES, NO, PARTIAL):
+                raise _HeaderError("bad Failure-Report")
+            request.failure_report = value
+        elif known == "Success-Report":
+            # Success-Report = "Success-Report:" SP ("yes" / "no" )
+            value = value.lower()
+            if value not in (YES, NO):
+                raise _HeaderError("bad Success-Report")
+            request.success_report = value == YES
+        elif known == "Status":
+            request.status = parse_status(value)
+            if request.status is None:
+                raise _HeaderError("bad Status")
+        elif known == "Message-ID":
+            if request.message_id is not None or match_ident(value) is None:
+                raise _HeaderError("bad Message-ID")
+            request.message_id = value
+        elif known == "Byte-Range":
+            if request.byte_range is not None:
+                raise _HeaderError("two Byte-Range header fields")
+            request.byte_range = parse_byte_range(value)
+            if request.byte_range is None:
+                raise _HeaderError("bad Byte-Range")
+        elif known == "Content-Type":
+            if request.content_type is not None or not is_media_type(value):
+                raise _HeaderError("bad Content-Type")
+            request.content_type = value
+        else:
+            raise _HeaderError(f"two {known} header fields")
+
+
+def _find_end_line(buffer: bytes, marker: bytes, position: int) -> int:
+    """Where the end-line of this transaction begins (with the CRLF before it), or -1.
+
+    end-line = "-------" transact-id continuation-flag CRLF. Lines of other transactions, longer identifiers
+    that begin like this one, and other flags are content.
+    """
+    found = buffer.find(marker, position)
+    while found >= 0:
+        after = found + len(marker)
+        if buffer[after : after + 3] in _END_LINES:
+            return found
+        found = buffer.find(marker, found + 1)
+    return -1
+
+
+def _possible_end_line(buffer: bytes, marker: bytes, position: int) -> int:
+    """Where a tail begins that could turn out to be the end-line; the size of the buffer if there is none."""
+    size = len(buffer)
+    length = len(marker)
+    found = buffer.find(b"\r", max(position, size - length - 2))
+    while found >= 0:
+        tail = buffer[found:]
+        if marker.startswith(tail) or (tail.startswith(marker) and tail[length:] in _END_LINE_STARTS):
+            return found
+        found = buffer.find(b"\r", found + 1)
+    return size

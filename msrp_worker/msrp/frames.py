@@ -1,0 +1,216 @@
+"""MSRP frames as values, and their encoding (RFC 4975 section 9). No I/O.
+
+The event classes are what `codec.Parser` produces. `encode_request`, `encode_response` and `end_line` build
+frames. They trust their arguments; `check_header` is for text that comes from elsewhere and might break out
+of its line. Header fields keep their order and spelling, unknown ones included. Text is UTF-8.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from .ranges import ByteRange
+
+MAX_NON_SEND_BODY = 10_240
+"""Octets in the body of a request that is not SEND (RFC 4975 section 7.1)."""
+MAX_TRANSACTION_ID = 32
+"""Characters: ident = ALPHANUM 3*31ident-char."""
+
+# ident = ALPHANUM  3*31ident-char      ; ident-char = ALPHANUM / "." / "-" / "+" / "%" / "="
+match_ident: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}").fullmatch
+
+# hname = ALPHA *token       ; token = 1*(%x21 / %x23-27 / %x2A-2B / %x2D-2E / %x30-39 / %x41-5A / %x5E-7E)
+HNAME: Final = re.compile(r"[A-Za-z][!#-'*+\-.0-9A-Z^-~]*")
+# utf8text = *(HTAB / %x20-7E / UTF8-NONASCII)
+UTF8_TEXT: Final = b"\t" + bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
+
+# Status = "Status:" SP namespace SP status-code [SP comment]        ; namespace = 3(DIGIT)
+_STATUS: Final = re.compile(r"([0-9]{3}) ([0-9]{3})(?: (.*))?", re.ASCII)
+
+# Content-Type = "Content-Type:" SP media-type
+# media-type = type "/" subtype *( ";" gen-param )    ; gen-param = pname [ "=" pval ]
+# pval  = token / quoted-string
+# COMPAT(clients that take the value from a MIME library): white space around ";", which RFC 4975 has not.
+_TKN = r"[!#-'*+\-.0-9A-Z^-~]+"
+_QUOTED = r'"(?:[\t !#-\[\]-~\x80-\U0010ffff]|\\["\\])*"'
+_MEDIA_TYPE: Final = re.compile(rf"{_TKN}/{_TKN}(?:[ \t]*;[ \t]*{_TKN}(?:=(?:{_TKN}|{_QUOTED}))?)*")
+
+YES: Final = "yes"
+NO: Final = "no"
+PARTIAL: Final = "partial"
+
+REASONS: Final = {
+    200: "OK",
+    400: "Bad Request",
+    403: "Forbidden",
+    408: "Request Timeout",
+    413: "Message Too Large",
+    415: "Unsupported Media Type",
+    423: "Parameter Out Of Bounds",
+    481: "Session Does Not Exist",
+    501: "Not Implemented",
+    506: "Session Already In Use",
+}
+"""Comments of the response codes of RFC 4975 section 10."""
+
+
+@dataclass(slots=True)
+class Status:
+    """Value of a Status header: in namespace "000" `code` is an MSRP response code (section 7.1.3)."""
+
+    namespace: str
+    code: int
+    comment: str | None = None
+
+
+@dataclass(slots=True)
+class Request:
+    """A request, or its beginning where `flag` is None (SEND only).
+
+    `to_path` and `from_path` are the header values as received; their syntax is not checked here, so that a
+    session which has seen them before compares two strings and is done. `headers` are all other fields, in
+    order.
+    """
+
+    transaction_id: str
+    method: str
+    to_path: str
+    from_path: str
+    headers: list[tuple[str, str]]
+    message_id: str | None = None
+    byte_range: ByteRange | None = None
+    success_report: bool = False
+    failure_report: str = YES
+    """YES, NO or PARTIAL."""
+    content_type: str | None = None
+    status: Status | None = None
+    body: bytes | None = None
+    """The whole body; None where there is none, or where it follows as `Data`."""
+    flag: str | None = None
+    """`$`, `+` or `#`; None while the frame goes on."""
+
+    @property
+    def has_body(self) -> bool:
+        """True where the frame carries content, perhaps empty, perhaps not yet arrived."""
+        return self.body is not None or self.flag is None
+
+
+@dataclass(slots=True)
+class Data:
+    """More of the body of the request that began last. Never empty."""
+
+    data: bytes
+
+
+@dataclass(slots=True)
+class End:
+    """The end-line of the request that began last."""
+
+    flag: str
+
+
+@dataclass(slots=True)
+class Response:
+    """A response. Its paths are as received, unchecked."""
+
+    transaction_id: str
+    code: int
+    comment: str | None
+    to_path: str
+    from_path: str
+    headers: list[tuple[str, str]]
+
+
+@dataclass(slots=True)
+class Malformed:
+    """A frame outside the grammar, skipped to its end-line. `status` is what to answer.
+
+    `method` is None for a response, which is never answered. The paths are None where they could not be read;
+    without a From-Path there is nobody to answer. `failure_report` is that of the frame, as far as readable.
+    """
+
+    transaction_id: str
+    method: str | None
+    status: int
+    reason: str
+    to_path: str | None = None
+    from_path: str | None = None
+    failure_report: str = YES
+
+
+@dataclass(slots=True)
+class Broken:
+    """The stream is not MSRP any more: close it. `reason` is for the log."""
+
+    reason: str
+
+
+Event = Request | Data | End | Response | Malformed | Broken
+
+
+@lru_cache(maxsize=256)
+def is_media_type(value: str) -> bool:
+    """True for a `media-type` of the grammar. Remembered, as sessions use the same few over and over."""
+    return _MEDIA_TYPE.fullmatch(value) is not None
+
+
+def is_ident(value: str) -> bool:
+    """True for an `ident`: transaction id or Message-ID."""
+    return match_ident(value) is not None
+
+
+def parse_status(value: str) -> Status | None:
+    """The value of a Status header field; None outside the grammar."""
+    match = _STATUS.fullmatch(value)
+    return None if match is None else Status(match[1], int(match[2]), match[3])
+
+
+def check_header(name: str, value: str) -> None:
+    """Raise ValueError for a header field outside the grammar, above all one with a line break."""
+    text = value.encode()  # raises UnicodeEncodeError, a ValueError, for lone surrogates
+    if HNAME.fullmatch(name) is None or text.translate(None, UTF8_TEXT):
+        raise ValueError(f"not a header field: {name!r}: {value[:60]!r}")
+
+
+def encode_request(
+    method: str,
+    transaction_id: str,
+    to_path: str,
+    from_path: str,
+    headers: Iterable[tuple[str, str]] = (),
+    content_type: str | None = None,
+    body: bytes | None = None,
+    flag: str | None = "$",
+) -> bytes:
+    """One request, complete where `flag` is given; without it only up to the end of `body` so far.
+
+    Content-Type is written last, as section 7.1 asks. `body` None means no body at all; b"" is an empty one.
+    """
+    lines = [f"MSRP {transaction_id} {method}\r\nTo-Path: {to_path}\r\nFrom-Path: {from_path}\r\n"]
+    lines += [f"{name}: {value}\r\n" for name, value in headers]
+    if body is None and flag is not None:
+        lines.append(f"-------{transaction_id}{flag}\r\n")
+        return "".join(lines).encode()
+    lines.append(f"Content-Type: {content_type}\r\n\r\n")
+    head = "".join(lines).encode() + (body or b"")
+    return head if flag is None else head + end_line(transaction_id, flag)
+
+
+def end_line(transaction_id: str, flag: str) -> bytes:
+    """The end-line of a request with a body, with the CRLF that precedes it."""
+    return f"\r\n-------{transaction_id}{flag}\r\n".encode("ascii")
+
+
+def encode_response(
+    transaction_id: str, code: int, to_path: str, from_path: str, comment: str | None = None
+) -> bytes:
+    """One response; `comment` None takes the usual one for the code."""
+    text = REASONS.get(code) if comment is None else comment
+    return (
+        f"MSRP {transaction_id} {code:03d}{' ' + text if text else ''}\r\nTo-Path: {to_path}\r\n"
+        f"From-Path: {from_path}\r\n-------{transaction_id}$\r\n"
+    ).encode()
