@@ -1,15 +1,16 @@
 """Media anchoring without an MSRP back-to-back agent (RFC 6714): what to do when `a=path` and the c/m-line
 differ.
 
-Names cannot be resolved here: the caller hands in what the resolver said as `resolved`, name -> addresses.
+Names cannot be resolved here: the caller hands in what the resolver said as `resolved`, name in lower case
+-> addresses.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Set
 from enum import Enum
 
+from msrp_worker.msrp.uri import normal_host
 from msrp_worker.sdp_msrp import ACTIVE_PORT, MsrpMedia, Setup, path_uri
 
 Resolved = Mapping[str, Set[str]]
@@ -104,12 +105,4 @@ def conclude_cema(
 
 
 def _addresses(host: str, resolved: Resolved) -> set[str]:
-    return {_canonical(item) for item in resolved.get(host, {host})}
-
-
-def _canonical(host: str) -> str:
-    """IPv6 in one spelling (RFC 5952), names in lower case."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).compressed
-    except ValueError:
-        return host.lower()
+    return {normal_host(item) for item in resolved.get(host.lower(), {host})}

@@ -343,6 +343,8 @@ def _parse_head(head: bytes) -> Envelope:
     if len(lines) > MAX_HEADERS:
         raise CpimError(f"more than {MAX_HEADERS} headers", 413)
     split = lines.index("")
+    if split == 0:
+        raise CpimError("no message headers")
     headers = tuple(_header(line) for line in lines[:split])
     return Envelope(headers, tuple(_content_headers(lines[split + 1 :])), head)
 

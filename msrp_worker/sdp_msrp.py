@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -14,22 +13,14 @@ from typing import Final
 from msrp_worker import content_types, file_transfer, fingerprint
 from msrp_worker.file_transfer import FileDescription
 from msrp_worker.fingerprint import Fingerprint
+from msrp_worker.msrp.uri import MAX_PATH_HOPS, MsrpUri, UriError, parse_uri
 from msrp_worker.sdp import Line, Media, SdpError, SessionDescription, attribute, bounded_integer
 
-MAX_HOPS = 16
-"""Most URIs read from one path: a chain of relays is two or three."""
 ACTIVE_PORT = 9
 """The port that says "I connect, you cannot connect to me" (RFC 4145 4.1, RFC 6135 4.2.2)."""
 
 TCP: Final = "TCP/MSRP"
 TLS: Final = "TCP/TLS/MSRP"
-
-# MSRP-URI = msrp-scheme "://" authority ["/" session-id] ";" transport *( ";" URI-parameter )
-_URI = re.compile(
-    r"(?P<scheme>msrps?)://(?:[^\s/@;]*@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s/:;@\[\]]+)"
-    r"(?::(?P<port>[0-9]{1,5}))?(?:/(?P<session>[^\s/;]*))?;(?P<transport>[A-Za-z0-9]+)(?:;[^\s;]*)*",
-    re.IGNORECASE,
-)
 
 
 class Direction(Enum):
@@ -85,31 +76,12 @@ class Setup(Enum):
     ACTPASS = "actpass"
 
 
-@dataclass(frozen=True, slots=True)
-class PathUri:
-    """What SDP needs to know of one MSRP URI; comparison of sessions is the MSRP stack's affair."""
-
-    text: str
-    host: str  # without brackets
-    port: int | None
-    secure: bool
-    transport: str  # tcp, ws, …
-
-
-def path_uri(text: str) -> PathUri:
+def path_uri(text: str) -> MsrpUri:
     """Read one URI of a path; raises SdpError."""
-    match = _URI.fullmatch(text)
-    port = match["port"] if match else None
-    if match is None or (port is not None and int(port) > 65_535):
-        raise SdpError("malformed URI in path")
-    host = match["host"].strip("[]")
-    return PathUri(
-        text,
-        host,
-        int(port) if port else None,
-        match["scheme"].lower() == "msrps",
-        match["transport"].lower(),
-    )
+    try:
+        return parse_uri(text)
+    except UriError as error:
+        raise SdpError(f"malformed URI in a=path: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +164,8 @@ def parse(session: SessionDescription, media: Media) -> MsrpMedia:
     path = tuple((media.attribute("path") or "").split())
     if not path:
         raise SdpError("MSRP media without a=path")  # RFC 4975 8.2
-    if len(path) > MAX_HOPS:
-        raise SdpError(f"more than {MAX_HOPS} hops in a=path")
+    if len(path) > MAX_PATH_HOPS:
+        raise SdpError(f"more than {MAX_PATH_HOPS} hops in a=path")
     for hop in path:
         path_uri(hop)
     accept_types = _types(media, "accept-types")
