@@ -52,6 +52,8 @@ _START: Final = re.compile(
     rb"MSRP ([A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}) "
     rb"(?:([A-Z]{1,32})|([0-9]{3})(?: ([\t\x20-\x7e\x80-\xfd]{0,200}))?)\r\n"
 )
+_FAILURE_REPORT: Final = re.compile(rb"(?i)\r\nFailure-Report: (yes|no|partial)(?:\r\n|$)").search
+
 # The usual forms of a response and of the head of a SEND, taken in one match instead of twenty steps. They
 # are narrower than the grammar: the general way reads what they match to the same event (a property test
 # holds that).
@@ -336,6 +338,7 @@ class Parser:
             if request.method == "REPORT" and (request.status is None or request.message_id is None):
                 raise _HeaderError("REPORT without Status or Message-ID")
         except (_HeaderError, UnicodeDecodeError) as error:
+            wish = _FAILURE_REPORT(block)  # it may stand after the field that failed
             return Malformed(
                 transaction_id,
                 request.method or None,
@@ -343,7 +346,7 @@ class Parser:
                 str(error) if isinstance(error, _HeaderError) else "header section is not UTF-8",
                 request.to_path or None,
                 request.from_path or None,
-                request.failure_report,
+                request.failure_report if wish is None else wish[1].decode().lower(),
             )
         return request
 

@@ -1,0 +1,327 @@
+"""What a connection sends: responses and reports first, then the messages of all sessions in turns.
+
+Chunks are cut here (RFC 4975 section 7.1.1). A message of a session with a chunk size goes out in whole
+chunks of that size, others taking their turn in between. Without a chunk size it is one chunk, written as
+its content comes, and ended early (`+`) only when something else has to go. No I/O: `take` gives the
+bytes to write.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from .frames import NO, YES, encode_response, end_line
+from .outgoing import OutgoingMessage
+from .transaction import TRANSACTION_SECONDS, Transaction
+
+if TYPE_CHECKING:
+    from .session import Session
+
+UNINTERRUPTED_BYTES = 2_048
+"""Content a chunk may have without being interruptible, and below which none should be cut (section
+7.1.1)."""
+TURN_BYTES = 16_384
+"""Content one message may send before the next one has its turn."""
+TAKE_BYTES = 65_536
+"""Bytes gathered for one write."""
+
+
+class Output:
+    """The sending half of a link."""
+
+    __slots__ = (
+        "_active",
+        "_closed",
+        "_idents",
+        "_on_wake",
+        "_open",
+        "_open_marker",
+        "_open_start",
+        "_open_tail",
+        "_open_transaction",
+        "_out",
+        "_out_size",
+        "_single_frames",
+        "_transactions",
+        "_woken",
+        "writable",
+    )
+
+    def __init__(self, idents: Iterator[str], on_wake: Callable[[], None], *, single_frames: bool) -> None:
+        self._idents = idents
+        self._on_wake = on_wake
+        self._single_frames = single_frames
+        self.writable = True
+        """False: the transport is full; `take` then gives only what cannot wait, responses and reports."""
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._woken = False
+        self._active: deque[OutgoingMessage] | None = None
+        """Messages with something to send, in the order of their turns."""
+        self._transactions: dict[str, Transaction] = {}
+        """In the order of their deadlines: they all wait equally long, and chunks do not overlap."""
+        self._closed: list[Transaction] | None = None
+        """Of chunks just ended; `take` sets their deadlines."""
+        self._open: OutgoingMessage | None = None
+        """The message whose chunk is being written, if that has not ended."""
+        self._open_transaction: Transaction | None = None
+        self._open_marker = b""
+        self._open_start = 0
+        self._open_tail = b""
+        """The last bytes written, in which the end-line may have begun."""
+
+    def wake(self) -> None:
+        """There is output to take."""
+        if not self._woken:
+            self._woken = True
+            self._on_wake()
+
+    def emit(self, frame: bytes) -> None:
+        """Send a whole frame that does not wait: a response or a REPORT."""
+        if self._open is not None:
+            self._interrupt()
+        self._out.append(frame)
+        self._out_size += len(frame)
+        if not self._woken:
+            self._woken = True
+            self._on_wake()
+
+    def respond(
+        self, transaction_id: str, code: int, to_path: str, from_path: str, comment: str | None = None
+    ) -> None:
+        """Send a response."""
+        self.emit(encode_response(transaction_id, code, to_path, from_path, comment))
+
+    def schedule(self, message: OutgoingMessage) -> None:
+        """The message has something to send. For Session only."""
+        if self._active is None:
+            self._active = deque()
+        self._active.append(message)
+        if not self._woken:
+            self._woken = True
+            self._on_wake()
+
+    def stop(self, message: OutgoingMessage, *, tell: bool) -> None:
+        """The message sends no more; `tell` ends it with `#` even if no chunk of it is open. For Session
+        only."""
+        message.scheduled = False
+        if self._open is message:
+            self._end_open("#")
+        elif tell:
+            start = message.position + 1
+            total = "*" if message.total is None else message.total
+            ident = next(self._idents)
+            self.emit(self._chunk_head(message, ident, f"{start}-{start - 1}/{total}") + end_line(ident, "#"))
+
+    def take(self, now: float) -> list[bytes]:
+        """The bytes to write now. Call again after the transport took them, until nothing comes."""
+        self._woken = False
+        if self._active is not None and self.writable:
+            self._fill(self._active, now)
+        if self._closed is not None:
+            for transaction in self._closed:
+                transaction.deadline = now + TRANSACTION_SECONDS
+            self._closed = None
+        out = self._out
+        if out:
+            self._out = []
+            self._out_size = 0
+        return out
+
+    def answered(self, transaction_id: str, code: int, comment: str | None) -> None:
+        """A response came; those to nothing we know are ignored."""
+        transaction = self._transactions.pop(transaction_id, None)
+        if transaction is not None:
+            self._end_transaction(transaction, code, comment)
+
+    @property
+    def awaits_answers(self) -> bool:
+        """True while a transaction is under way."""
+        return bool(self._transactions)
+
+    def tick(self, now: float) -> None:
+        """Let transactions time out."""
+        while self._transactions:
+            ident, transaction = next(iter(self._transactions.items()))
+            if transaction.deadline is None or transaction.deadline > now:
+                break
+            del self._transactions[ident]
+            # With Failure-Report partial no answer is a good answer.
+            timed_out = transaction.message.failure_report == YES
+            self._end_transaction(
+                transaction, 408 if timed_out else 200, "no response" if timed_out else None
+            )
+
+    def forget(self, session: Session) -> None:
+        """The session ended; a chunk of it that is open is aborted."""
+        if self._open is not None and self._open.session is session:
+            self._end_open("#")
+            self.wake()
+
+    def clear(self) -> None:
+        """The connection is gone."""
+        self._active = None
+        self._open = None
+        self._out = []
+        self._out_size = 0
+        self._transactions.clear()
+
+    def _end_transaction(self, transaction: Transaction, code: int, comment: str | None) -> None:
+        if transaction is self._open_transaction:
+            self._open_transaction = None  # answered before its end-line
+        transaction.message.outbox.answered(transaction, code, comment)
+
+    def _fill(self, active: deque[OutgoingMessage], now: float) -> None:
+        """Let the messages take turns until there is enough for one write."""
+        while active and self._out_size < TAKE_BYTES:
+            message = active.popleft()
+            if not message.scheduled or message.status is not None:
+                continue
+            outbox = message.outbox
+            if not outbox.can_send:
+                if outbox.session.link is not None:
+                    outbox.wait_for_window(message)
+                continue
+            if self._turn(message, now):
+                active.append(message)
+        if not active:
+            self._active = None
+
+    def _turn(self, message: OutgoingMessage, now: float) -> bool:
+        """Send a part of the message; True if it wants another turn."""
+        if self._open is not None and self._open is not message:
+            self._end_open("+")
+        options = message.session.options
+        size = message.queued
+        limit = options.chunk_size or UNINTERRUPTED_BYTES
+        if message.finished and size <= limit:
+            if self._open is not message:
+                self._whole_chunk(message, size, "$", now)
+                return False
+        elif options.chunk_size or self._single_frames:
+            # One byte is kept back until the end is known, or the last chunk would have to be an empty one.
+            if size <= limit:
+                message.scheduled = False
+                return False
+            for _ in range(max(1, TURN_BYTES // limit)):
+                self._whole_chunk(message, limit, "+", now)
+                if message.queued <= limit or not message.outbox.can_send or message.status is not None:
+                    break
+            return message.scheduled
+        return self._streamed(message, now)
+
+    def _chunk_head(self, message: OutgoingMessage, ident: str, byte_range: str) -> bytes:
+        return (
+            f"MSRP {ident} SEND\r\n{message.session.path_block}Message-ID: {message.message_id}\r\n"
+            f"Byte-Range: {byte_range}\r\n{message.head}"
+        ).encode()
+
+    def _whole_chunk(self, message: OutgoingMessage, size: int, flag: str, now: float) -> None:
+        """Write one complete chunk of `size` bytes."""
+        start = message.position
+        body = message.consume(size) if size else b""
+        end = start + len(body)
+        total = message.total
+        if total is None and flag == "$":
+            total = end
+        last = end if size <= UNINTERRUPTED_BYTES else "*"
+        ident = next(self._idents)
+        while f"-------{ident}".encode() in body:
+            ident = next(self._idents)
+        head = self._chunk_head(message, ident, f"{start + 1}-{last}/{'*' if total is None else total}")
+        tail = f"\r\n-------{ident}{flag}\r\n".encode()
+        if self._single_frames:
+            self._out.append(head + body + tail)
+        else:
+            self._out += (head, body, tail)
+        self._out_size += len(head) + size + len(tail)
+        expects_answer = message.failure_report != NO
+        if expects_answer:
+            self._transactions[ident] = Transaction(message, start, end, now + TRANSACTION_SECONDS)
+            message.unanswered += 1
+        if flag == "$":
+            message.scheduled = False
+        message.outbox.chunk_sent(size, expects_answer=expects_answer)
+        if flag == "$":
+            message.outbox.message_sent(message)
+
+    def _streamed(self, message: OutgoingMessage, now: float) -> bool:
+        """Write as much of an interruptible chunk as there is; True if the message wants another turn."""
+        outbox = message.outbox
+        if self._open is None:
+            if not message.queued and not message.finished:
+                message.scheduled = False
+                return False
+            self._begin_open(message)
+        if message.queued:
+            piece = message.consume(TURN_BYTES)
+            self._write_open(message, piece)
+            outbox.chunk_sent(len(piece), expects_answer=False)
+        if message.status is not None:
+            return False
+        if message.queued:
+            return True
+        message.scheduled = False
+        if message.finished:
+            self._end_open("$")
+            outbox.message_sent(message)
+        return False
+
+    def _begin_open(self, message: OutgoingMessage) -> None:
+        ident = next(self._idents)
+        total = "*" if message.total is None else message.total
+        head = self._chunk_head(message, ident, f"{message.position + 1}-*/{total}")
+        self._out.append(head)
+        self._out_size += len(head)
+        self._open = message
+        self._open_start = message.position
+        self._open_marker = b"-------" + ident.encode()
+        self._open_tail = b""
+        if message.failure_report != NO:
+            self._open_transaction = Transaction(message, message.position, message.position, None)
+            self._transactions[ident] = self._open_transaction
+            message.unanswered += 1
+            message.outbox.chunk_sent(0, expects_answer=True)
+
+    def _write_open(self, message: OutgoingMessage, piece: bytes) -> None:
+        """Write content into the open chunk; where it holds the end-line, the chunk ends before it."""
+        marker = self._open_marker
+        keep = len(marker) - 1
+        while marker in piece or marker in self._open_tail + piece[:keep]:
+            position, message.position = message.position, message.position - len(piece)
+            self._end_open("+")
+            self._begin_open(message)
+            message.position = position
+            marker = self._open_marker
+        self._out.append(piece)
+        self._out_size += len(piece)
+        self._open_tail = piece[-keep:] if len(piece) >= keep else (self._open_tail + piece)[-keep:]
+
+    def _interrupt(self) -> None:
+        """Something else has to go: end the open chunk, not before it has a decent size if that is
+        possible."""
+        message = self._open
+        assert message is not None
+        missing = UNINTERRUPTED_BYTES - (message.position - self._open_start)
+        if missing > 0 and message.queued:
+            piece = message.consume(missing)
+            self._write_open(message, piece)
+            message.outbox.chunk_sent(len(piece), expects_answer=False)
+        if self._open is message:
+            self._end_open("+")
+
+    def _end_open(self, flag: str) -> None:
+        message = self._open
+        assert message is not None
+        line = b"\r\n" + self._open_marker + flag.encode() + b"\r\n"
+        self._out.append(line)
+        self._out_size += len(line)
+        self._open = None
+        transaction, self._open_transaction = self._open_transaction, None
+        if transaction is not None:
+            transaction.end = message.position
+            if self._closed is None:
+                self._closed = []
+            self._closed.append(transaction)

@@ -1,0 +1,74 @@
+"""The sessions of an endpoint, found by the URI a request names (RFC 4975 sections 5.4 and 7.3). No I/O."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from .session import Session
+from .state import State
+from .uri import MsrpUri
+
+if TYPE_CHECKING:
+    from .link import Link
+
+log = logging.getLogger(__name__)
+
+
+class Registry:
+    """All sessions that are not closed, by session-id.
+
+    Session-ids are ours, random and unique, so they find the session; the rest of the URI is then compared.
+    """
+
+    __slots__ = ("_sessions",)
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._sessions.values()))
+
+    def add(self, session: Session) -> None:
+        """Make the session reachable until it closes; raises ValueError if its session-id is taken."""
+        ident = session.local.session_id
+        if ident is None or ident in self._sessions:
+            raise ValueError(f"no session-id, or one in use: {session.local_text}")
+        self._sessions[ident] = session
+        session.on_closed = self._remove
+
+    def _remove(self, session: Session) -> None:
+        self._sessions.pop(session.local.session_id or "", None)
+
+    def find(self, to_path: tuple[MsrpUri, ...], link: Link) -> Session | int:
+        """The session for a request on this link, bound to it if it was waiting; else the response code."""
+        # When the request is received, the To-Path will have exactly one URI (section 7.3).
+        uri = to_path[0]
+        if len(to_path) != 1 or uri.session_id is None:
+            return 481
+        session = self._sessions.get(uri.session_id)
+        if session is None:
+            return 481  # MED-03
+        if not session.options.match_session_id_only and not uri.matches(session.local):
+            return 481  # MED-03
+        if session.link is link:
+            return session
+        if session.link is not None:
+            return 506  # MED-03
+        if session.local.secure and not link.secure:
+            log.warning("msrp: %s names an msrps session on an unprotected connection", link.peer_address)
+            return 403  # SEC-04
+        allowed = session.options.peer_addresses
+        if allowed is not None and link.peer_address not in allowed:
+            log.warning("msrp: %s may not bind %s", link.peer_address, session.local_text)
+            return 403  # MED-10
+        if not link.certificate_matches(session.fingerprints):
+            link.refuse("certificate does not match the offered fingerprint")
+            return 403  # MED-04
+        if session.state is State.WAITING:
+            session.bind(link)
+        return session
