@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-CPIM = "message/cpim"
+from msrp_worker.msrp.media_types import CPIM, essence
+
+__all__ = ["CPIM", "IMDN", "IS_COMPOSING", "accepts", "essence", "intersect", "parse_list"]
+
 IMDN = "message/imdn+xml"
 IS_COMPOSING = "application/im-iscomposing+xml"
 
@@ -20,11 +23,6 @@ _TOKEN = r"[!#$%&'*+\-.^_`{|}~0-9A-Za-z]+"  # noqa: S105 - the grammar's "token"
 # format-entry = ( ( (type "/" subtype) / (type "/" "*") ) *( ";" type-param ) ) / ("*")
 _ENTRY = re.compile(rf"(?:\*|{_TOKEN}/{_TOKEN})(?:;.*)?", re.DOTALL)
 _SPLIT = re.compile(r'((?:[^\s"]|"(?:[^"\\]|\\.)*")+)')
-
-
-def essence(content_type: str) -> str:
-    """`Text/Plain; charset=utf-8` -> `text/plain`."""
-    return content_type.partition(";")[0].strip().lower()
 
 
 def parse_list(value: str) -> tuple[str, ...] | None:

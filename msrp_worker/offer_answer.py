@@ -16,7 +16,6 @@ from msrp_worker import content_types, file_transfer
 from msrp_worker.cema import CemaAnswer, CemaOutcome, Resolved, answer_cema, conclude_cema
 from msrp_worker.content_types import CPIM
 from msrp_worker.file_transfer import FileDescription
-from msrp_worker.fingerprint import Fingerprint
 from msrp_worker.sdp import Media, Origin, SdpError, SessionDescription, describe
 from msrp_worker.sdp_msrp import ACTIVE_PORT, Direction, MsrpMedia, Setup, is_msrp, parse, path_uri
 
@@ -41,7 +40,7 @@ class LocalEndpoint:
     tls_port: int | None = None
     ws_port: int | None = None  # HTTP port of MSRP over WebSocket
     relay_path: tuple[str, ...] = ()  # our own relays, the outermost first (RFC 4976)
-    fingerprints: tuple[Fingerprint, ...] = ()  # of our certificate, announced on TLS lines
+    fingerprints: tuple[str, ...] = ()  # of our certificate, announced on TLS lines
 
     def port(self, secure: bool, websocket: bool = False) -> int | None:
         """The port for a kind of line, None when it is not served."""

@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from msrp_worker import content_types, file_transfer, fingerprint
+from msrp_worker import content_types, file_transfer
 from msrp_worker.file_transfer import FileDescription
-from msrp_worker.fingerprint import Fingerprint
 from msrp_worker.msrp.uri import MAX_PATH_HOPS, MsrpUri, UriError, parse_uri
 from msrp_worker.sdp import Line, Media, SdpError, SessionDescription, attribute, bounded_integer
 
 ACTIVE_PORT = 9
 """The port that says "I connect, you cannot connect to me" (RFC 4145 4.1, RFC 6135 4.2.2)."""
+
+# fingerprint = 2UHEX *(":" 2UHEX)
+_DIGEST: Final = re.compile(r"[0-9A-F]{2}(?::[0-9A-F]{2})*")
 
 TCP: Final = "TCP/MSRP"
 TLS: Final = "TCP/TLS/MSRP"
@@ -99,7 +102,7 @@ class MsrpMedia:
     max_size: int | None = None  # bytes of a whole message, a hint (RFC 4975 8.6)
     chatroom: tuple[str, ...] | None = None  # tokens of RFC 7701 8; None: attribute absent
     cema: bool = False
-    fingerprints: tuple[Fingerprint, ...] = ()
+    fingerprints: tuple[str, ...] = ()  # `sha-256 AB:CD:…`, for `msrp.fingerprint.certificate_matches`
     file: FileDescription | None = None
     title: str | None = None  # i=
 
@@ -146,7 +149,7 @@ class MsrpMedia:
             yield attribute("msrp-cema")
         yield attribute("path", " ".join(self.path))
         for item in self.fingerprints:
-            yield attribute("fingerprint", item.build())
+            yield attribute("fingerprint", item)
         if self.chatroom is not None:
             yield attribute("chatroom", " ".join(self.chatroom) or None)
         if self.file is not None:
@@ -229,7 +232,16 @@ def _chatroom(media: Media) -> tuple[str, ...] | None:
     return None if value is None else tuple(dict.fromkeys(value.lower().split()))
 
 
-def _fingerprints(session: SessionDescription, media: Media) -> tuple[Fingerprint, ...]:
+def _fingerprints(session: SessionDescription, media: Media) -> tuple[str, ...]:
     """Session level applies where the media has none (RFC 8122 5)."""
     values = list(media.attributes("fingerprint")) or list(session.attributes("fingerprint"))
-    return tuple(fingerprint.parse(value) for value in values)
+    return tuple(_fingerprint(value) for value in values)
+
+
+def _fingerprint(value: str) -> str:
+    """hash-func SP fingerprint, in the case that RFC 8122 writes; COMPAT(several clients): lower-case digits."""
+    name, _, digest = value.partition(" ")
+    digest = digest.strip().upper()
+    if not name or not _DIGEST.fullmatch(digest):
+        raise SdpError("malformed fingerprint")
+    return f"{name.lower()} {digest}"

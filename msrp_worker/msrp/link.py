@@ -42,9 +42,11 @@ class Link:
         "_last_path",
         "_last_session",
         "_parser",
+        "_pauses",
         "_routes",
         "_strays",
         "certificate",
+        "on_pause",
         "output",
         "peer_address",
         "refused_because",
@@ -73,6 +75,9 @@ class Link:
         self.sessions: list[Session] = []
         self.refused_because: str | None = None
         """Set: close the connection, for this reason."""
+        self.on_pause: Callable[[bool], None] | None = None
+        """For the shell: stop (True) or go on (False) reading from the transport."""
+        self._pauses = 0
         self.output = Output(idents, on_wake, single_frames=single_frames)
         self._parser = Parser(limits)
         self._arriving: Session | None = None
@@ -109,6 +114,27 @@ class Link:
         if self.refused_because is None:
             self.refused_because = reason
             self.output.wake()
+
+    def pause_reading(self) -> None:
+        """Have the peer slowed down: what it sends cannot be passed on as fast. Each call wants its
+        `resume_reading`.
+
+        Bytes already read are still delivered. All sessions of the connection are slowed: TCP has one window.
+        """  # MED-08
+        self._pauses += 1
+        if self._pauses == 1 and self.on_pause is not None:
+            self.on_pause(True)
+
+    def resume_reading(self) -> None:
+        """Take one `pause_reading` back."""
+        self._pauses -= 1
+        if self._pauses == 0 and self.on_pause is not None:
+            self.on_pause(False)
+
+    @property
+    def paused(self) -> bool:
+        """True while nothing should be read."""
+        return self._pauses > 0
 
     def receive(self, data: bytes, now: float) -> None:
         """Take the bytes of one read."""

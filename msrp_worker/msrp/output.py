@@ -207,7 +207,11 @@ class Output:
                 return False
             for _ in range(max(1, TURN_BYTES // limit)):
                 self._whole_chunk(message, limit, "+", now)
-                if message.queued <= limit or not message.outbox.can_send or message.status is not None:
+                if not message.outbox.can_send or message.status is not None:
+                    break
+                if message.queued <= limit:
+                    if message.finished:  # within its turn, so that messages of a few chunks keep their order
+                        self._whole_chunk(message, message.queued, "$", now)
                     break
             return message.scheduled
         return self._streamed(message, now)

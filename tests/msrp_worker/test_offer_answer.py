@@ -7,7 +7,6 @@ import pytest
 from msrp_worker import sdp
 from msrp_worker.cema import CemaAnswer, CemaOutcome, answer_cema, conclude_cema, same_address
 from msrp_worker.file_transfer import FileDescription, FileSelector
-from msrp_worker.fingerprint import Fingerprint
 from msrp_worker.offer_answer import (
     Answer,
     LocalEndpoint,
@@ -25,7 +24,7 @@ from msrp_worker.sdp_msrp import Direction, MsrpMedia, Setup, parse
 US = Origin("-", "9", 1, "198.51.100.1")
 THEM = Origin("anna", "5", 5, "192.0.2.7")
 ENDPOINT = LocalEndpoint(
-    "198.51.100.1", tcp_port=2855, tls_port=2856, ws_port=8080, fingerprints=(Fingerprint("sha-1", b"\1"),)
+    "198.51.100.1", tcp_port=2855, tls_port=2856, ws_port=8080, fingerprints=("sha-1 01",)
 )
 POLICY = LocalPolicy(ENDPOINT, US, ("n1", "n2", "n3"))
 PLAIN = MsrpMedia(
