@@ -239,7 +239,8 @@ def _fingerprints(session: SessionDescription, media: Media) -> tuple[str, ...]:
 
 
 def _fingerprint(value: str) -> str:
-    """hash-func SP fingerprint, in the case that RFC 8122 writes; COMPAT(several clients): lower-case digits."""
+    """hash-func SP fingerprint, in the case that RFC 8122 writes; COMPAT(several clients): lower-case
+    digits."""
     name, _, digest = value.partition(" ")
     digest = digest.strip().upper()
     if not name or not _DIGEST.fullmatch(digest):
