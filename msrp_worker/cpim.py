@@ -32,7 +32,7 @@ ANONYMOUS_URI = "sip:anonymous@anonymous.invalid"
 _NAME = r"[!#-'*+\-^-`|~0-9A-Za-z]+"
 # Header = Header-name ":" *( ";" Parameter ) SP Header-value CRLF ; COMPAT(several clients): the SP missing
 # or doubled
-_HEADER = re.compile(rf"((?:{_NAME}\.)?{_NAME}):((?:;(?:[^\s\";]|\"(?:[^\"\\]|\\.)*\")*)*) *(.*)", re.DOTALL)
+_HEADER = re.compile(rf"((?:{_NAME}\.)?{_NAME}):((?:;(?:[^\s\";]|\"(?:[^\"\\]|\\.)*\")*)*) ?(.*)", re.DOTALL)
 _CONTENT_HEADER = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*:[ \t]*(.*)", re.DOTALL)
 _ADDRESS = re.compile(r'(?:"((?:[^"\\]|\\.)*)"|([^<>"]*?))\s*<\s*([^<>\s]+)\s*>')
 _BARE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^<>\s\"]+")
@@ -163,7 +163,8 @@ class Envelope:
     @property
     def message_id(self) -> str | None:
         """imdn.Message-ID (RFC 5438 6.3), whatever the prefix."""  # PAG-21
-        return self.first("Message-ID", IMDN_NAMESPACE)
+        value = self.first("Message-ID", IMDN_NAMESPACE)
+        return None if value is None else value.strip()
 
     @property
     def disposition_notification(self) -> str | None:

@@ -18,7 +18,7 @@ class Stream:
     than the queue of one session; the switch cuts a recipient that stays so.
     """
 
-    __slots__ = ("_congested", "_copies", "_expected", "_paused", "_written", "head", "sender", "taken")
+    __slots__ = ("_congested", "_copies", "_expected", "_written", "head", "sender", "taken")
 
     def __init__(self, sender: Session) -> None:
         self.sender = sender
@@ -27,7 +27,6 @@ class Stream:
         """Set once the envelope is read and admitted."""
         self._copies: list[OutgoingMessage] = []
         self._congested: set[Session] = set()
-        self._paused = False
         self._expected: int | None = None
         """Bytes of a whole copy, if announced."""
         self._written = 0
@@ -60,10 +59,12 @@ class Stream:
                     lost = True
         if lost:
             self._copies = [copy for copy in self._copies if copy.status is None]
-        if self._congested and not self._paused and self.sender.link is not None:
-            self._paused = True
-            self.sender.link.pause_reading()  # MED-08
         return True
+
+    @property
+    def is_congested(self) -> bool:
+        """True while a recipient has more to read than it should."""
+        return bool(self._congested)
 
     @property
     def is_complete(self) -> bool:
@@ -85,12 +86,3 @@ class Stream:
     def caught_up(self, session: Session) -> None:
         """A recipient reads again, or is gone."""
         self._congested.discard(session)
-        if not self._congested:
-            self.release()
-
-    def release(self) -> None:
-        """Read on from the sender."""
-        if self._paused:
-            self._paused = False
-            if self.sender.link is not None:
-                self.sender.link.resume_reading()

@@ -64,7 +64,7 @@ class HopPolicy:
 class Hop(SessionHandler):
     """The pair of sessions. It is the handler of both."""
 
-    __slots__ = ("_legs", "_paused", "context", "on_leg_closed", "policy")
+    __slots__ = ("_legs", "context", "on_leg_closed", "policy")
 
     def __init__(self, policy: HopPolicy | None = None) -> None:
         self.policy = policy
@@ -73,8 +73,6 @@ class Hop(SessionHandler):
         self.on_leg_closed: Callable[[Hop, Session, str], None] | None = None
         """For the owner: a leg ended, with the reason. The other one stays until it is closed."""
         self._legs: tuple[Session, ...] = ()
-        self._paused: set[Session] = set()
-        """Legs from which nothing is read because the other one is congested."""
 
     def join(self, one: Session, other: Session) -> None:
         """Connect two sessions; call again to replace one after a new offer and answer. Options that fit:
@@ -121,7 +119,7 @@ class Hop(SessionHandler):
         if request.success_report:
             out.on_report = self._on_report
         if across.congested:
-            self._pause(session)
+            session.hold()
         return None
 
     def begin(self, session: Session, message: IncomingMessage) -> int | None:
@@ -161,7 +159,7 @@ class Hop(SessionHandler):
         if out.total is not None and message.position + len(data) > out.total:
             return self._stop(session, message, out, 400, "longer than announced")
         if not out.write(data) and out.status is None:
-            self._pause(session)
+            session.hold()
         return None
 
     def end(self, session: Session, message: IncomingMessage) -> int | None:
@@ -226,12 +224,11 @@ class Hop(SessionHandler):
 
     def writable(self, session: Session) -> None:
         """The queue of a leg is short again: read on from the other one."""
-        self._resume(self.other(session))
+        self.other(session).hold(on=False)
 
     def closed(self, session: Session, reason: str) -> None:
         """A leg ended. Its messages under way were reported by `done` before."""
-        self._resume(self.other(session))
-        self._paused.discard(session)
+        self.other(session).hold(on=False)
         if self.on_leg_closed is not None:
             self.on_leg_closed(self, session, reason)
 
@@ -249,21 +246,8 @@ class Hop(SessionHandler):
         if self.policy is not None:
             self.policy.outcome(self, session, message, code)
         if self.other(session).state is not State.CLOSED:
-            self._pause(session)
+            session.hold()
         return code
-
-    # --- back-pressure ------------------------------------------------------------------------------------
-
-    def _pause(self, session: Session) -> None:
-        if session.link is not None and session not in self._paused:
-            self._paused.add(session)
-            session.link.pause_reading()
-
-    def _resume(self, session: Session) -> None:
-        if session in self._paused:
-            self._paused.discard(session)
-            if session.link is not None:
-                session.link.resume_reading()
 
 
 _REPORT_HEADERS = frozenset(("message-id", "byte-range", "status"))

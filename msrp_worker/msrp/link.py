@@ -7,20 +7,20 @@ and 7).
     link.tick(now)                 # about once a second while `needs_tick`
     link.lost(reason)              # the connection is gone
 
-A link serves any number of sessions. `refused_because` is set when the connection has to be closed;
-`on_wake` is called when there is output to take, or a reason to close.
+A link serves any number of sessions. `refused_because` is set when the connection has to be closed. Of
+its shell it asks two things: to come and take output, and to stop reading while a session is on hold.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .codec import DEFAULT_LIMITS, CodecLimits, Parser
 from .fingerprint import certificate_matches
 from .frames import Broken, Data, End, Malformed, Request, Response
-from .output import Output
+from .output import Output, Shell
 from .reports import wants_response
 from .uri import UriError, parse_path
 
@@ -42,25 +42,25 @@ class Link:
         "_last_path",
         "_last_session",
         "_parser",
-        "_pauses",
         "_routes",
         "_strays",
         "certificate",
-        "on_pause",
+        "never_bound",
         "output",
         "peer_address",
         "refused_because",
         "registry",
         "secure",
         "sessions",
+        "shell",
     )
 
     def __init__(
         self,
         registry: Registry,
         idents: Iterator[str],
+        shell: Shell,
         *,
-        on_wake: Callable[[], None],
         peer_address: str = "",
         secure: bool = False,
         certificate: bytes | None = None,
@@ -69,16 +69,16 @@ class Link:
     ) -> None:
         """`certificate`: the peer's, DER. `single_frames`: the transport needs whole frames (WebSocket)."""
         self.registry = registry
+        self.shell = shell
         self.peer_address = peer_address
         self.secure = secure
         self.certificate = certificate
         self.sessions: list[Session] = []
+        self.never_bound = True
+        """No session has been bound here yet."""
         self.refused_because: str | None = None
         """Set: close the connection, for this reason."""
-        self.on_pause: Callable[[bool], None] | None = None
-        """For the shell: stop (True) or go on (False) reading from the transport."""
-        self._pauses = 0
-        self.output = Output(idents, on_wake, single_frames=single_frames)
+        self.output = Output(idents, shell, single_frames=single_frames)
         self._parser = Parser(limits)
         self._arriving: Session | None = None
         """The session whose chunk is arriving."""
@@ -92,6 +92,7 @@ class Link:
     def add(self, session: Session) -> None:
         """The session is bound here. For Session only."""
         self.sessions.append(session)
+        self.never_bound = False
 
     def remove(self, session: Session) -> None:
         """The session ended. For Session only."""
@@ -104,6 +105,12 @@ class Link:
         if self._arriving is session:
             self._arriving = None
         self.output.forget(session)
+        if session.on_hold:
+            self.hold_changed()
+
+    def hold_changed(self) -> None:
+        """A session went on hold or off it. One that holds stops them all: TCP has only one stream."""
+        self.shell.hold(any(session.on_hold for session in self.sessions))
 
     def certificate_matches(self, fingerprints: tuple[str, ...]) -> bool:
         """True where none were offered or the peer showed a certificate with one of them (RFC 8122)."""
@@ -114,27 +121,6 @@ class Link:
         if self.refused_because is None:
             self.refused_because = reason
             self.output.wake()
-
-    def pause_reading(self) -> None:
-        """Have the peer slowed down: what it sends cannot be passed on as fast. Each call wants its
-        `resume_reading`.
-
-        Bytes already read are still delivered. All sessions of the connection are slowed: TCP has one window.
-        """  # MED-08
-        self._pauses += 1
-        if self._pauses == 1 and self.on_pause is not None:
-            self.on_pause(True)
-
-    def resume_reading(self) -> None:
-        """Take one `pause_reading` back."""
-        self._pauses -= 1
-        if self._pauses == 0 and self.on_pause is not None:
-            self.on_pause(False)
-
-    @property
-    def paused(self) -> bool:
-        """True while nothing should be read."""
-        return self._pauses > 0
 
     def receive(self, data: bytes, now: float) -> None:
         """Take the bytes of one read."""
@@ -249,6 +235,11 @@ class Link:
     def take(self, now: float) -> list[bytes]:
         """The bytes to write now; see `Output.take`."""
         return self.output.take(now)
+
+    @property
+    def in_frame(self) -> bool:
+        """True where the input so far ends inside a frame."""
+        return self._parser.in_frame
 
     @property
     def needs_tick(self) -> bool:

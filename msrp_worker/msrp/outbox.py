@@ -7,7 +7,7 @@ end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from .ranges import ByteRange, RangeSet
 from .state import State
 
 if TYPE_CHECKING:
+    from .link import Link
     from .session import Session
     from .transaction import Transaction
 
@@ -29,7 +30,16 @@ _plain_head = lru_cache(maxsize=512)(message_head)
 class Outbox:
     """The sending half of a session."""
 
-    __slots__ = ("_blocked", "_congested", "_kept", "_messages", "_unanswered", "queued", "session")
+    __slots__ = (
+        "_blocked",
+        "_congested",
+        "_kept",
+        "_messages",
+        "_unanswered",
+        "_waiting",
+        "queued",
+        "session",
+    )
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -42,6 +52,7 @@ class Outbox:
         """By Message-ID: those whose outcome or success report is to come."""
         self._blocked: list[OutgoingMessage] | None = None
         """Messages that wait for the peer's path, for a connection, or for answers."""
+        self._waiting: list[Callable[[], None]] | None = None
 
     def open(
         self,
@@ -71,6 +82,13 @@ class Outbox:
             self._messages = {}
         self._messages[message_id] = message
         return message
+
+    def greet(self, link: Link) -> None:
+        """Send a SEND without a body. Only an answer of 481 or 506 matters: it ends the session."""
+        message = OutgoingMessage(self, next(self.session.idents), "", 0, False, YES)
+        message.status = 200
+        self._unanswered += 1
+        link.output.send_bodiless(message)
 
     def accept(self, message: OutgoingMessage, size: int) -> bool:
         """`size` more bytes wait in the message; returns False when congested. For OutgoingMessage only."""
@@ -117,6 +135,7 @@ class Outbox:
             self._unanswered += 1
         if self._congested and self.queued <= self.session.options.congested_bytes // 2:
             self._congested = False
+            self._tell_waiting()
             self.session.handler.writable(self.session)
 
     def message_sent(self, message: OutgoingMessage) -> None:
@@ -156,6 +175,20 @@ class Outbox:
                     self._report_settled(message)
         self.session.handler.report(self.session, report, message)
 
+    def when_writable(self, callback: Callable[[], None]) -> None:
+        """Call back once, when the queue is short again or the session ended."""
+        if not self._congested or self.session.state is State.CLOSED:
+            callback()
+            return
+        if self._waiting is None:
+            self._waiting = []
+        self._waiting.append(callback)
+
+    def _tell_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        for callback in waiting or ():
+            callback()
+
     def close(self, reason: str) -> None:
         """The session ended: what is not settled has failed, unless nobody would have told us anyway."""
         self._blocked = None
@@ -165,6 +198,7 @@ class Outbox:
                 self._settle(message, 200 if settled else 408, reason)
         self._messages = None
         self.queued = 0
+        self._tell_waiting()
 
     def _schedule(self, message: OutgoingMessage) -> None:
         message.scheduled = True

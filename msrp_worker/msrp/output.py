@@ -9,12 +9,12 @@ bytes to write.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Protocol
 
 from .frames import NO, YES, encode_response, end_line
 from .outgoing import OutgoingMessage
-from .transaction import TRANSACTION_SECONDS, Transaction
+from .transaction import TRANSACTION_SECONDS, PendingRequest, Transaction
 
 if TYPE_CHECKING:
     from .session import Session
@@ -28,6 +28,16 @@ TAKE_BYTES = 65_536
 """Bytes gathered for one write."""
 
 
+class Shell(Protocol):
+    """What owns the socket of a link."""
+
+    def wake(self) -> None:
+        """There is output to take, or a reason to close; called once until the next `take`."""
+
+    def hold(self, on: bool) -> None:
+        """Stop reading from the socket, or go on."""
+
+
 class Output:
     """The sending half of a link."""
 
@@ -35,7 +45,6 @@ class Output:
         "_active",
         "_closed",
         "_idents",
-        "_on_wake",
         "_open",
         "_open_marker",
         "_open_start",
@@ -43,15 +52,18 @@ class Output:
         "_open_transaction",
         "_out",
         "_out_size",
+        "_requests",
+        "_shell",
         "_single_frames",
         "_transactions",
+        "_unsent",
         "_woken",
         "writable",
     )
 
-    def __init__(self, idents: Iterator[str], on_wake: Callable[[], None], *, single_frames: bool) -> None:
+    def __init__(self, idents: Iterator[str], shell: Shell, *, single_frames: bool) -> None:
         self._idents = idents
-        self._on_wake = on_wake
+        self._shell = shell
         self._single_frames = single_frames
         self.writable = True
         """False: the transport is full; `take` then gives only what cannot wait, responses and reports."""
@@ -62,6 +74,10 @@ class Output:
         """Messages with something to send, in the order of their turns."""
         self._transactions: dict[str, Transaction] = {}
         """In the order of their deadlines: they all wait equally long, and chunks do not overlap."""
+        self._requests: dict[str, PendingRequest] | None = None
+        """Requests other than SEND that wait for their response."""
+        self._unsent: list[PendingRequest] | None = None
+        """Of these the ones just written; `take` sets their deadlines."""
         self._closed: list[Transaction] | None = None
         """Of chunks just ended; `take` sets their deadlines."""
         self._open: OutgoingMessage | None = None
@@ -76,7 +92,7 @@ class Output:
         """There is output to take."""
         if not self._woken:
             self._woken = True
-            self._on_wake()
+            self._shell.wake()
 
     def emit(self, frame: bytes) -> None:
         """Send a whole frame that does not wait: a response or a REPORT."""
@@ -86,7 +102,7 @@ class Output:
         self._out_size += len(frame)
         if not self._woken:
             self._woken = True
-            self._on_wake()
+            self._shell.wake()
 
     def respond(
         self, transaction_id: str, code: int, to_path: str, from_path: str, comment: str | None = None
@@ -101,7 +117,7 @@ class Output:
         self._active.append(message)
         if not self._woken:
             self._woken = True
-            self._on_wake()
+            self._shell.wake()
 
     def stop(self, message: OutgoingMessage, *, tell: bool) -> None:
         """The message sends no more; `tell` ends it with `#` even if no chunk of it is open. For Session
@@ -115,6 +131,41 @@ class Output:
             ident = next(self._idents)
             self.emit(self._chunk_head(message, ident, f"{start}-{start - 1}/{total}") + end_line(ident, "#"))
 
+    def send_bodiless(self, message: OutgoingMessage) -> None:
+        """Send a SEND without a body; its transaction is that of `message`."""
+        ident = next(self._idents)
+        transaction = Transaction(message, 0, 0, None)
+        message.unanswered += 1
+        self.emit(
+            f"MSRP {ident} SEND\r\n{message.session.path_block}Message-ID: {message.message_id}\r\n"
+            f"-------{ident}$\r\n".encode()
+        )
+        self._transactions[ident] = transaction
+        if self._closed is None:
+            self._closed = []
+        self._closed.append(transaction)
+
+    def request(
+        self,
+        session: Session,
+        method: str,
+        headers: Iterable[tuple[str, str]],
+        on_answer: Callable[[int, str | None], None],
+    ) -> None:
+        """Send a request that is neither SEND nor REPORT, without a body. `on_answer` gets the response, or
+        408 where none came or the connection was lost."""
+        ident = next(self._idents)
+        path = session.path_block.encode()
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        self.emit(f"MSRP {ident} {method}\r\n".encode() + path + f"{fields}-------{ident}$\r\n".encode())
+        request = PendingRequest(session, on_answer)
+        if self._requests is None:
+            self._requests = {}
+        self._requests[ident] = request
+        if self._unsent is None:
+            self._unsent = []
+        self._unsent.append(request)
+
     def take(self, now: float) -> list[bytes]:
         """The bytes to write now. Call again after the transport took them, until nothing comes."""
         self._woken = False
@@ -124,6 +175,10 @@ class Output:
             for transaction in self._closed:
                 transaction.deadline = now + TRANSACTION_SECONDS
             self._closed = None
+        if self._unsent is not None:
+            for request in self._unsent:
+                request.deadline = now + TRANSACTION_SECONDS
+            self._unsent = None
         out = self._out
         if out:
             self._out = []
@@ -135,11 +190,13 @@ class Output:
         transaction = self._transactions.pop(transaction_id, None)
         if transaction is not None:
             self._end_transaction(transaction, code, comment)
+        elif self._requests is not None and (request := self._requests.pop(transaction_id, None)):
+            request.on_answer(code, comment)
 
     @property
     def awaits_answers(self) -> bool:
         """True while a transaction is under way."""
-        return bool(self._transactions)
+        return bool(self._transactions or self._requests)
 
     def tick(self, now: float) -> None:
         """Let transactions time out."""
@@ -153,9 +210,11 @@ class Output:
             self._end_transaction(
                 transaction, 408 if timed_out else 200, "no response" if timed_out else None
             )
+        self._fail_requests(lambda request: request.deadline is not None and request.deadline <= now)
 
     def forget(self, session: Session) -> None:
         """The session ended; a chunk of it that is open is aborted."""
+        self._fail_requests(lambda request: request.session is session)
         if self._open is not None and self._open.session is session:
             self._end_open("#")
             self.wake()
@@ -167,6 +226,15 @@ class Output:
         self._out = []
         self._out_size = 0
         self._transactions.clear()
+        self._fail_requests(lambda _: True)
+
+    def _fail_requests(self, which: Callable[[PendingRequest], bool]) -> None:
+        """Give up requests that will not be answered."""
+        if self._requests is None:
+            return
+        failed = [ident for ident, request in self._requests.items() if which(request)]
+        for request in [self._requests.pop(ident) for ident in failed]:
+            request.on_answer(408, "no response")
 
     def _end_transaction(self, transaction: Transaction, code: int, comment: str | None) -> None:
         if transaction is self._open_transaction:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from .frames import YES, Request
+from .frames import YES, Request, check_header
 from .handler import SessionHandler
 from .inbox import Inbox
 from .incoming import IncomingMessage
@@ -39,6 +39,7 @@ class Session:
         "local",
         "local_text",
         "on_closed",
+        "on_hold",
         "options",
         "outbox",
         "path_block",
@@ -71,6 +72,7 @@ class Session:
         """To-Path and From-Path of our requests as header lines; empty until the peer's path is known."""
         self.on_closed: Callable[[Session], None] | None = None
         """For the registry: called once, before the handler."""
+        self.on_hold = False
         self.outbox = Outbox(self)
         self.inbox = Inbox(self)
 
@@ -100,6 +102,11 @@ class Session:
         link.add(self)
         self.handler.bound(self)
         self.outbox.unblock()
+
+    def greet(self) -> None:
+        """As the active side, issue the first SEND at once (section 5.4): a bodiless one if nothing waits."""
+        if self.link is not None and not self.outbox.queued:
+            self.outbox.greet(self.link)
 
     def close(self, reason: str = "closed here") -> None:
         """End the session: whatever was under way fails, and the URI is never valid again."""  # MED-10
@@ -179,6 +186,16 @@ class Session:
         called."""
         return self.outbox.congested
 
+    def hold(self, *, on: bool = True) -> None:
+        """Stop reading from the connection, as what was received cannot be passed on yet; or go on reading.
+
+        Holds back every session on the same connection. What one read has brought is still delivered.
+        """  # MED-08
+        if on != self.on_hold:
+            self.on_hold = on
+            if self.link is not None:
+                self.link.hold_changed()
+
     def answer(self, message: IncomingMessage, code: int, comment: str | None = None) -> None:
         """Respond to a message for which the handler returned DEFERRED, once.
 
@@ -197,6 +214,25 @@ class Session:
         """Send a REPORT on a received message if its sender wants one with this code; by default on all
         of it."""
         self.inbox.report(message, code, comment, byte_range)
+
+    def request(
+        self,
+        method: str,
+        headers: Iterable[tuple[str, str]],
+        on_answer: Callable[[int, str | None], None],
+    ) -> bool:
+        """Send a request that is neither SEND nor REPORT, such as NICKNAME (RFC 7701 section 7.1).
+
+        `on_answer` is called once, with the code and comment of the response, or with 408. False, and no
+        call, where the session has no connection. Raises ValueError for header text outside the grammar.
+        """
+        fields = list(headers)
+        for name, value in fields:
+            check_header(name, value)
+        if self.link is None or not self.path_block:
+            return False
+        self.link.output.request(self, method, fields, on_answer)
+        return True
 
     def receive_other(self, request: Request) -> None:
         """A request of another method: the handler says what to answer."""

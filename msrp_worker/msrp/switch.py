@@ -46,6 +46,7 @@ class Switch(SessionHandler):
 
     __slots__ = (
         "_by_key",
+        "_held",
         "_keys",
         "_now",
         "_participants",
@@ -70,6 +71,8 @@ class Switch(SessionHandler):
         self._keys: dict[Session, frozenset[str]] = {}
         """What each may write in From."""
         self._streams: list[Stream] = []
+        self._held: set[Session] = set()
+        """Senders from which nothing is read because a recipient of their message is congested."""
         self._now = 0.0
 
     @property
@@ -263,6 +266,9 @@ class Switch(SessionHandler):
         if not stream.write(data):
             self._stop(stream, "longer than announced")
             return 400
+        if stream.is_congested:
+            self._held.add(stream.sender)
+            stream.sender.hold()  # MED-08
         self.observer.data(taken, data)
         return None
 
@@ -276,7 +282,19 @@ class Switch(SessionHandler):
     def _forget(self, stream: Stream) -> None:
         if stream in self._streams:
             self._streams.remove(stream)
-        stream.release()
+        self._read_on()
+
+    def _caught_up(self, session: Session) -> None:
+        for stream in self._streams:
+            stream.caught_up(session)
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Read from those senders again whose messages nobody holds up any more."""
+        waiting = {stream.sender for stream in self._streams if stream.is_congested}
+        for sender in self._held - waiting:
+            sender.hold(on=False)
+        self._held = waiting
 
     # --- what became of the copies ------------------------------------------------------------------------
 
@@ -285,8 +303,7 @@ class Switch(SessionHandler):
         participant = self._participants.get(session)
         if participant is not None:
             participant.congested_since = None
-        for stream in self._streams:
-            stream.caught_up(session)
+        self._caught_up(session)
 
     def done(self, session: Session, message: OutgoingMessage) -> None:
         """A copy was taken by its recipient, or was not."""
@@ -295,8 +312,7 @@ class Switch(SessionHandler):
 
     def closed(self, session: Session, reason: str) -> None:
         """A participant's session ended."""
-        for stream in self._streams:
-            stream.caught_up(session)
+        self._caught_up(session)
         participant = self._participants.pop(session, None)
         if participant is None:
             return

@@ -249,12 +249,12 @@ def test_slow_reader_stops_the_reading_of_its_sender() -> None:
     for _ in range(100):
         handle.write(b"x" * 100_000)
     net.settle()
-    assert alice.wire.server.paused
+    assert alice.wire.held
     assert bob.leg.queued < 2 * LEG.congested_bytes
     assert len(alice.wire.up) < 2 * LEG.congested_bytes
     bob.wire.client_reads = True
     net.settle()
-    assert not alice.wire.server.paused
+    assert not alice.wire.held
     assert len(bob.recorder.bodies[handle.message_id]) == 10_000_000
 
 
@@ -265,7 +265,7 @@ def test_many_short_messages_to_a_slow_reader_are_all_delivered() -> None:
     for _ in range(1_000):
         alice.session.send(b"x" * 500, "a/b")
     net.settle()
-    assert alice.wire.server.paused
+    assert alice.wire.held
     bob.wire.client_reads = True
     net.settle()
     assert len(bob.recorder.messages) == 1_000
@@ -279,7 +279,7 @@ def test_pause_ends_with_the_slow_leg() -> None:
         alice.session.send(b"x" * 500, "a/b")
     net.settle()
     net.lose(bob)
-    assert not alice.wire.server.paused
+    assert not alice.wire.held
 
 
 @pytest.mark.parametrize("announced", [30_000, 60_000])

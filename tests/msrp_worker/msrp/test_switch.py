@@ -362,13 +362,13 @@ def test_long_message_goes_at_the_pace_of_its_slowest_reader_until_that_is_cut()
     message = envelope("alice", body=b"x" * 5_000_000)
     handle = alice.session.send(message, "message/cpim")
     room.net.settle()
-    assert alice.wire.server.paused
+    assert alice.wire.held
     assert bob.leg.queued < 2 * LEG.congested_bytes
     assert room.say(carol, envelope("carol")).status == 200  # other senders go on
     room.switch.tick(0.0)
     room.switch.tick(20.0)
     room.net.settle()
-    assert not alice.wire.server.paused
+    assert not alice.wire.held
     assert handle.status == 200
     assert message in received(carol)
 

@@ -10,13 +10,14 @@ from msrp_worker.msrp.options import DEFAULT_OPTIONS, SessionOptions
 from msrp_worker.msrp.registry import Registry
 from msrp_worker.msrp.session import Session
 from msrp_worker.msrp.uri import parse_uri
-from tests.msrp_worker.msrp.harness import Recorder, counting
+from tests.msrp_worker.msrp.harness import Recorder, Shell, counting
 
 
 class Wire:
     """One connection: a client's link and the server's. Bytes wait while the reader is paused or stopped."""
 
-    def __init__(self, client: Link, server: Link) -> None:
+    def __init__(self, shell: Shell, client: Link, server: Link) -> None:
+        self._shell = shell
         self.client = client
         self.server = server
         self.client_reads = True
@@ -25,10 +26,15 @@ class Wire:
         self.down = b""
         """Everything the server has sent."""
 
+    @property
+    def held(self) -> bool:
+        """The server does not read from the client."""
+        return self._shell.held
+
     def move(self, now: float) -> bool:
         """One write of each side, as far as the other reads."""
         moved = False
-        if not self.server.paused:
+        if not self.held:
             up = b"".join(self.client.take(now))
             self.up += up
             if up:
@@ -65,8 +71,9 @@ class Client:
         self.leg = Session(there, SessionHandler(), net.idents, server_options)
         net.registry.add(self.leg)
         self.leg.set_remote((own,))
+        self.shell = Shell()
         self.wire = Wire(
-            Link(registry, net.idents, on_wake=_nothing), Link(net.registry, net.idents, on_wake=_nothing)
+            self.shell, Link(registry, net.idents, Shell()), Link(net.registry, net.idents, self.shell)
         )
         self.session.bind(self.wire.client)
         self.leg.bind(self.wire.server)
@@ -104,7 +111,3 @@ class Net:
         """The connection of a client breaks."""
         client.wire.server.lost("connection lost")
         self.clients.remove(client)
-
-
-def _nothing() -> None:
-    pass

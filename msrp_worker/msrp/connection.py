@@ -1,0 +1,227 @@
+"""The shell around a `Link`: one TCP or TLS connection (asyncio, also uvloop).
+
+Nothing here knows MSRP. Bytes that come are given to the link; what the link has to say is written once
+per turn of the event loop, however many reads and messages it came from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+from .link import Link
+
+if TYPE_CHECKING:
+    from .endpoint import MsrpEndpoint
+
+log = logging.getLogger(__name__)
+
+GATHER_BYTES = 4_096
+"""Output of at least this size goes to the transport in pieces, to be gathered by the kernel; less is
+joined."""
+
+
+CLOSE_SECONDS = 10.0
+"""Time for the peer to take what was written before the connection was closed."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection, accepted or opened by us."""
+
+    __slots__ = (
+        "_held",
+        "_reading",
+        "_stalled_bytes",
+        "address",
+        "endpoint",
+        "key",
+        "link",
+        "since",
+        "stalled_since",
+        "timed",
+        "transport",
+    )
+
+    def __init__(self, endpoint: MsrpEndpoint, *, key: tuple[str, int, bool] | None = None) -> None:
+        """`key`: host, port and TLS of the next hop, for a connection opened by us."""
+        self.endpoint = endpoint
+        self.key = key
+        self.link: Link | None = None
+        self.transport: asyncio.Transport | None = None
+        self.address = ""
+        """The peer's, without port."""
+        self.since = 0.0
+        """Since when there has been no session, in the loop's time."""
+        self.stalled_since: float | None = None
+        """Since when the peer has taken nothing, while the buffer is full."""
+        self._stalled_bytes = 0
+        self._held = False
+        self._reading = True
+        self.timed = False
+        """True while the endpoint's clock looks at this connection."""
+
+    # --- what asyncio calls -------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        peer = transport.get_extra_info("peername")
+        self.address = str(peer[0]) if isinstance(peer, tuple) else ""
+        refused = self.endpoint.admit(self)
+        if refused is not None:
+            log.warning("msrp: connection from %s refused: %s", self.address, refused)
+            transport.abort()
+            return
+        config = self.endpoint.config
+        transport.set_write_buffer_limits(config.write_high_bytes, config.write_low_bytes)
+        tcp = transport.get_extra_info("socket")
+        if tcp is not None:
+            tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.since = self.endpoint.now()
+        self.link = Link(
+            self.endpoint.registry,
+            self.endpoint.idents,
+            self,
+            peer_address=self.address,
+            secure=transport.get_extra_info("sslcontext") is not None,
+            certificate=_peer_certificate(transport),
+            limits=config.codec,
+        )
+        self.endpoint.watch(self)
+
+    def data_received(self, data: bytes) -> None:
+        link = self.link
+        if link is not None:
+            link.receive(data, self.endpoint.now())
+
+    def eof_received(self) -> bool | None:
+        return None  # the transport closes itself: MSRP has no half-closed connections
+
+    def pause_writing(self) -> None:
+        assert self.link is not None
+        assert self.transport is not None
+        self.link.output.writable = False
+        self.stalled_since = self.endpoint.now()
+        self._stalled_bytes = self.transport.get_write_buffer_size()
+        self.endpoint.watch(self)
+
+    def resume_writing(self) -> None:
+        assert self.link is not None
+        self.link.output.writable = True
+        self.stalled_since = None
+        self._update_reading()
+        self.wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.endpoint.forget(self)
+        if self.link is not None:
+            self.link.lost(
+                self.link.refused_because or (f"connection lost: {exc}" if exc else "closed by peer")
+            )
+            self.link = None
+        self.transport = None
+
+    # --- what the link calls ------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """See `output.Shell`."""
+        self.endpoint.mark(self)
+
+    def hold(self, on: bool) -> None:
+        """See `output.Shell`."""
+        self._held = on
+        self._update_reading()
+
+    # --- what the endpoint calls --------------------------------------------------------------------------
+
+    def flush(self, now: float) -> None:
+        """Write what the link has to say, until the transport has enough."""
+        link, transport = self.link, self.transport
+        if link is None or transport is None:
+            return
+        while pieces := link.take(now):
+            if len(pieces) == 1:
+                transport.write(pieces[0])
+            elif len(pieces) < 8 and max(map(len, pieces)) >= GATHER_BYTES:
+                transport.writelines(pieces)
+            else:
+                transport.write(b"".join(pieces))
+            if not link.output.writable:
+                self._update_reading()
+                break
+        if link.refused_because is not None:
+            self.close(link.refused_because)
+        elif not self.timed and (not link.sessions or link.needs_tick):
+            if not link.sessions:
+                self.since = now
+            self.endpoint.watch(self)
+
+    def tick(self, now: float) -> bool:
+        """Look at the clock; False when there is nothing left to wait for."""
+        link, transport = self.link, self.transport
+        if link is None or transport is None:
+            return False
+        config = self.endpoint.config
+        if transport.is_closing():
+            if now - self.since >= CLOSE_SECONDS:
+                transport.abort()  # the peer does not take the rest
+            return True
+        link.tick(now)
+        if self.stalled_since is not None:
+            waiting = transport.get_write_buffer_size()
+            if waiting < self._stalled_bytes:
+                self.stalled_since = now
+            self._stalled_bytes = waiting
+            if now - self.stalled_since >= config.stall_seconds:
+                self.close(f"peer took nothing for {config.stall_seconds:.0f} s", abort=True)
+                return False
+        if link.sessions:
+            self.since = now
+            return link.needs_tick or self.stalled_since is not None or link.never_bound
+        if link.never_bound and self.key is None:
+            if now - self.since >= config.bind_seconds:
+                self.close(f"no session within {config.bind_seconds:.0f} s")
+        elif now - self.since >= config.linger_seconds:
+            self.close("no session left")
+        return True
+
+    def close(self, reason: str, *, abort: bool = False) -> None:
+        """Close the connection: what is written still goes out, unless `abort`."""
+        link, transport = self.link, self.transport
+        if link is None or transport is None or transport.is_closing():
+            return
+        level = logging.DEBUG if reason in ("no session left", "endpoint stopped") else logging.WARNING
+        log.log(level, "msrp: connection with %s closed: %s", self.address, reason)
+        link.refused_because = reason
+        self.since = self.endpoint.now()
+        self.endpoint.watch(self)
+        if abort:
+            transport.abort()
+        else:
+            transport.close()
+
+    def _update_reading(self) -> None:
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        # Reading goes on while the buffer is merely full: two peers that both wait to write would wait
+        # forever.
+        flooded = transport.get_write_buffer_size() > self.endpoint.config.write_limit_bytes
+        reading = not self._held and not flooded
+        if reading != self._reading:
+            self._reading = reading
+            if reading:
+                transport.resume_reading()
+            else:
+                transport.pause_reading()
+
+
+def _peer_certificate(transport: asyncio.Transport) -> bytes | None:
+    """The peer's certificate, DER, from whichever TLS the transport uses."""
+    der = transport.get_extra_info("peer_certificate")
+    if isinstance(der, bytes):
+        return der
+    tls = transport.get_extra_info("ssl_object")
+    return None if tls is None else tls.getpeercert(binary_form=True)
