@@ -193,6 +193,20 @@ class Hop(SessionHandler):
             self.policy.outcome(self, session, message, code)
         return code
 
+    def request(self, session: Session, request: Request) -> int | None:
+        """NICKNAME passes, and its response back (RFC 7701 section 7.1); of other methods none is for us."""
+        if request.method != "NICKNAME":
+            return super().request(session, request)
+
+        def answered(code: int, comment: str | None) -> None:
+            if session.link is not None:
+                session.link.output.respond(
+                    request.transaction_id, code, request.from_path, session.local_text, comment
+                )
+
+        sent = self.other(session).request(request.method, request.headers, answered)  # MED-07
+        return None if sent else TIMED_OUT
+
     # --- outcome ------------------------------------------------------------------------------------------
 
     def done(self, session: Session, message: OutgoingMessage) -> None:

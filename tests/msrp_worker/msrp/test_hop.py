@@ -330,3 +330,54 @@ def test_any_conversation_arrives(
         assert handle.status == 200
         assert bob.recorder.bodies[handle.message_id] == bytes(size)
         assert handle.reported == (200 if report else None)
+
+
+@pytest.mark.requirement("MED-07")
+def test_nickname_passes_and_its_answer_comes_back() -> None:
+    net, hop, alice, bob = joined(request=425)
+    answers: list[tuple[int, str | None]] = []
+    assert alice.session.request(
+        "NICKNAME", [("Use-Nickname", '"Al"')], lambda *answer: answers.append(answer)
+    )
+    net.settle()
+    assert answers == [(425, None)]
+    (passed,) = [
+        event
+        for event in parse_frames(bob.wire.down)
+        if isinstance(event, Request) and event.method == "NICKNAME"
+    ]
+    assert passed.headers == [("Use-Nickname", '"Al"')]
+    assert passed.from_path == "msrp://server.example.com:2855/bob-leg;tcp"
+    alice.session.request("WAVE", [], lambda *answer: answers.append(answer))
+    net.settle()
+    assert answers[1:] == [(501, "Not Implemented")]
+    hop.other(alice.leg).close()
+    alice.session.request("NICKNAME", [("Use-Nickname", '"Al"')], lambda *answer: answers.append(answer))
+    net.settle()
+    assert answers[2:] == [(408, "Request Timeout")]
+
+
+@pytest.mark.requirement("MED-07")
+@pytest.mark.parametrize("lost", [True, False])
+def test_nickname_without_an_answer(lost: bool) -> None:
+    net, _, alice, bob = joined()
+    bob.wire.client_reads = False
+    answers: list[tuple[int, str | None]] = []
+    alice.session.request("NICKNAME", [("Use-Nickname", '"Al"')], lambda *answer: answers.append(answer))
+    alice.wire.move(0.0)
+    bob.wire.server.take(0.0)  # written, and never read
+    if lost:
+        net.lose(bob)
+    else:
+        assert bob.wire.server.needs_tick
+        bob.wire.server.tick(31.0)
+    net.settle()
+    assert answers == [(408, "no response")]
+
+
+def test_request_of_a_session_without_connection_or_with_a_line_break() -> None:
+    _, _, alice, _ = joined()
+    with pytest.raises(ValueError, match="header"):
+        alice.session.request("NICKNAME", [("Use-Nickname", "a\r\nb: c")], lambda *_: None)
+    alice.session.close()
+    assert not alice.session.request("NICKNAME", [], lambda *_: None)
