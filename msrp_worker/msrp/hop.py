@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .frames import Request, encode_request
+from .frames import Request, Response, encode_request
 from .handler import SessionHandler
 from .incoming import IncomingMessage
 from .outgoing import OutgoingMessage
@@ -198,10 +198,14 @@ class Hop(SessionHandler):
         if request.method != "NICKNAME":
             return super().request(session, request)
 
-        def answered(code: int, comment: str | None) -> None:
+        def answered(response: Response) -> None:
             if session.link is not None:
                 session.link.output.respond(
-                    request.transaction_id, code, request.from_path, session.local_text, comment
+                    request.transaction_id,
+                    response.code,
+                    request.from_path,
+                    session.local_text,
+                    response.comment,
                 )
 
         sent = self.other(session).request(request.method, request.headers, answered)  # MED-07

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from .frames import NO, YES, encode_response, end_line
+from .frames import NO, YES, Response, encode_response, end_line
 from .outgoing import OutgoingMessage
 from .transaction import TRANSACTION_SECONDS, PendingRequest, Transaction
 
@@ -150,7 +150,7 @@ class Output:
         session: Session,
         method: str,
         headers: Iterable[tuple[str, str]],
-        on_answer: Callable[[int, str | None], None],
+        on_answer: Callable[[Response], None],
     ) -> None:
         """Send a request that is neither SEND nor REPORT, without a body. `on_answer` gets the response, or
         408 where none came or the connection was lost."""
@@ -185,13 +185,13 @@ class Output:
             self._out_size = 0
         return out
 
-    def answered(self, transaction_id: str, code: int, comment: str | None) -> None:
+    def answered(self, response: Response) -> None:
         """A response came; those to nothing we know are ignored."""
-        transaction = self._transactions.pop(transaction_id, None)
+        transaction = self._transactions.pop(response.transaction_id, None)
         if transaction is not None:
-            self._end_transaction(transaction, code, comment)
-        elif self._requests is not None and (request := self._requests.pop(transaction_id, None)):
-            request.on_answer(code, comment)
+            self._end_transaction(transaction, response.code, response.comment)
+        elif self._requests is not None and (request := self._requests.pop(response.transaction_id, None)):
+            request.on_answer(response)
 
     @property
     def awaits_answers(self) -> bool:
@@ -233,8 +233,9 @@ class Output:
         if self._requests is None:
             return
         failed = [ident for ident, request in self._requests.items() if which(request)]
-        for request in [self._requests.pop(ident) for ident in failed]:
-            request.on_answer(408, "no response")
+        for ident in failed:
+            request = self._requests.pop(ident)
+            request.on_answer(Response(ident, 408, "no response", "", "", []))
 
     def _end_transaction(self, transaction: Transaction, code: int, comment: str | None) -> None:
         if transaction is self._open_transaction:

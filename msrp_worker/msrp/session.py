@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from .frames import YES, Request, check_header
+from .frames import YES, Request, Response, check_header
 from .handler import SessionHandler
 from .inbox import Inbox
 from .incoming import IncomingMessage
@@ -219,11 +219,11 @@ class Session:
         self,
         method: str,
         headers: Iterable[tuple[str, str]],
-        on_answer: Callable[[int, str | None], None],
+        on_answer: Callable[[Response], None],
     ) -> bool:
         """Send a request that is neither SEND nor REPORT, such as NICKNAME (RFC 7701 section 7.1).
 
-        `on_answer` is called once, with the code and comment of the response, or with 408. False, and no
+        `on_answer` is called once, with the response, or with one of 408 that nobody sent. False, and no
         call, where the session has no connection. Raises ValueError for header text outside the grammar.
         """
         fields = list(headers)

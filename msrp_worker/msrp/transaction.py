@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .frames import Response
     from .outgoing import OutgoingMessage
     from .session import Session
 
@@ -46,7 +47,7 @@ class PendingRequest:
 
     __slots__ = ("deadline", "on_answer", "session")
 
-    def __init__(self, session: Session, on_answer: Callable[[int, str | None], None]) -> None:
+    def __init__(self, session: Session, on_answer: Callable[[Response], None]) -> None:
         self.session = session
         self.on_answer = on_answer
         self.deadline: float | None = None

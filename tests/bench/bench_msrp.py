@@ -12,6 +12,7 @@ import asyncio
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 
 import uvloop
 
@@ -121,11 +122,14 @@ async def measure_path(role: str, plan: Plan) -> Traffic:
 
 async def measure_fan_out(size: int, plan: Plan) -> tuple[float, float]:
     """CPU microseconds of the switch per copy, and copies per second; recipients answer every copy."""
-    received = 0
+    seen = 0
 
     def arrived(_: bytes) -> None:
-        nonlocal received
-        received += 1
+        nonlocal seen
+        seen += 1
+
+    def reached(copies: int) -> bool:
+        return seen >= copies
 
     with ServerProcess(SERVERS, "switch", size) as server:
         peers: list[Peer] = []
@@ -140,14 +144,14 @@ async def measure_fan_out(size: int, plan: Plan) -> tuple[float, float]:
         best, rate = 1e9, 0.0
         for _ in range(plan.rounds):
             count = max(3, total // plan.rounds)
-            received, before = 0, server.cpu_seconds()
+            first, before = seen, server.cpu_seconds()
             start = asyncio.get_running_loop().time()
             sent = 0
             while sent < count:
                 ahead = max(1, 2_000 // size)
                 peers[0].write(message * min(ahead, count - sent))
                 sent += min(ahead, count - sent)
-                await until(lambda sent=sent: received >= sent * (size - 1))  # type: ignore[misc]
+                await until(partial(reached, first + sent * (size - 1)))
             await asyncio.sleep(0.05)  # the last responses
             copies = count * (size - 1)
             best = min(best, (server.cpu_seconds() - before) / copies * 1e6)
