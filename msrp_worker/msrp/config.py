@@ -63,8 +63,6 @@ class EndpointConfig:
     terminates it (RFC 7977 section 5.1 demands it). False: only those that arrive with TLS here."""
     websocket_max_frame: int = 4_194_304
     """Bytes of one WebSocket message, that is of one chunk from a browser."""
+    tick_seconds: float = 1.0
+    """How often time-outs are looked at. All of them are in the order of seconds."""
     codec: CodecLimits = DEFAULT_LIMITS
-
-
-TICK_SECONDS = 1.0
-"""How often time-outs are looked at. All of them are in the order of seconds."""

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from .config import TICK_SECONDS, EndpointConfig
+from .config import EndpointConfig
 from .connection import Connection
 from .handler import SessionHandler
 from .local_address import LocalAddresses
@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 
 SESSION_ID_BYTES = 16
 """Random bytes in a session-id: 128 bits, so that nobody guesses one (MED-10, RFC 4975 section 14.1)."""
+
+
+CLOSE_SECONDS = 1.0
+"""Time for connections to end by themselves when the endpoint stops."""
 
 
 class EndpointShell(Protocol):
@@ -98,7 +102,7 @@ class MsrpEndpoint:
             self._servers.append(server)
             self.tls_port = server.sockets[0].getsockname()[1]
         await self.local_addresses.start()
-        self._clock = loop.call_later(TICK_SECONDS, self._tick)
+        self._clock = loop.call_later(config.tick_seconds, self._tick)
         log.info("msrp: listening on %s, msrp %s, msrps %s", config.listen or "*", self.port, self.tls_port)
 
     async def stop(self) -> None:
@@ -118,7 +122,7 @@ class MsrpEndpoint:
         if self._connections:
             self._gone = asyncio.Event()
             try:
-                await asyncio.wait_for(self._gone.wait(), TICK_SECONDS)
+                await asyncio.wait_for(self._gone.wait(), CLOSE_SECONDS)
             except TimeoutError:
                 log.info("msrp: %d connections cut", len(self._connections))
         for connection in list(self._connections):
@@ -229,7 +233,6 @@ class MsrpEndpoint:
             ssl=context,
             # The name to be in the certificate is that of the URI, wherever the connection goes.
             server_hostname=hop.host if context is not None else None,
-            happy_eyeballs_delay=None,
         )
         if shared:
             self._outgoing.setdefault(key, connection)
@@ -297,4 +300,4 @@ class MsrpEndpoint:
                 connection.timed = False
                 self._watched.discard(connection)
         if self._loop is not None and not self._stopping:
-            self._clock = self._loop.call_later(TICK_SECONDS, self._tick)
+            self._clock = self._loop.call_later(self.config.tick_seconds, self._tick)

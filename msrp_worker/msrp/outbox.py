@@ -7,6 +7,7 @@ end.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ class Outbox:
         "_congested",
         "_kept",
         "_messages",
+        "_partial",
         "_unanswered",
         "_waiting",
         "queued",
@@ -52,6 +54,8 @@ class Outbox:
         """By Message-ID: those whose outcome or success report is to come."""
         self._blocked: list[OutgoingMessage] | None = None
         """Messages that wait for the peer's path, for a connection, or for answers."""
+        self._partial: deque[str] | None = None
+        """Transactions of messages with Failure-Report partial, the oldest first."""
         self._waiting: list[Callable[[], None]] | None = None
 
     def open(
@@ -87,7 +91,6 @@ class Outbox:
         """Send a SEND without a body. Only an answer of 481 or 506 matters: it ends the session."""
         message = OutgoingMessage(self, next(self.session.idents), "", 0, False, YES)
         message.status = 200
-        self._unanswered += 1
         link.output.send_bodiless(message)
 
     def accept(self, message: OutgoingMessage, size: int) -> bool:
@@ -107,6 +110,7 @@ class Outbox:
         self.queued -= message.queued
         message.queued = 0
         message.pieces.clear()
+        message.offset = 0
         begun = message.position > 0
         if self.session.link is not None:
             self.session.link.output.stop(message, tell=tell and begun and not message.is_sent)
@@ -128,11 +132,24 @@ class Outbox:
             self._blocked = []
         self._blocked.append(message)
 
-    def chunk_sent(self, size: int, *, expects_answer: bool) -> None:
+    def expect(self, message: OutgoingMessage, transaction_id: str) -> str | None:
+        """A chunk that may be answered is sent; returns a transaction for which to wait no longer, if any.
+
+        With Failure-Report yes the window bounds how many are under way. With partial nothing is answered as
+        long as all goes well, so the oldest ones are taken for good to bound what has to be remembered.
+        """
+        message.unanswered += 1
+        if message.failure_report == YES:
+            self._unanswered += 1
+            return None
+        if self._partial is None:
+            self._partial = deque()
+        self._partial.append(transaction_id)
+        return self._partial.popleft() if len(self._partial) > self.session.options.window else None
+
+    def chunk_sent(self, size: int) -> None:
         """The link has cut `size` bytes off the queue."""
         self.queued -= size
-        if expects_answer:
-            self._unanswered += 1
         if self._congested and self.queued <= self.session.options.congested_bytes // 2:
             self._congested = False
             self._tell_waiting()
@@ -145,9 +162,10 @@ class Outbox:
 
     def answered(self, transaction: Transaction, code: int, comment: str | None) -> None:
         """A transaction ended: response, or 408 for a time-out."""  # MED-01
-        self._unanswered -= 1
         message = transaction.message
         message.unanswered -= 1
+        if message.failure_report == YES:
+            self._unanswered -= 1
         if self._blocked is not None:
             self.unblock()
         if code == 200:

@@ -33,6 +33,7 @@ class OutgoingMessage:
         "finished",
         "head",
         "message_id",
+        "offset",
         "on_done",
         "on_report",
         "outbox",
@@ -67,6 +68,8 @@ class OutgoingMessage:
         self.position = 0
         """Bytes already cut into chunks."""
         self.pieces: list[bytes] = []
+        self.offset = 0
+        """Bytes of the first piece already taken."""
         self.queued = 0
         """Bytes waiting in `pieces`."""
         self.finished = False
@@ -134,24 +137,29 @@ class OutgoingMessage:
         return self.finished and not self.queued and not self.scheduled
 
     def consume(self, limit: int) -> bytes:
-        """Take at most `limit` queued bytes out."""
+        """Take at most `limit` queued bytes out. What is left of a long piece is not copied."""
         pieces = self.pieces
-        if self.queued <= limit:
-            data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            pieces.clear()
-        else:
-            taken = []
-            room = limit
-            while room and len(pieces[0]) <= room:
-                room -= len(pieces[0])
-                taken.append(pieces.pop(0))
-            if room:
-                taken.append(pieces[0][:room])
-                pieces[0] = pieces[0][room:]
-            data = taken[0] if len(taken) == 1 else b"".join(taken)
-        self.queued -= len(data)
-        self.position += len(data)
-        return data
+        if len(pieces) == 1 and not self.offset and self.queued <= limit:
+            self.position += self.queued
+            self.queued = 0
+            return pieces.pop()
+        taken = []
+        room = min(limit, self.queued)
+        self.queued -= room
+        self.position += room
+        while room:
+            first = pieces[0]
+            left = len(first) - self.offset
+            if left <= room:
+                taken.append(first[self.offset :] if self.offset else first)
+                del pieces[0]
+                self.offset = 0
+                room -= left
+            else:
+                taken.append(first[self.offset : self.offset + room])
+                self.offset += room
+                break
+        return taken[0] if len(taken) == 1 else b"".join(taken)
 
 
 def message_head(

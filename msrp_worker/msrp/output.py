@@ -28,6 +28,9 @@ TAKE_BYTES = 65_536
 """Bytes gathered for one write."""
 
 
+_TAILS = {flag: flag.encode() + b"\r\n" for flag in "+$#"}
+
+
 class Shell(Protocol):
     """What owns the socket of a link."""
 
@@ -135,12 +138,11 @@ class Output:
         """Send a SEND without a body; its transaction is that of `message`."""
         ident = next(self._idents)
         transaction = Transaction(message, 0, 0, None)
-        message.unanswered += 1
         self.emit(
             f"MSRP {ident} SEND\r\n{message.session.path_block}Message-ID: {message.message_id}\r\n"
             f"-------{ident}$\r\n".encode()
         )
-        self._transactions[ident] = transaction
+        self._expect(ident, transaction)
         if self._closed is None:
             self._closed = []
         self._closed.append(transaction)
@@ -253,7 +255,13 @@ class Output:
                 if outbox.session.link is not None:
                     outbox.wait_for_window(message)
                 continue
-            if self._turn(message, now):
+            if (
+                message.finished
+                and self._open is None
+                and message.queued <= (outbox.session.options.chunk_size or UNINTERRUPTED_BYTES)
+            ):
+                self._whole_chunk(message, message.queued, "$", now)
+            elif self._turn(message, now):
                 active.append(message)
         if not active:
             self._active = None
@@ -301,24 +309,29 @@ class Output:
             total = end
         last = end if size <= UNINTERRUPTED_BYTES else "*"
         ident = next(self._idents)
-        while f"-------{ident}".encode() in body:
+        while (mark := ident.encode()) in body:  # the sender MUST ensure that the end-line is not
             ident = next(self._idents)
         head = self._chunk_head(message, ident, f"{start + 1}-{last}/{'*' if total is None else total}")
-        tail = f"\r\n-------{ident}{flag}\r\n".encode()
+        tail = b"\r\n-------" + mark + _TAILS[flag]
         if self._single_frames:
             self._out.append(head + body + tail)
         else:
             self._out += (head, body, tail)
         self._out_size += len(head) + size + len(tail)
-        expects_answer = message.failure_report != NO
-        if expects_answer:
-            self._transactions[ident] = Transaction(message, start, end, now + TRANSACTION_SECONDS)
-            message.unanswered += 1
+        if message.failure_report != NO:
+            self._expect(ident, Transaction(message, start, end, now + TRANSACTION_SECONDS))
         if flag == "$":
             message.scheduled = False
-        message.outbox.chunk_sent(size, expects_answer=expects_answer)
+        message.outbox.chunk_sent(size)
         if flag == "$":
             message.outbox.message_sent(message)
+
+    def _expect(self, ident: str, transaction: Transaction) -> None:
+        """A response may come, with Failure-Report yes it has to."""
+        self._transactions[ident] = transaction
+        forgotten = transaction.message.outbox.expect(transaction.message, ident)
+        if forgotten is not None and (old := self._transactions.pop(forgotten, None)) is not None:
+            self._end_transaction(old, 200, None)
 
     def _streamed(self, message: OutgoingMessage, now: float) -> bool:
         """Write as much of an interruptible chunk as there is; True if the message wants another turn."""
@@ -331,7 +344,7 @@ class Output:
         if message.queued:
             piece = message.consume(TURN_BYTES)
             self._write_open(message, piece)
-            outbox.chunk_sent(len(piece), expects_answer=False)
+            outbox.chunk_sent(len(piece))
         if message.status is not None:
             return False
         if message.queued:
@@ -354,9 +367,7 @@ class Output:
         self._open_tail = b""
         if message.failure_report != NO:
             self._open_transaction = Transaction(message, message.position, message.position, None)
-            self._transactions[ident] = self._open_transaction
-            message.unanswered += 1
-            message.outbox.chunk_sent(0, expects_answer=True)
+            self._expect(ident, self._open_transaction)
 
     def _write_open(self, message: OutgoingMessage, piece: bytes) -> None:
         """Write content into the open chunk; where it holds the end-line, the chunk ends before it."""
@@ -381,7 +392,7 @@ class Output:
         if missing > 0 and message.queued:
             piece = message.consume(missing)
             self._write_open(message, piece)
-            message.outbox.chunk_sent(len(piece), expects_answer=False)
+            message.outbox.chunk_sent(len(piece))
         if self._open is message:
             self._end_open("+")
 

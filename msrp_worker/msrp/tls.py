@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from OpenSSL import SSL, crypto
 
@@ -99,8 +99,7 @@ class TlsProtocol(asyncio.Protocol):
         self._established = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._handshake_seconds, self._fail, "TLS handshake took too long")
 

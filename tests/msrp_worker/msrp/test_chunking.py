@@ -209,6 +209,18 @@ def test_window_bounds_what_is_unanswered() -> None:
     assert message.status is None
 
 
+@pytest.mark.requirement("SEC-05", "MED-02")
+def test_partial_failure_reports_need_no_window_and_no_memory() -> None:
+    """Nothing is answered while all goes well, so nothing may wait for it."""
+    alice = bound(SessionOptions(chunk_size=10, window=5))
+    message = alice.session.send(bytes(1_000), "a/b", failure_report="partial")
+    assert len(sends(drain(alice))) == 100
+    assert len(alice.link.output._transactions) == 5
+    ident = sends(alice.sent)[-1].transaction_id
+    alice.feed(f"MSRP {ident} 413 X\r\nTo-Path: {ALICE}\r\nFrom-Path: {BOB}\r\n-------{ident}$\r\n".encode())
+    assert message.status == 413
+
+
 @pytest.mark.requirement("SEC-05", "MED-08")
 def test_queue_is_bounded_and_says_so() -> None:
     alice = bound(SessionOptions(congested_bytes=1_000, queue_bytes=3_000))
