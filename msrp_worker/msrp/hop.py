@@ -14,7 +14,7 @@ reports pass once per message. A side that reads slowly stops the reading of the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .frames import Request, Response, encode_request
 from .handler import SessionHandler
@@ -271,6 +271,8 @@ class Hop(SessionHandler):
 _REPORT_HEADERS = frozenset(("message-id", "byte-range", "status"))
 
 
-def _passing_headers(request: Request) -> list[tuple[str, str]]:
+def _passing_headers(request: Request) -> Sequence[tuple[str, str]]:
     """The header fields that belong to the message, not to this hop."""
+    if request.usual:
+        return ()
     return [field for field in request.headers if field[0].lower() not in _OF_ONE_HOP]
