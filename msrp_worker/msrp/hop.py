@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .frames import Request, Response, encode_request
+from .frames import NO, YES, Request, Response, encode_request
 from .handler import SessionHandler
 from .incoming import IncomingMessage
 from .outgoing import OutgoingMessage
@@ -111,7 +111,7 @@ class Hop(SessionHandler):
             headers=_passing_headers(request),
             message_id=request.message_id,
             success_report=request.success_report,
-            failure_report=request.failure_report,
+            failure_report=_towards_receiver(request),
             context=message,
         )
         if out.status is not None and out.status != 200:
@@ -136,7 +136,7 @@ class Hop(SessionHandler):
             headers=_passing_headers(request),
             message_id=request.message_id,
             success_report=request.success_report,
-            failure_report=request.failure_report,
+            failure_report=_towards_receiver(request),
             context=message,
         )
         if out.status is not None:
@@ -276,3 +276,9 @@ def _passing_headers(request: Request) -> Sequence[tuple[str, str]]:
     if request.usual:
         return ()
     return [field for field in request.headers if field[0].lower() not in _OF_ONE_HOP]
+
+
+def _towards_receiver(request: Request) -> str:
+    """Failure-Report on the other side. Where the sender wants to know of failures alone (partial), we have
+    to know of success, or a receiver that is lost in silence would count as served."""  # MED-02
+    return NO if request.failure_report == NO else YES

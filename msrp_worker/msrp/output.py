@@ -147,6 +147,43 @@ class Output:
             self._closed = []
         self._closed.append(transaction)
 
+    def send_at_once(self, message: OutgoingMessage, body: bytes) -> bool:
+        """Write a short message as one chunk now; False where it has to wait for its turn. For Session only.
+
+        Most messages are short and meet an idle connection. They need no place in a queue.
+        """
+        session = message.outbox.session
+        size = len(body)
+        if (
+            self._active is not None
+            or self._open is not None
+            or not self.writable
+            or self._out_size >= TAKE_BYTES
+            or size > (session.options.chunk_size or UNINTERRUPTED_BYTES)
+            or message.failure_report == NO  # it would be over before its sender has the handle
+            or not message.outbox.can_send
+        ):
+            return False
+        ident = next(self._idents)
+        while (mark := ident.encode()) in body:  # the sender MUST ensure that the end-line is not
+            ident = next(self._idents)
+        last = size if size <= UNINTERRUPTED_BYTES else "*"
+        head = self._chunk_head(message, ident, f"1-{last}/{size}")
+        frame = b"".join((head, body, b"\r\n-------", mark, b"$\r\n"))
+        message.position = size
+        message.finished = True
+        transaction = Transaction(message, 0, size, None)
+        if self._closed is None:
+            self._closed = []
+        self._closed.append(transaction)
+        self._expect(ident, transaction)
+        self._out.append(frame)
+        self._out_size += len(frame)
+        if not self._woken:
+            self._woken = True
+            self._shell.wake()
+        return True
+
     def request(
         self,
         session: Session,

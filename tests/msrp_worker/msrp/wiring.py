@@ -24,7 +24,8 @@ class Wire:
         self.up = b""
         """Everything the client has sent."""
         self.down = b""
-        """Everything the server has sent."""
+        """Everything the client has read."""
+        self._unread = b""
 
     @property
     def held(self) -> bool:
@@ -41,9 +42,10 @@ class Wire:
                 self.server.receive(up, now)
                 moved = True
         self.server.output.writable = self.client_reads
-        down = b"".join(self.server.take(now))
-        self.down += down
-        if down:
+        self._unread += b"".join(self.server.take(now))
+        if self._unread and self.client_reads:
+            down, self._unread = self._unread, b""
+            self.down += down
             self.client.receive(down, now)
             moved = True
         return moved
