@@ -8,10 +8,11 @@ from enum import Enum
 
 from lxml import etree
 
-from msrp_worker import safe_xml
+from msrp_worker import content_types, cpim, safe_xml
+from msrp_worker.cpim import IMDN_NAMESPACE, Envelope, Header
 from msrp_worker.safe_xml import XmlError, text_of
 
-CONTENT_TYPE = "message/imdn+xml"
+CONTENT_TYPE = content_types.IMDN
 NAMESPACE = "urn:ietf:params:xml:ns:imdn"
 
 _TAG = f"{{{NAMESPACE}}}"
@@ -120,6 +121,45 @@ def wanted(header: str | None, kind: Kind, status: Status) -> bool:
         success = status is Status.DELIVERED
         return (Request.POSITIVE_DELIVERY if success else Request.NEGATIVE_DELIVERY) in asked
     return (Request.PROCESSING if kind is Kind.PROCESSING else Request.DISPLAY) in asked
+
+
+def notify(
+    original: Envelope, kind: Kind, status: Status, *, recipient: str, message_id: str
+) -> tuple[Envelope, bytes] | None:
+    """The message that reports on `original` on behalf of `recipient` (a URI): its envelope and its payload.
+    None where the sender asked for none (PAG-21), and for a message that is an IMDN itself (RFC 5438 section
+    7.2.1).
+
+    `message_id`: new and unguessable (section 6.3). The message goes to the first IMDN-Route, else to To.
+    Raises CpimError where `original` has no readable From.
+    """
+    about = original.message_id
+    sender = original.sender
+    if not about or not wanted(original.disposition_notification, kind, status):
+        return None
+    if sender is None or content_types.essence(original.content_type) == CONTENT_TYPE:
+        return None
+    headers = [
+        Header("From", cpim.Address(recipient).build()),
+        Header("To", sender.build()),
+        Header("NS", f"imdn <{IMDN_NAMESPACE}>"),
+        Header("imdn.Message-ID", message_id),
+    ]
+    # IMDN-Record-Route becomes IMDN-Route, in the same order (section 7.2.1)
+    routes = original.all("IMDN-Record-Route", IMDN_NAMESPACE)
+    headers += [Header("imdn.IMDN-Route", route.value) for route in routes]
+    original_to = original.first("Original-To", IMDN_NAMESPACE)
+    payload = Notification(
+        message_id=about,
+        date_time=original.date_time or "",
+        kind=kind,
+        status=status,
+        recipient_uri=recipient,
+        original_recipient_uri=cpim.parse_address(original_to).uri if original_to else None,
+        subject=original.subject(),
+    ).build()
+    content = [("Content-Type", CONTENT_TYPE), ("Content-Disposition", "notification")]
+    return cpim.build(headers, [*content, ("Content-Length", str(len(payload)))]), payload
 
 
 def _disposition(root: etree._Element) -> tuple[Kind | None, Status | None]:

@@ -172,6 +172,7 @@ class Pairs:
         for n in range(count):
             peer = await connect(port)
             self.senders.append((peer, peer_uri(f"b{n}"), peer_uri(f"a{n}")))
+        await until(lambda: len(self.receivers) == count)
 
     async def through_hop(self, port: int, uris: list[str]) -> None:
         """One sender and one receiver for each pair of URIs of a hop."""

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msrp_worker.imdn import ALLOWED, Kind, Notification, Request, Status, parse, requested, wanted
+from msrp_worker import cpim
+from msrp_worker.cpim import Address
+from msrp_worker.imdn import ALLOWED, Kind, Notification, Request, Status, notify, parse, requested, wanted
 from msrp_worker.safe_xml import XmlError
 
 GOLDEN = (
@@ -120,3 +122,52 @@ def test_any_text_can_be_written(message_id: str, date_time: str, subject: str |
         assert parse(data).status is Status.FAILED
     except XmlError:
         assert not message_id.strip() or not message_id.isprintable()
+
+
+ORIGINAL = (
+    b"From: Alice <sip:alice@example.com>\r\nTo: <sip:bob@example.com>\r\nNS: d <urn:ietf:params:imdn>\r\n"
+    b"d.Message-ID: m1\r\nDateTime: 2026-01-02T03:04:05Z\r\nd.Disposition-Notification: positive-delivery\r\n"
+    b"d.IMDN-Record-Route: <sip:one@example.com>\r\nd.IMDN-Record-Route: <sip:two@example.com>\r\n"
+    b"d.Original-To: <sip:list@example.com>\r\nSubject: s\r\n\r\nContent-Type: text/plain\r\n\r\n"
+)
+
+
+@pytest.mark.requirement("PAG-21")
+def test_notification_of_delivery() -> None:
+    original, _ = cpim.parse(ORIGINAL)
+    made = notify(original, Kind.DELIVERY, Status.DELIVERED, recipient="sip:bob@example.com", message_id="n1")
+    assert made is not None
+    envelope, payload = made
+    assert envelope.head == (
+        b'From: <sip:bob@example.com>\r\nTo: "Alice" <sip:alice@example.com>\r\n'
+        b"NS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: n1\r\n"
+        b"imdn.IMDN-Route: <sip:one@example.com>\r\nimdn.IMDN-Route: <sip:two@example.com>\r\n\r\n"
+        b"Content-Type: message/imdn+xml\r\nContent-Disposition: notification\r\n"
+        b"Content-Length: %d\r\n\r\n"
+    ) % len(payload)
+    assert parse(payload) == Notification(
+        "m1",
+        "2026-01-02T03:04:05Z",
+        Kind.DELIVERY,
+        Status.DELIVERED,
+        "sip:bob@example.com",
+        "sip:list@example.com",
+        "s",
+    )
+    assert envelope.sender == Address("sip:bob@example.com")
+
+
+@pytest.mark.requirement("PAG-21")
+@pytest.mark.parametrize(
+    ("old", "new", "kind", "status"),
+    [
+        (b"", b"", Kind.DELIVERY, Status.FAILED),  # not asked for
+        (b"", b"", Kind.DISPLAY, Status.DISPLAYED),
+        (b"text/plain", b"message/imdn+xml", Kind.DELIVERY, Status.DELIVERED),
+        (b"d.Message-ID: m1\r\n", b"", Kind.DELIVERY, Status.DELIVERED),
+        (b"From: Alice <sip:alice@example.com>\r\n", b"", Kind.DELIVERY, Status.DELIVERED),
+    ],
+)
+def test_no_notification(old: bytes, new: bytes, kind: Kind, status: Status) -> None:
+    original, _ = cpim.parse(ORIGINAL.replace(old, new) if old else ORIGINAL)
+    assert notify(original, kind, status, recipient="sip:bob@example.com", message_id="n1") is None
