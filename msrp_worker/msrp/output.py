@@ -233,6 +233,11 @@ class Output:
             request.on_answer(response)
 
     @property
+    def has_more(self) -> bool:
+        """True where `take` may give more at once."""
+        return bool(self._out) or (self._active is not None and self.writable)
+
+    @property
     def awaits_answers(self) -> bool:
         """True while a transaction is under way."""
         return bool(self._transactions or self._requests)
@@ -378,8 +383,10 @@ class Output:
                 message.scheduled = False
                 return False
             self._begin_open(message)
-        if message.queued:
-            piece = message.consume(TURN_BYTES)
+        room = TURN_BYTES
+        while message.queued and room > 0 and message.status is None:
+            piece = message.consume_piece(room)
+            room -= len(piece)
             self._write_open(message, piece)
             outbox.chunk_sent(len(piece))
         if message.status is not None:
