@@ -46,6 +46,7 @@ class Output:
 
     __slots__ = (
         "_active",
+        "_at_once",
         "_closed",
         "_idents",
         "_open",
@@ -83,6 +84,8 @@ class Output:
         """Of these the ones just written; `take` sets their deadlines."""
         self._closed: list[Transaction] | None = None
         """Of chunks just ended; `take` sets their deadlines."""
+        self._at_once: list[Transaction] | None = None
+        """Of whole messages just written; likewise."""
         self._open: OutgoingMessage | None = None
         """The message whose chunk is being written, if that has not ended."""
         self._open_transaction: Transaction | None = None
@@ -172,10 +175,11 @@ class Output:
         frame = b"".join((head, body, b"\r\n-------", mark, b"$\r\n"))
         message.position = size
         message.finished = True
+        message.scheduled = True  # until it is taken
         transaction = Transaction(message, 0, size, None)
-        if self._closed is None:
-            self._closed = []
-        self._closed.append(transaction)
+        if self._at_once is None:
+            self._at_once = []
+        self._at_once.append(transaction)
         self._expect(ident, transaction)
         self._out.append(frame)
         self._out_size += len(frame)
@@ -214,6 +218,11 @@ class Output:
             for transaction in self._closed:
                 transaction.deadline = now + TRANSACTION_SECONDS
             self._closed = None
+        if self._at_once is not None:
+            for transaction in self._at_once:
+                transaction.deadline = now + TRANSACTION_SECONDS
+                transaction.message.scheduled = False
+            self._at_once = None
         if self._unsent is not None:
             for request in self._unsent:
                 request.deadline = now + TRANSACTION_SECONDS
