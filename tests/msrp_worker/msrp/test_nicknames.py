@@ -64,6 +64,11 @@ def test_uniqueness_and_change() -> None:
     assert names.use("s2", "bob", '"\x07"', 0) == 424
     assert names.of("s2") is None
     assert names.use("s3", "alice", '"AL"', 0) == 200  # the same user elsewhere
+    assert names.use("s3", "alice", '"AL"', 0) == 200  # again
+    assert names.of("s3") == "AL"
+    names.release("s1", 0)
+    assert names.use("s3", "alice", '"AL"', 0) == 200
+    assert names.of("s3") == "AL"
     assert names.use("s1", "alice", '"Lice"', 0) == 200
     assert (names.of("s1"), names.of("s3")) == ("Lice", "AL")
     assert names.use("s2", "bob", '"al"', 0) == 425  # s3 still has it
