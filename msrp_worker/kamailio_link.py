@@ -27,6 +27,7 @@ from kemi.messages import (
     Answer,
     Failed,
     Incoming,
+    Published,
     Settle,
     TraceBatch,
     TransactionId,
@@ -41,6 +42,8 @@ QUESTION_SOCKET = "question.sock"
 CONTROL_KEY = "control.key"
 CONTROL_CONNECTIONS = 4
 """As many as Kamailio has TCP processes by default: each connection belongs to one of them."""
+BEAT_PIN = 0
+"""Pin of the beats, and of an answer that must not overtake one."""
 BEAT_SECONDS = 0.25
 """Interval of the heartbeat; Kamailio takes the worker for hung after 1.5 s without (`kemi/policy.py`)."""
 REVISION_SECONDS = 0.05
@@ -142,8 +145,8 @@ class ControlChannel:
         return True
 
     def send_all(self, body: bytes) -> None:
-        """Queue one command on the first connection that stands."""
-        self.send(body, 0)
+        """Queue one command on the first connection that stands: these arrive in the order they were sent."""
+        self.send(body, BEAT_PIN)
 
     def _flush(self) -> None:
         self._flush_due = False
@@ -206,6 +209,7 @@ class KamailioLink:
         self.counters = LinkCounters()
         self._revision = revision
         self._told_revision: int | None = None
+        self._reloaded_revision: int | None = None
         self._address = address
         self._handler = handler
         self._listener: socket.socket | None = None
@@ -252,13 +256,15 @@ class KamailioLink:
 
     def tell_revision(self) -> None:
         """Tell Kamailio at once when the store has changed, so that it forgets what it was told before (SET-07)."""
-        if self._revision() != self._told_revision:
+        revision = self._revision()
+        if revision != self._told_revision or revision != self._reloaded_revision:
             self._send_beat()
 
-    def _send_beat(self) -> None:
+    def _send_beat(self, *, reload: bool = True) -> None:
         revision = self._revision()
-        if revision != self._told_revision:
+        if reload and revision != self._reloaded_revision:
             self._control.send_all(encode_command(RELOAD_SUBSCRIPTIONS))  # COR-04
+            self._reloaded_revision = revision if self.connected else None
         self._control.send_all(encode_command(BEAT, -1 if revision is None else revision))
         self._told_revision = revision if self.connected else None
 
@@ -370,7 +376,12 @@ class KamailioLink:
         future.add_done_callback(done)
 
     def _answer(self, transaction: TransactionId, answer: Answer) -> None:
-        if self._control.send(encode_answer(transaction, answer), transaction[1]):
+        pin = transaction[1]
+        if isinstance(answer, Published):  # SET-07: Kamailio forgets what it was told before the client hears of success
+            if self._revision() != self._told_revision:
+                self._send_beat(reload=False)  # settings say nothing about subscriptions
+            pin = BEAT_PIN
+        if self._control.send(encode_answer(transaction, answer), pin):
             self.counters.answers += 1
         else:
             self.counters.answers_lost += 1
