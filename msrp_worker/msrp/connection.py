@@ -12,11 +12,12 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from .link import Link
+from .logs import limited_logger
 
 if TYPE_CHECKING:
     from .endpoint import MsrpEndpoint
 
-log = logging.getLogger(__name__)
+log = limited_logger(__name__)
 
 GATHER_BYTES = 4_096
 """Output of at least this size goes to the transport in pieces, to be gathered by the kernel; less is

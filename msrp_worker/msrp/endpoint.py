@@ -6,7 +6,6 @@ See the package's docstring for how it is used.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import secrets
 import ssl
@@ -18,6 +17,7 @@ from .config import EndpointConfig
 from .connection import Connection
 from .handler import SessionHandler
 from .local_address import LocalAddresses
+from .logs import limited_logger
 from .options import DEFAULT_OPTIONS, SessionOptions
 from .registry import Registry
 from .session import Session
@@ -26,7 +26,7 @@ from .tls import ServerTls, client_context
 from .transaction import idents
 from .uri import MsrpUri
 
-log = logging.getLogger(__name__)
+log = limited_logger(__name__)
 
 SESSION_ID_BYTES = 16
 """Random bytes in a session-id: 128 bits, so that nobody guesses one (MED-10, RFC 4975 section 14.1)."""

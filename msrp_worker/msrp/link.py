@@ -13,13 +13,13 @@ its shell it asks two things: to come and take output, and to stop reading while
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .codec import DEFAULT_LIMITS, CodecLimits, Parser
 from .fingerprint import certificate_matches
 from .frames import Broken, Data, End, Malformed, Request, Response
+from .logs import limited_logger
 from .output import Output, Shell
 from .reports import wants_response
 from .uri import UriError, parse_path
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .registry import Registry
     from .session import Session
 
-log = logging.getLogger(__name__)
+log = limited_logger(__name__)
 
 MAX_STRAY_REQUESTS = 5
 """Requests for unknown sessions on a connection that has none, before it is closed (SEC-02)."""

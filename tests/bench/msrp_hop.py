@@ -68,7 +68,7 @@ def hop(pipe: Pipe, sessions: int) -> None:
     """The hop process: tells both URIs of each session."""
 
     async def run() -> None:
-        endpoint = MsrpEndpoint(EndpointConfig(port=0))
+        endpoint = MsrpEndpoint(EndpointConfig(port=0, max_connections_per_address=20_000))
         await endpoint.start()
         handler = Join()
         pairs = []

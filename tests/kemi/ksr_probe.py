@@ -30,7 +30,7 @@ def message(call_id: str, port: int) -> bytes:
 
 
 VARIABLES = (
-    *("$rm", "$ru", "$ci", "$cs", "$ft", "$tu", "$ai", "$bs", "$ml", "$cT", "$pr", "$si", "$rb", "$mb", "$rs"),
+    *("$rm", "$ru", "$ci", "$cs", "$ft", "$tt", "$tu", "$ai", "$bs", "$ml", "$cT", "$pr", "$si", "$rb", "$mb", "$rs"),
     *("$hdr(Date)", "$hdr(From)", "$hdr(f)", "$hdr(To)", "$hdr(Subject)", "$hdr(s)", "$hdr(X-Latin)", "$hdr(X-Empty)"),
     *("$(hdr(Accept-Contact)[0])", "$(hdr(Accept-Contact)[1])", "$(hdr(Accept-Contact)[2])", "$(hdr(a)[1])"),
     *("$(hdr(Accept-Contact)[*])", "$(hdr(a)[*])", "$(hdr(Privacy)[*])", "$(hdr(Nope)[*])", "$(hdr(X-Latin)[*])"),

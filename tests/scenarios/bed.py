@@ -13,6 +13,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ from tools.deployment import Deployment
 
 HERE = Path(__file__).parent
 PORTS = (5060, 5061, 5070, 5072, 5090, 2855, 2856, 8080)
-OFFSETS = range(10_000, 40_000, 100)
+OFFSETS = range(10_000, 24_600, 100)
+"""Below the ports that the kernel gives to clients (32768 and up), which may be taken at any moment."""
 SIPP_SECONDS = 30
 WAIT_SECONDS = 15.0
 DOMAIN = "example.com"
@@ -217,7 +219,8 @@ class Instance:
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS) -> Any:
     """Look again and again until `condition` is true; its value. For what only a log or a command shows."""
     pause = threading.Event()
-    for _ in range(int(seconds / 0.05)):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         value = condition()
         if value:
             return value

@@ -95,5 +95,5 @@ async def make_endpoint() -> AsyncIterator[MakeEndpoint]:
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
     """Wait for something that another task or the peer brings about."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - the condition is another party's
+        while not condition():
             await asyncio.sleep(0.001)
