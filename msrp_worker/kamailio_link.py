@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kemi.messages import (
     BEAT,
@@ -26,6 +27,7 @@ from kemi.messages import (
     Answer,
     Failed,
     Incoming,
+    Published,
     SendRequest,
     Settle,
     SipEvent,
@@ -39,6 +41,7 @@ from kemi.messages import (
     encode_send_request,
 )
 from msrp_worker.kamailio_channels import (
+    BEAT_PIN,
     ControlChannel,
     ReplyChannel,
     control_key,
@@ -85,6 +88,10 @@ class LinkAddress:
     control_port: int = 5090
 
 
+async def _nothing() -> None:
+    """Nothing more to settle."""
+
+
 @dataclass(slots=True, eq=False)
 class _Process:
     """One Kamailio process."""
@@ -100,15 +107,18 @@ class KamailioLink:
         self.counters = LinkCounters()
         self.on_leg: Callable[[Incoming], None] | None = None
         """Takes requests for legs (answered with `reply`) and what happens to them."""
+        self.settle: Callable[[], Awaitable[None]] = _nothing
+        """What else is to be done before an operator's command sees the state of things."""
         self._revision = revision
         self._told = False
         self._told_revision: int | None = None
+        self._reloaded_revision: int | None = None
         self._address = address
         self._handler = handler
         self._listener: socket.socket | None = None
         self._processes: set[_Process] = set()
         self._open = 0
-        self._tasks: set[asyncio.Future[Answer]] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()
         self._paused: deque[_Process] = deque()
         self._key = control_key(address.state_dir)
         self._replies = ReplyChannel(address.state_dir)
@@ -176,13 +186,15 @@ class KamailioLink:
 
     def tell_revision(self) -> None:
         """Tell Kamailio at once when the store has changed, so that it forgets what it was told before (SET-07)."""
-        if self._revision() != self._told_revision:
+        revision = self._revision()
+        if revision != self._told_revision or revision != self._reloaded_revision:
             self._send_beat()
 
-    def _send_beat(self) -> None:
+    def _send_beat(self, *, reload: bool = True) -> None:
         revision = self._revision()
-        if revision != self._told_revision:
+        if reload and revision != self._reloaded_revision:
             self._control.send_all(encode_command(RELOAD_SUBSCRIPTIONS))  # COR-04
+            self._reloaded_revision = revision if self.connected else None
         self._control.send_all(encode_command(BEAT, -1 if revision is None else revision))
         self._told = self.connected
         self._told_revision = revision if self._told else None
@@ -238,9 +250,8 @@ class KamailioLink:
             return
         transaction = incoming.transaction
         if isinstance(incoming.message, Settle):
-            self.tell_revision()
-            with contextlib.suppress(OSError):  # who asked has gone, or does not read
-                process.connection.send(packet)
+            self._tasks.add(task := asyncio.ensure_future(self._settle(process, packet)))
+            task.add_done_callback(self._tasks.discard)
             return
         if isinstance(incoming.message, SipRequest | SipEvent):
             self._tell_leg(incoming)
@@ -265,6 +276,17 @@ class KamailioLink:
             self._answer_later(transaction, incoming, answer)
         else:
             self._answer(transaction, answer)
+
+    async def _settle(self, process: _Process, packet: bytes) -> None:
+        """Tell Kamailio of a change, have what was traced on disk, then echo the packet."""
+        self.tell_revision()
+        try:
+            await self.settle()
+        except Exception:
+            self.counters.failures += 1
+            log.exception("cannot settle")
+        with contextlib.suppress(OSError):  # who asked has gone, or does not read
+            process.connection.send(packet)
 
     def _tell_leg(self, incoming: Incoming) -> None:
         message = incoming.message
@@ -310,7 +332,12 @@ class KamailioLink:
         future.add_done_callback(done)
 
     def _answer(self, transaction: TransactionId, answer: Answer) -> None:
-        if self._control.send(encode_answer(transaction, answer), transaction[1]):
+        pin = transaction[1]
+        if isinstance(answer, Published):  # SET-07: Kamailio forgets what it was told before the client hears of success
+            if self._revision() != self._told_revision:
+                self._send_beat(reload=False)  # settings say nothing about subscriptions
+            pin = BEAT_PIN
+        if self._control.send(encode_answer(transaction, answer), pin):
             self.counters.answers += 1
         else:
             self.counters.answers_lost += 1
