@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from kemi import pager_originating, pager_terminating, third_party_register
+from kemi import pager_originating, pager_terminating, service_settings, third_party_register
 from kemi.actions import Ask, ToCore, server_unavailable
-from kemi.adapter import Adapter, next_step, number, read
+from kemi.adapter import Adapter, current_transaction, next_step, number, read, read_bytes
 from kemi.messages import PagerFacts, PagerQuestion
 from kemi.request import Request
-from kemi.sip_values import canonical, carries_feature_tag
+from kemi.sip_values import canonical
 
 
 class App:
@@ -56,13 +56,37 @@ class App:
         """A REGISTER of the core about one of its users."""
         return self._adapter.run(self._third_party_register)
 
+    def im_publish(self, message: Any) -> int:
+        """A PUBLISH of service settings."""
+        return self._adapter.run(self._publish)
+
     def im_contacts(self, message: Any) -> int:
         """A client's REGISTER: find out what its contacts are capable of."""
         return self._adapter.run(self._contacts)
 
+    def im_server_request(self, message: Any) -> int:
+        """A request of the worker itself, on the control listener."""
+        return self._adapter.run(self._adapter.server_request)
+
+    def im_leg_request(self, message: Any) -> int:
+        """A request for a leg of the worker."""
+        return self._adapter.run(self._adapter.leg_request)
+
+    def im_leg_response(self, message: Any) -> int:
+        """A response to a request of a leg."""
+        return self._adapter.run(lambda: self._adapter.tell_leg("response", read_bytes("$mb")), answer=False)
+
+    def im_leg_timeout(self, message: Any) -> int:
+        """No response to a request of a leg."""
+        return self._adapter.run(lambda: self._adapter.tell_leg("timeout", b""), answer=False)
+
+    def im_leg_cancelled(self, message: Any) -> int:
+        """The INVITE that waits for the worker's reply was cancelled; tm has answered it."""
+        return self._adapter.run(lambda: self._adapter.tell_leg("cancelled", b"", current_transaction()), answer=False)
+
     def im_traces(self, message: Any) -> int:
         """The timer process: send what was traced."""
-        return self._adapter.send_traces()
+        return self._adapter.run(self._adapter.send_traces, answer=False)
 
     def _originating(self) -> int:
         request = self._adapter.request(look_up=True)
@@ -101,6 +125,8 @@ class App:
         if answer is not None and stage == third_party_register.STAGE:
             expires = read("$hdr(Expires)")
             return self._adapter.perform(request, third_party_register.decide(answer, expires, policy))
+        if answer is not None and stage == service_settings.STAGE:
+            return self._adapter.perform(request, service_settings.decide(answer, policy))
         return self._unavailable(request, "IM worker could not be asked")
 
     def _decide(self, request: Request, stage: str, facts: PagerFacts) -> int:
@@ -121,15 +147,21 @@ class App:
         status = number("$var(im_status)")
         self._adapter.restore_state()
         request = self._adapter.request()
-        self._adapter.trace(request, "failed", status)
         action = pager_terminating.delivery_failed(request, status)
+        # The worker notes the reception of what it stores.
+        self._adapter.trace(request, "failed", status, note_received=action is None)
         return next_step("pass") if action is None else self._adapter.perform(request, action)
 
     def _third_party_register(self) -> int:
         request = self._adapter.request()
-        text = read("$hdr(Contact)") + read("$rb")  # the client's own REGISTER may be the body
-        capable = carries_feature_tag(text) or ";+g." not in text
+        capable = third_party_register.capable(read("$hdr(Contact)"), read("$rb"))
         action = third_party_register.screen(request.call_id, canonical(read("$tu")), read("$hdr(Expires)"), capable)
+        return self._adapter.perform(request, action)
+
+    def _publish(self) -> int:
+        request = self._adapter.request()
+        event, if_match = read("$(hdr(Event)[*])"), read("$(hdr(SIP-If-Match)[*])")
+        action = service_settings.screen(request, event, if_match, self._adapter.policy)
         return self._adapter.perform(request, action)
 
     def _contacts(self) -> int:

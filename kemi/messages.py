@@ -23,9 +23,17 @@ that a client meets; it bounds what the worker reads at once."""
 
 Json: TypeAlias = dict[str, Any]
 
+LARGEST_SETTINGS = 1 << 16
+"""Bytes of a document of service settings (SEC-05). Real ones have 1 KB."""
+
 PAGER = "pager"
 DEFER = "defer"
 THIRD_PARTY_REGISTER = "third-party-register"
+PUBLISH = "publish"
+SIP_REQUEST = "sip-request"
+SIP_EVENT = "sip-event"
+SEND_REQUEST = "send-request"
+CANCEL_INVITE = "cancel-invite"
 TRACES = "traces"
 SETTLE = "settle"
 ANSWER = "answer"
@@ -67,6 +75,60 @@ class RegisterQuestion:
     address: str
     seconds: int
     capable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PublishQuestion:
+    """A PUBLISH of service settings (6.2.5); the document, where there is one, travels behind the JSON.
+
+    `if_match` is the entity-tag of SIP-If-Match, empty for an initial publication; `seconds` is Expires, None when the
+    client leaves it to us.
+    """
+
+    call_id: str
+    address: str
+    if_match: str
+    seconds: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SipRequest:
+    """A request for a leg of the worker: its transaction waits for the worker's replies. The message travels behind."""
+
+    call_id: str
+    method: str
+    originator: str = ""
+    source: str = ""
+    """`address:port;transport` it came from."""
+
+
+SipEventKind: TypeAlias = Literal["response", "timeout", "ack", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class SipEvent:
+    """What else happened to a leg: a response to its request, no response, an ACK, or the INVITE that waited was
+    cancelled (`waiting` names its transaction). The message, where there is one, travels behind; the tags are those of
+    its From and To."""
+
+    call_id: str
+    kind: SipEventKind
+    method: str
+    cseq: int
+    from_tag: str = ""
+    to_tag: str = ""
+    waiting: TransactionId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendRequest:
+    """A request for Kamailio to send: whole header lines with line ends, without Via, Max-Forwards and Content-Length."""
+
+    method: str
+    request_uri: str
+    next_hop: str
+    headers: str
+    body: str = ""
 
 
 TraceKind: TypeAlias = Literal["refused", "delivered", "failed", "forwarded", "deferring"]
@@ -140,14 +202,17 @@ def read_trace_lines(content: bytes) -> list[TraceEvent]:
     return events
 
 
-Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion
+Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion | PublishQuestion | SipRequest
 
-Message: TypeAlias = Question | TraceBatch | Settle
+Message: TypeAlias = Question | SipEvent | TraceBatch | Settle
 
 _KINDS: dict[str, type[Message]] = {
     PAGER: PagerQuestion,
     DEFER: DeferQuestion,
     THIRD_PARTY_REGISTER: RegisterQuestion,
+    PUBLISH: PublishQuestion,
+    SIP_REQUEST: SipRequest,
+    SIP_EVENT: SipEvent,
     TRACES: TraceBatch,
     SETTLE: Settle,
 }
@@ -167,6 +232,14 @@ class EndFacts:
     originator_rejected: bool = False
     session_originator_rejected: bool = False
     registered: bool = False
+    offline_delivery: bool = False
+    """Deferred messages are pushed when the user is there again (DEF-06)."""
+    visible: bool = True
+    """Others may see the user (PRS-02)."""
+    session_history: bool = False
+    """Sessions are recorded without further request (HIS-07)."""
+    message_history: bool = False
+    """Pager mode and large messages are recorded without further request (HIS-07)."""
     has_rules: bool = False
     """Whether `originator_rejected` depends on the originator: such facts are good for one message only."""
 
@@ -186,7 +259,7 @@ class Deferred:
     """Answer to `DeferQuestion`: the Message-ID once durable, else why it was refused."""
 
     message_id: str = ""
-    refusal: Literal["", "quota", "unavailable"] = ""
+    refusal: Literal["", "quota", "expired", "unavailable"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +270,26 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """Answer to `PublishQuestion`: the new entity-tag and for how many seconds it holds, else why it was refused.
+
+    With "too brief" `seconds` is the least that is granted; `detail` is for people.
+    """
+
+    etag: str = ""
+    seconds: int = 0
+    refusal: Literal["", "unknown user", "unknown tag", "too brief", "malformed", "unavailable"] = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The worker could not answer: busy, or a bug (logged there)."""
 
     detail: str = ""
 
 
-Answer: TypeAlias = PagerFacts | Deferred | Registered | Failed
+Answer: TypeAlias = PagerFacts | Deferred | Registered | Published | Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +323,15 @@ def decode_question(packet: bytes) -> Incoming:
         kind = _KINDS[values.pop("packet")]
         identity = values.pop("id")
         until = float(values.pop("until"))
-        transaction = None if identity is None else (int(identity[0]), int(identity[1]))
-        return Incoming(transaction, kind(**values), content, until)
+        if values.get("waiting") is not None:  # JSON knows lists, a transaction is a pair
+            values["waiting"] = _pair(values["waiting"])
+        return Incoming(None if identity is None else _pair(identity), kind(**values), content, until)
     except (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"not a packet of the link: {error!r}") from error
+
+
+def _pair(values: Any) -> TransactionId:
+    return int(values[0]), int(values[1])
 
 
 def encode_answer(transaction: TransactionId, answer: Answer) -> bytes:
@@ -261,6 +352,8 @@ def _answer_body(answer: Answer) -> Json:
             return {"of": DEFER, **_fields(answer)}
         case Registered():
             return {"of": THIRD_PARTY_REGISTER, **_fields(answer)}
+        case Published():
+            return {"of": PUBLISH, **_fields(answer)}
         case Failed():
             return {"of": "failed", **_fields(answer)}
 
@@ -268,6 +361,24 @@ def _answer_body(answer: Answer) -> Json:
 def encode_command(name: str, revision: int = -1) -> bytes:
     """Build a command: BEAT, with the revision of the store (-1 unknown), or RELOAD_SUBSCRIPTIONS."""
     return json.dumps({"do": name, "revision": revision}, separators=(",", ":")).encode()
+
+
+def encode_send_request(request: SendRequest) -> bytes:
+    """Build the command that makes Kamailio send a request."""
+    return json.dumps({"do": SEND_REQUEST, **_fields(request)}, separators=(",", ":")).encode()
+
+
+def decode_send_request(values: Json) -> SendRequest:
+    """The request of a decoded command; ValueError when it is malformed."""
+    try:
+        return SendRequest(**{name: str(values[name]) for name in SendRequest.__slots__})
+    except KeyError as error:
+        raise ValueError(f"malformed request: {error!r}") from error
+
+
+def encode_cancel(call_id: str, cseq: int) -> bytes:
+    """Build the command that cancels an INVITE which Kamailio sent for the worker."""
+    return json.dumps({"do": CANCEL_INVITE, "call_id": call_id, "cseq": cseq}, separators=(",", ":")).encode()
 
 
 def encode_end(facts: EndFacts) -> str:
@@ -297,6 +408,8 @@ def decode_answer(values: Json) -> tuple[TransactionId, Answer]:
                 return identity, Deferred(values["message_id"], values["refusal"])
             case "third-party-register":
                 return identity, Registered(values["stored"])
+            case "publish":
+                return identity, Published(values["etag"], int(values["seconds"]), values["refusal"], values["detail"])
             case "failed":
                 return identity, Failed(values["detail"])
             case other:

@@ -18,7 +18,7 @@ from typing import Any
 import asyncpg
 
 from msrp_worker.store import migrations
-from msrp_worker.store.database import Result, Row, Statement
+from msrp_worker.store.database import BUMP_REVISION, Result, Row, Statement
 from msrp_worker.store.errors import (
     Conflict,
     StoreBusy,
@@ -206,12 +206,21 @@ class PostgresDatabase:
     async def _unit(self, statements: Sequence[Statement]) -> list[Result]:
         for attempt in range(1, DEADLOCK_ATTEMPTS + 1):
             try:
-                async with self._pool.acquire() as connection, connection.transaction():
-                    return await _run(connection, statements)
+                async with self._pool.acquire() as connection:
+                    async with connection.transaction():
+                        results = await _run(connection, statements)
+                    self._note_revision(statements, results)
+                    return results
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
                 if attempt == DEADLOCK_ATTEMPTS:
                     raise
         raise AssertionError("the loop returns or raises")
+
+    def _note_revision(self, statements: Sequence[Statement], results: Sequence[Result]) -> None:
+        """Know of one's own change before the server tells of it: whoever waited for the commit counts on it (SET-07)."""
+        for statement, result in zip(statements, results, strict=True):
+            if statement is BUMP_REVISION and self._revision is not None:
+                self._revision = max(self._revision, int(result.rows[0][0]))
 
     def revision(self) -> int | None:
         """See Database.revision: what the server told last; None while it cannot tell."""
@@ -276,7 +285,7 @@ class PostgresDatabase:
 
     def _heard(self, connection: Any, process: int, channel: str, payload: str) -> None:
         if channel == REVISION_CHANNEL:
-            self._revision = int(payload)
+            self._revision = max(self._revision or 0, int(payload))
             return
         for heard in self._watches[channel]:
             heard(payload)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 SIGNATURES = {
     "err": "str",
@@ -37,6 +38,8 @@ SIGNATURES = {
     "tm.t_newtran": "none",
     "tm.t_on_failure": "str",
     "tm.t_set_fr": "int, int",
+    "tm.t_uac_send": "str, str, str, str, str, str",
+    "tmx.t_cancel_callid": "str, str, int",
     "tmx.t_suspend": "none",
 }
 """Parameters of every function the fake has, in the words of Kamailio's `app_python.api_list`."""
@@ -131,6 +134,8 @@ class FakeKamailio:
         """`$var`: they live as long as the process and outlast a message."""
         self.newtran_fails = False
         self.suspend_fails = False
+        self.sent_requests: list[tuple[str, ...]] = []
+        self.cancelled: list[tuple[str, str, int]] = []
         self.on_call: Callable[[str], None] = lambda _: None
         """Called with the name of every function; a test raises from it."""
         self.message: Message | None = None
@@ -279,7 +284,7 @@ class FakeKamailio:
 
     def _registrar_lookup(self, domain: str) -> int:
         assert self.message is not None and domain == "location"
-        address = _PARAMETERS.sub("", self.message.request_uri.decode())
+        address = unquote(_PARAMETERS.sub("", self.message.request_uri.decode()))
         if address not in self.bindings:
             return -1
         self._branches = self.bindings[address]
@@ -326,6 +331,14 @@ class FakeKamailio:
 
     def _tm_t_set_fr(self, invite: int, final: int) -> int:
         self.transaction.timeouts = (invite, final)
+        return 1
+
+    def _tm_t_uac_send(self, *parts: str) -> int:
+        self.sent_requests.append(parts)
+        return 1
+
+    def _tmx_t_cancel_callid(self, call_id: str, cseq: str, flag: int) -> int:
+        self.cancelled.append((call_id, cseq, flag))
         return 1
 
     def _tmx_t_suspend(self) -> int:
@@ -389,6 +402,8 @@ class FakeKamailio:
                 return (message.value("CSeq") or b"").split()[0]
             case "$ft":
                 return _first(_TAG, message.value("From"))
+            case "$tt":
+                return _first(_TAG, message.value("To"))
             case "$tu":
                 return _first(_URI, message.value("To"))
             case "$ai":

@@ -12,14 +12,24 @@ import pytest
 from kemi import pager_originating
 from kemi.app import App
 from kemi.breaker import Breaker
-from kemi.messages import EndFacts, PagerFacts, TraceEvent, read_trace_lines
+from kemi.messages import (
+    EndFacts,
+    PagerFacts,
+    SendRequest,
+    SipRequest,
+    TraceEvent,
+    encode_cancel,
+    encode_send_request,
+    read_trace_lines,
+)
 from tests.kemi.bench import ALICE, BOB, CALL_ID, Bench, sip
 
 KEMI = Path(__file__).resolve().parent.parent.parent / "kemi"
 NATIVE = "\n".join(path.read_text(encoding="utf-8") for path in (KEMI / "im.cfg", KEMI.parent / "kamailio.cfg"))
 HOOKS = [name for name in dir(App) if name.startswith("im_")]
-ANSWERING = [name for name in HOOKS if name != "im_traces"]
-"""The timer process has no client to answer."""
+TELLING = ["im_leg_cancelled", "im_leg_response", "im_leg_timeout"]
+ANSWERING = [name for name in HOOKS if name not in ("im_traces", *TELLING)]
+"""The timer process, and what is told of a leg's own requests, have no client to answer."""
 
 
 def test_the_native_routes_call_the_hooks_and_no_others() -> None:
@@ -57,6 +67,19 @@ def test_a_bug_in_any_hook_is_answered_500_and_logged_with_the_call_id(working: 
     assert working.statuses == [500]
     logged = working.kamailio.logged("err")
     assert CALL_ID in logged and "RuntimeError: a bug" in logged
+
+
+@pytest.mark.requirement("SEC-05")
+@pytest.mark.parametrize("hook", TELLING)
+def test_a_bug_where_no_client_waits_is_only_logged(working: Bench, monkeypatch: pytest.MonkeyPatch, hook: str) -> None:
+    def broken(*_: object) -> bool:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Breaker, "send", broken)
+    working.receive()
+    assert working.hook(hook) == "done"
+    assert working.statuses == []
+    assert CALL_ID in working.kamailio.logged("err")
 
 
 @pytest.mark.requirement("SEC-05")
@@ -167,3 +190,24 @@ def test_the_entry_script_gives_kamailio_its_object_from_any_directory(tmp_path:
     )
     run = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.stdout == "App 0\n", run.stderr
+
+
+@pytest.mark.requirement("PFS-08", "PFS-09", "SEC-01")
+def test_commands_about_legs_reach_kamailio(working: Bench) -> None:
+    """A request to send, and an INVITE to cancel; both only with the key."""
+    request = SendRequest("BYE", "sip:bob@192.0.2.1", "sip:proxy;lr", "Call-ID: one\r\n", "")
+    working.command(encode_send_request(request))
+    working.command(encode_cancel("one", 7))
+    fake = working.kamailio
+    assert fake.sent_requests == [("BYE", "sip:bob@192.0.2.1", "sip:proxy;lr", ".", "Call-ID: one\r\n", ".")]
+    assert fake.cancelled == [("one", "7", 0)]
+
+
+@pytest.mark.requirement("PFS-09", "SEC-06")
+def test_a_request_for_a_leg_waits_for_the_worker(working: Bench) -> None:
+    working.receive()
+    assert working.hook("im_leg_request") == "done"
+    (asked,) = working.packets()
+    assert isinstance(asked.message, SipRequest) and asked.message.method == "MESSAGE"
+    assert asked.content.startswith(b"MESSAGE ")
+    assert working.statuses == []

@@ -17,6 +17,7 @@ from kemi.messages import (
     PagerQuestion,
     Registered,
     RegisterQuestion,
+    SipEvent,
     encode_answer,
 )
 from kemi.policy import Policy
@@ -296,6 +297,37 @@ def test_a_malformed_command_is_logged_and_harmless(working: Bench, body: bytes)
     assert working.kamailio.logged("err") != ""
     online(working)
     assert working.answer(asked, USERS) == "recipient"
+
+
+LEG = sip("INVITE", uri="sip:im-session@example.com", content=b"v=0\r\n", content_type="application/sdp")
+
+
+@pytest.mark.requirement("SEC-05")
+def test_a_retransmission_for_a_leg_is_told_once(working: Bench) -> None:
+    for _ in range(2):
+        working.receive(LEG)
+        assert working.hook("im_leg_request") == "done"
+    assert working.question().content == LEG
+    assert working.statuses == []
+
+
+@pytest.mark.requirement("SEC-06")
+def test_without_the_worker_a_request_for_a_leg_gets_503(bench: Bench) -> None:
+    bench.receive(LEG)
+    assert bench.hook("im_leg_request") == "done"
+    (reply,) = bench.kamailio.replies
+    assert reply.status == 503 and RETRY_AFTER in reply.headers
+
+
+@pytest.mark.requirement("PFS-08")
+def test_an_ack_is_told_and_not_answered(working: Bench) -> None:
+    ack = LEG.replace(b"INVITE", b"ACK")
+    working.receive(ack)
+    assert working.hook("im_leg_request") == "done"
+    told = working.question()
+    assert isinstance(told.message, SipEvent)
+    assert (told.message.kind, told.message.call_id, told.content) == ("ack", CALL_ID, ack)
+    assert (told.transaction, working.statuses, working.kamailio.transactions) == (None, [], {})
 
 
 # ---- Facts that the processes share -----------------------------------------------------------------------------------

@@ -22,16 +22,21 @@ from kemi.messages import (
     PagerQuestion,
     Registered,
     RegisterQuestion,
+    SendRequest,
     Settle,
+    SipEvent,
+    SipRequest,
     TraceBatch,
     TraceEvent,
     decode_answer,
     decode_end,
     decode_question,
+    decode_send_request,
     encode_answer,
     encode_command,
     encode_end,
     encode_question,
+    encode_send_request,
     read_trace_lines,
     trace_line,
 )
@@ -40,10 +45,13 @@ TEXT = st.text(max_size=30)  # with NUL, line ends, quotes and everything else t
 NUMBER = st.integers(0, 2**31 - 1)
 TIME = st.floats(0, 2**40, allow_nan=False)
 TRANSACTION = st.tuples(NUMBER, NUMBER)
+EVENT_KINDS = ("response", "timeout", "ack", "cancelled")
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(PagerQuestion, TEXT, TEXT, TEXT, st.booleans(), st.booleans(), st.booleans(), TEXT),
     st.builds(DeferQuestion, TEXT, TEXT, TEXT, st.booleans(), TIME, st.none() | TIME, TEXT),
     st.builds(RegisterQuestion, TEXT, TEXT, NUMBER, st.booleans()),
+    st.builds(SipRequest, TEXT, TEXT, TEXT, TEXT),
+    st.builds(SipEvent, TEXT, st.sampled_from(EVENT_KINDS), TEXT, NUMBER, TEXT, TEXT, st.none() | TRANSACTION),
     st.just(TraceBatch()),
     st.just(Settle()),
 )
@@ -172,6 +180,19 @@ def test_what_is_no_answer_is_a_value_error(values: dict[str, Any]) -> None:
 def test_a_command_is_its_name_and_the_revision_of_the_store(name: str) -> None:
     assert json.loads(encode_command(name, 7)) == {"do": name, "revision": 7}
     assert json.loads(encode_command(name)) == {"do": name, "revision": -1}
+
+
+@given(st.builds(SendRequest, TEXT, TEXT, TEXT, TEXT, TEXT))
+def test_a_request_to_send_arrives_as_it_was_built(request: SendRequest) -> None:
+    assert decode_send_request(json.loads(encode_send_request(request))) == request
+
+
+@pytest.mark.requirement("SEC-05")
+def test_a_request_to_send_that_lacks_a_part_is_a_value_error() -> None:
+    values = json.loads(encode_send_request(SendRequest("BYE", "sip:a@b", "", "")))
+    for name in ("method", "request_uri", "next_hop", "headers", "body"):
+        with pytest.raises(ValueError, match=name):
+            decode_send_request({key: value for key, value in values.items() if key != name})
 
 
 @given(ENDS)
