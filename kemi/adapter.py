@@ -180,7 +180,7 @@ class Adapter:
             call_id=read("$ci"),
             originator=canonical(read("$var(im_ao)")),
             recipient=canonical(uri),
-            accept_contact=read("$(hdr(Accept-Contact)[*])") or read("$(hdr(a)[*])"),
+            accept_contact=read("$(hdr(Accept-Contact)[*])"),
             privacy=read("$(hdr(Privacy)[*])"),
             content_type=read("$cT"),
             content_length=number("$bs"),
@@ -274,13 +274,8 @@ class Adapter:
         """Suspend the transaction and send the question; 503 at once when the worker cannot take it (SEC-06)."""
         if not self._worker_alive():
             return self.refuse(request, server_unavailable("IM worker is not running", self.policy.retry_after))
-        if current_transaction() == (-1, -1):
-            created = KSR.tm.t_newtran()
-            if created == 0:
-                return next_step("done")  # a retransmission: tm has answered it
-            if created < 0:
-                self._reply(500, "Server Internal Error")
-                return next_step("done")
+        if current_transaction() == (-1, -1) and not self._new_transaction():
+            return next_step("done")
         self.save_state(request, action.stage)
         KSR.tm.t_set_fr(0, self.policy.answer_timeout)
         KSR.tm.t_on_failure("IM_UNANSWERED")
@@ -334,8 +329,7 @@ class Adapter:
             KSR.hdr.append_to_reply(f"Retry-After: {self.policy.retry_after}\r\n")
             self._reply(503, "Service Unavailable")
             return next_step("done")
-        created = KSR.tm.t_newtran()
-        if created <= 0:
+        if not self._new_transaction():
             return next_step("done")
         patience = LEG_INVITE_MS if method == "INVITE" else self.policy.answer_timeout
         KSR.tm.t_set_fr(patience, patience)
@@ -357,6 +351,13 @@ class Adapter:
         if not self._link().send(encode_question(None, event, message), SEND_WAIT):
             KSR.err(f"IM leg: worker not told of {kind} {method}, Call-ID {sent_safely(read('$ci'))}\n")
         return next_step("done")
+
+    def _new_transaction(self) -> bool:
+        """Create the request's transaction. False for a retransmission, which tm has answered, and for want of memory."""
+        created = KSR.tm.t_newtran()
+        if created < 0:
+            self._reply(500, "Server Internal Error")
+        return bool(created > 0)
 
     def _send_request(self, request: SendRequest) -> None:
         next_hop = request.next_hop or "."
@@ -404,7 +405,7 @@ class Adapter:
 
     def capable_contacts(self) -> list[tuple[str, bool, bool]]:
         """The contacts of a REGISTER; those without the feature tag are remembered beside the others (COR-10)."""
-        contacts = contact_capabilities(read("$(hdr(Contact)[*])") or read("$(hdr(m)[*])"))
+        contacts = contact_capabilities(read("$(hdr(Contact)[*])"))
         mixed = any(capable for _, capable, _ in contacts)
         for uri, capable, _ in contacts:
             if capable:

@@ -14,7 +14,7 @@ from kemi.actions import Ask, ToCore, server_unavailable
 from kemi.adapter import Adapter, current_transaction, next_step, number, read, read_bytes
 from kemi.messages import PagerFacts, PagerQuestion
 from kemi.request import Request
-from kemi.sip_values import canonical, carries_feature_tag
+from kemi.sip_values import canonical
 
 
 class App:
@@ -86,7 +86,7 @@ class App:
 
     def im_traces(self, message: Any) -> int:
         """The timer process: send what was traced."""
-        return self._adapter.send_traces()
+        return self._adapter.run(self._adapter.send_traces, answer=False)
 
     def _originating(self) -> int:
         request = self._adapter.request(look_up=True)
@@ -154,8 +154,7 @@ class App:
 
     def _third_party_register(self) -> int:
         request = self._adapter.request()
-        text = read("$hdr(Contact)") + read("$rb")  # the client's own REGISTER may be the body
-        capable = carries_feature_tag(text) or ";+g." not in text
+        capable = third_party_register.capable(read("$hdr(Contact)"), read("$rb"))
         action = third_party_register.screen(request.call_id, canonical(read("$tu")), read("$hdr(Expires)"), capable)
         return self._adapter.perform(request, action)
 

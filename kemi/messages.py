@@ -259,7 +259,7 @@ class Deferred:
     """Answer to `DeferQuestion`: the Message-ID once durable, else why it was refused."""
 
     message_id: str = ""
-    refusal: Literal["", "quota", "unavailable"] = ""
+    refusal: Literal["", "quota", "expired", "unavailable"] = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache, wraps
 from ipaddress import IPv6Address
@@ -164,11 +164,6 @@ def expiry(expires: str, date: str, received: float) -> float | None:
         except (ValueError, TypeError, OverflowError):
             start = received
     return start + seconds
-
-
-def sip_date(seconds: float) -> str:
-    """RFC 3261 20.17 SIP-date, always GMT."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
 
 
 @_cached

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kemi.messages import (
     BEAT,
@@ -87,6 +88,10 @@ class LinkAddress:
     control_port: int = 5090
 
 
+async def _nothing() -> None:
+    """Nothing more to settle."""
+
+
 @dataclass(slots=True, eq=False)
 class _Process:
     """One Kamailio process."""
@@ -102,6 +107,8 @@ class KamailioLink:
         self.counters = LinkCounters()
         self.on_leg: Callable[[Incoming], None] | None = None
         """Takes requests for legs (answered with `reply`) and what happens to them."""
+        self.settle: Callable[[], Awaitable[None]] = _nothing
+        """What else is to be done before an operator's command sees the state of things."""
         self._revision = revision
         self._told_revision: int | None = None
         self._reloaded_revision: int | None = None
@@ -110,7 +117,7 @@ class KamailioLink:
         self._listener: socket.socket | None = None
         self._processes: set[_Process] = set()
         self._open = 0
-        self._tasks: set[asyncio.Future[Answer]] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()
         self._paused: deque[_Process] = deque()
         self._key = control_key(address.state_dir)
         self._replies = ReplyChannel(address.state_dir)
@@ -236,9 +243,8 @@ class KamailioLink:
             return
         transaction = incoming.transaction
         if isinstance(incoming.message, Settle):
-            self.tell_revision()
-            with contextlib.suppress(OSError):  # who asked has gone, or does not read
-                process.connection.send(packet)
+            self._tasks.add(task := asyncio.ensure_future(self._settle(process, packet)))
+            task.add_done_callback(self._tasks.discard)
             return
         if isinstance(incoming.message, SipRequest | SipEvent):
             self._tell_leg(incoming)
@@ -263,6 +269,17 @@ class KamailioLink:
             self._answer_later(transaction, incoming, answer)
         else:
             self._answer(transaction, answer)
+
+    async def _settle(self, process: _Process, packet: bytes) -> None:
+        """Tell Kamailio of a change, have what was traced on disk, then echo the packet."""
+        self.tell_revision()
+        try:
+            await self.settle()
+        except Exception:
+            self.counters.failures += 1
+            log.exception("cannot settle")
+        with contextlib.suppress(OSError):  # who asked has gone, or does not read
+            process.connection.send(packet)
 
     def _tell_leg(self, incoming: Incoming) -> None:
         message = incoming.message

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
 
 import uvloop
 from aiohttp import web
@@ -28,6 +29,9 @@ PURGE_SECONDS = 5.0
 PURGE_BATCH = 1000
 EXPIRY_SECONDS = 0.5
 """Between two looks for published settings that expired: how late the defaults may be back (SET-04)."""
+
+TRACES_COME_SECONDS = 0.15
+"""Kamailio sends what it traced ten times a second."""
 
 
 def main(config: Config) -> int:
@@ -51,6 +55,7 @@ async def _serve(config: Config) -> None:
     answers = Answers(store)
     address = LinkAddress(config.state_dir, control_port=config.control_port)
     link = KamailioLink(address, answers, store.database.revision)
+    link.settle = partial(_settle, store)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -71,6 +76,12 @@ async def _serve(config: Config) -> None:
         log.info("%s serves %s, store %s", PRODUCT, config.domain, config.database_shown)
         await stopped.wait()
         log.info("stopping")
+
+
+async def _settle(store: Store) -> None:
+    """Have on disk what was traced up to now, for the operator's command that asks."""
+    await asyncio.sleep(TRACES_COME_SECONDS)
+    await store.trace.flush()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -83,6 +83,13 @@ class Inbox:
         if limit is not None and message.chunk_position + len(data) > limit:
             self._refuse(message, 413, f"more than {limit} bytes")  # MED-12
             return
+        if message.progress is Progress.STREAMING and message.follows:
+            message.chunk_position += len(data)  # the usual case, with as few steps as can be
+            refused = self.session.handler.data(self.session, message, data)
+            message.position += len(data)
+            if refused is not None:
+                self._refuse(message, refused, None)
+            return
         pieces = message.in_order(data)
         if pieces is None:
             self._refuse(message, 413, "too many bytes out of order")
@@ -205,6 +212,11 @@ class Inbox:
             message.transaction_id = request.transaction_id
             message.touched = now
             self._arriving = message
+            if request.byte_range is None and message.progress is not Progress.REFUSED:
+                self._refuse(
+                    message, 400, "chunk without Byte-Range"
+                )  # section 7.1.1: all but the first MUST
+                return
             if message.progress is Progress.REFUSED:
                 self._respond(message, message.status)
         message.chunk_position = start

@@ -129,7 +129,7 @@ class Link:
                 if type(event) is Request:
                     self._request(event, now)
                 elif type(event) is Response:
-                    self.output.answered(event.transaction_id, event.code, event.comment)
+                    self.output.answered(event)
                 else:
                     self._rest(event, now)
             except Exception:
@@ -237,7 +237,10 @@ class Link:
         """True while something here can time out."""
         if self.output.awaits_answers:
             return True
-        return any(session.inbox.has_open_messages for session in self.sessions)
+        for session in self.sessions:  # noqa: SIM110 - any() would make a generator for each write
+            if session.inbox.has_open_messages:
+                return True
+        return False
 
     def tick(self, now: float) -> None:
         """Let time-outs happen: transactions after 30 seconds, messages of which no more comes."""  # MED-01
@@ -251,4 +254,7 @@ class Link:
             self.refused_because = reason
         self.output.clear()
         for session in list(self.sessions):
-            session.close(reason)
+            try:
+                session.close(reason)
+            except Exception:  # of its handler: the others have to be closed all the same
+                log.exception("msrp: closing %r", session)

@@ -86,7 +86,7 @@ def hop(pipe: Pipe, sessions: int) -> None:
             profile = cProfile.Profile()
             await asyncio.sleep(1)
             profile.enable()
-            await asyncio.sleep(SECONDS)
+            await asyncio.sleep(SECONDS - 1)
             profile.disable()
             pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(28)
         await asyncio.Event().wait()

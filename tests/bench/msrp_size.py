@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import uvloop
 
-from tests.bench.msrp_hop import Receiver, forwarder, hop
+from tests.bench.msrp_hop import Receiver, cpu, forwarder, hop
 
 CHUNK = 8_192
 
@@ -122,8 +122,8 @@ async def idle(pid: int, port: int, pairs: list[tuple[str, str]]) -> float:
     return (pss(pid) - before) / len(pairs)
 
 
-async def long(pid: int, port: int, pairs: list[tuple[str, str]], size: int) -> tuple[float, int]:
-    """Megabytes per second, and kilobytes of memory added at most."""
+async def long(pid: int, port: int, pairs: list[tuple[str, str]], size: int) -> tuple[float, float, int]:
+    """Megabytes per second, microseconds of CPU per chunk, and kilobytes of memory added at most."""
     loop = asyncio.get_running_loop()
     one, other = pairs[0]
     _, source = await loop.create_connection(lambda: Source(one, size), "127.0.0.1", port)
@@ -139,13 +139,13 @@ async def long(pid: int, port: int, pairs: list[tuple[str, str]], size: int) -> 
 
     thread = threading.Thread(target=watch)
     thread.start()
-    began = time.perf_counter()
+    began, used = time.perf_counter(), cpu(pid)
     cast(Source, source).begin()
     await cast(Sink, sink).done
     seconds = time.perf_counter() - began
     over.set()
     thread.join()
-    return size / seconds / 1e6, peak - before
+    return size / seconds / 1e6, (cpu(pid) - used) / (size / CHUNK) * 1e6, peak - before
 
 
 def main() -> None:
@@ -155,8 +155,11 @@ def main() -> None:
     process.terminate()
     for name, target in (("forwarder", forwarder), ("hop", hop)):
         process, port, pairs = start(target, 1)
-        rate, added = uvloop.run(long(process.pid, port, pairs, mebibytes * 1_048_576))
-        print(f"{name:10} {mebibytes} MiB in 8 KiB chunks: {rate:6.0f} MB/s, {added} kB added at most")
+        rate, micros, added = uvloop.run(long(process.pid, port, pairs, mebibytes * 1_048_576))
+        print(
+            f"{name:10} {mebibytes} MiB in 8 KiB chunks: {rate:6.0f} MB/s,"
+            f" {micros:.1f} us CPU per chunk, {added} kB added at most"
+        )
         process.terminate()
 
 

@@ -74,14 +74,22 @@ class Agent:
     """One UDP address, one user. Use as a context manager. `address` is a loopback address to be reached at."""
 
     def __init__(
-        self, target: int, user: str = "", *, address: str = "127.0.0.1", password: str = "", host: str = DOMAIN
+        self,
+        target: int,
+        user: str = "",
+        *,
+        address: str = "127.0.0.1",
+        password: str = "",
+        host: str = DOMAIN,
+        port: int = 0,
     ) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((address, 0))
+        self._socket.bind((address, port))
         self._credentials = Authenticator(user, password or f"{user}-secret")
         self._requests: deque[Message] = deque()
         self._responses: deque[Message] = deque()
         self._seen: set[tuple[str, str]] = set()
+        self.sent: list[bytes] = []
         self._cseq = itertools.count(1).__next__
         self.target = ("127.0.0.1", target)
         self.user = user
@@ -126,8 +134,27 @@ class Agent:
         ]
         return "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + body
 
+    def within(self, answer: Message, method: str) -> bytes:
+        """A request in the dialog that this 2xx to our INVITE has made; an ACK has the number of the INVITE."""
+        number = int(answer.value("CSeq").split()[0]) if method == "ACK" else self._cseq()
+        contact = re.search(r"<([^>]*)>", answer.value("Contact"))
+        assert contact is not None
+        lines = [
+            f"{method} {contact.group(1)} SIP/2.0",
+            f"Via: SIP/2.0/UDP {self.address}:{self.port};branch=z9hG4bK{secrets.token_hex(8)}",
+            *(f"Route: {value}" for value in reversed(answer.values("Record-Route"))),
+            "Max-Forwards: 70",
+            f"From: {answer.value('From')}",
+            f"To: {answer.value('To')}",
+            f"Call-ID: {answer.value('Call-ID')}",
+            f"CSeq: {number} {method}",
+            "Content-Length: 0",
+        ]
+        return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
     def send(self, data: bytes, target: tuple[str, int] | None = None) -> None:
         """One datagram."""
+        self.sent.append(data)
         self._socket.sendto(data, target or self.target)
 
     def begin(

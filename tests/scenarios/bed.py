@@ -14,16 +14,21 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from im_client.client import ImClient
 from im_client.config import ClientConfig
 from im_client.transport import Target
+from msrp_worker.commands.common import run_with_store
+from msrp_worker.store import Store
 from tools.deployment import Deployment
+
+T = TypeVar("T")
 
 HERE = Path(__file__).parent
 PORTS = (5060, 5061, 5070, 5072, 5090, 2855, 2856, 8080)
@@ -188,6 +193,12 @@ class Instance:
         result = self.deployment.command(*arguments)
         assert result.returncode == 0, (arguments, result.stdout, result.stderr)
         return result.stdout.decode(errors="replace")
+
+    def in_store(self, work: Callable[[Store], Awaitable[T]]) -> T:
+        """What a command does to the store, or reads in it, without a process of its own: for what a test does often."""
+        config = self.deployment.config
+        with ThreadPoolExecutor(1) as thread:  # the caller may be inside an event loop
+            return thread.submit(run_with_store, config, work).result()
 
     def stored(self, user: str) -> list[dict[str, Any]]:
         """Deferred messages of a user as the operator's command lists them."""

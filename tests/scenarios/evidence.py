@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -22,14 +21,12 @@ def final_response(sipp_trace: str) -> str:
 def steps(instance: Instance, call_id: str, last: str) -> list[dict[str, Any]]:
     """The trace of a message once it has its reception and a step of kind `last`."""
 
-    def look() -> list[dict[str, Any]]:
-        result = instance.deployment.command("trace", call_id, "--json")
-        found = json.loads(result.stdout) if result.returncode == 0 else []
-        return found if {"received", last} <= {step["kind"] for step in found} else []
+    def complete() -> bool:
+        events = instance.in_store(lambda store: store.trace.read(call_id))
+        return {"received", last} <= {event.kind for event in events}
 
-    found = wait_until(look, f"trace of {call_id} with {last!r}")
-    assert isinstance(found, list)
-    return found
+    wait_until(complete, f"trace of {call_id} with {last!r}")
+    return instance.trace(call_id)
 
 
 def kinds(instance: Instance, call_id: str, last: str) -> list[str]:

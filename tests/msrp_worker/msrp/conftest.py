@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from msrp_worker.msrp import EndpointConfig, MsrpEndpoint
+from msrp_worker.msrp import EndpointConfig, MsrpEndpoint, logs
 from msrp_worker.msrp.fingerprint import fingerprint
 
 
@@ -72,6 +72,12 @@ def pytest_asyncio_loop_factories(
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Both loops: the worker runs on uvloop, others may not."""
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def unlimited_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many tests in one second say the same thing."""
+    monkeypatch.setattr(logs, "MAX_PER_SECOND", 1_000_000)
 
 
 MakeEndpoint = Callable[..., Awaitable[MsrpEndpoint]]

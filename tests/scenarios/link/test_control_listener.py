@@ -61,7 +61,7 @@ def accepted(instance: Instance) -> bool:
         ("{key}x", "IMW"),
         ("{half}", "IMW"),
         ("\xff\xfe\xe9", "IMW"),
-        ("{key}", "MESSAGE"),
+        ("{key}", "PUBLISH"),
         ("{key}", "REGISTER"),
         ("{key}", "OPTIONS"),
         ("{key}", "ACK"),
