@@ -339,7 +339,7 @@ def _head_end(data: bytes | bytearray) -> int:
 def _after_blank_line(data: bytes | bytearray, start: int) -> int:
     """Offset after the first blank line, -1 without one. COMPAT(several clients): lone LF."""
     both = data.find(b"\n\r\n", start, MAX_HEAD_BYTES)
-    lone = data.find(b"\n\n", start, MAX_HEAD_BYTES if both < 0 else both)
+    lone = data.find(b"\n\n", start, MAX_HEAD_BYTES if both < 0 else both + 1)
     if lone >= 0:
         return lone + 2
     return -1 if both < 0 else both + 3

@@ -175,8 +175,8 @@ class Receiver(asyncio.Protocol):
             ident = frame[5 : frame.find(b" ", 5)]
             if frame[5 + len(ident) + 1 :].startswith(b"SEND"):
                 out.append(
-                    b"MSRP %b 200 OK\r\nTo-Path: %b\r\nFrom-Path:
-                    msrp://127.0.0.1:9/other;tcp\r\n-------%b$\r\n" % (ident, self.uri.encode(), ident)
+                    b"MSRP %b 200 OK\r\nTo-Path: %b\r\nFrom-Path: msrp://127.0.0.1:9/other;tcp\r\n-------%b$\r\n"
+                    % (ident, self.uri.encode(), ident)
                 )
             at = end + 3
         self.rest = data[at:]
@@ -202,8 +202,8 @@ async def drive(
         _, sender = await loop.create_connection(
             lambda one=one: Sender(one, outstanding, b"x" * size), "127.0.0.1", port
         )  # type: ignore[misc]
-        await loop.create_connection(lambda other=other: Receiver(other), "127.0.0.1", port)  # type:
-        ignore[misc] senders.append(cast(Any, sender))
+        await loop.create_connection(lambda other=other: Receiver(other), "127.0.0.1", port)  # type: ignore[misc]
+        senders.append(cast(Any, sender))
     await asyncio.sleep(0.2)
     for sender in senders:
         sender.begin()

@@ -128,6 +128,7 @@ def test_every_cut_gives_the_same() -> None:
         (b"From: <im:a>\r\n\r\n\r\nx", "text/plain", b"x"),
         (b"From: <im:a>\n\nContent-Type: a/b\n\nx", "a/b", b"x"),
         (b"From: <im:a>\n\n\nx", "text/plain", b"x"),
+        (b"From: <im:a>\n\nContent-Type: a/b\n\n\r\nx", "a/b", b"\r\nx"),
         (b"From: <im:a>\r\n\r\nContent-Type:\r\n a/b;\r\n\tc=d\r\n\r\n", "a/b; c=d", b""),
         (b"From:<im:a>\r\n\r\nContent-Type : a/b\r\n\r\n", "a/b", b""),
     ],
