@@ -163,6 +163,11 @@ class Output:
             self._end_transaction(transaction, code, comment)
 
     @property
+    def waiting_bytes(self) -> int:
+        """Bytes of responses and reports that `take` has not given out yet."""
+        return self._out_size
+
+    @property
     def has_more(self) -> bool:
         """True where `take` may give more at once."""
         return bool(self._out) or (self._active is not None and self.writable)
