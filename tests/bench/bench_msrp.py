@@ -233,7 +233,8 @@ async def run(plan: Plan) -> list[Row]:
                 traffic.megabytes >= 0.8 * forwarder.megabytes if target else None,
             ),
         ]
-    rows.append(Row("hop / forwarder: CPU pipelined", f"{hop.cpu / max(forwarder.cpu, 0.01):.2f}"))
+    rows.append(Row("hop / forwarder: CPU unbatched", f"{hop.unbatched_cpu / forwarder.unbatched_cpu:.2f}"))
+    rows.append(Row("hop / forwarder: p99", f"{hop.p99 / forwarder.p99:.2f}"))
     rows.append(Row("hop / forwarder: MB/s", f"{hop.megabytes / forwarder.megabytes:.2f}"))
     for size in plan.rooms:
         cpu, rate = await measure_fan_out(size, plan)
