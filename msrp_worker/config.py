@@ -234,6 +234,9 @@ class Config:
     tls_key: Path | None = _setting("IM_TLS_KEY", None, _optional_path, "a PEM file")
     """Private key of the certificate. Default none."""
 
+    msrp_public_host: str = _setting("IM_MSRP_PUBLIC_HOST", "", _text, "a host name or IP address")
+    """Host in a=path of our MSRP sessions (MED-05). Default empty: the address the kernel would use towards the peer."""
+
     demo: bool = _setting("IM_DEMO", True, _yes_no, "1 or 0")
     """Whether a new database gets the demo users and group. Default 1."""
 

@@ -18,6 +18,8 @@ from msrp_worker import PRODUCT
 from msrp_worker.answers import Answers
 from msrp_worker.config import Config
 from msrp_worker.kamailio_link import KamailioLink, LinkAddress
+from msrp_worker.msrp import EndpointConfig, MsrpEndpoint
+from msrp_worker.msrp.websocket import websocket_handler
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store, open_store
 from msrp_worker.web import application
@@ -62,9 +64,16 @@ async def _serve(config: Config) -> None:
 
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
-        runner = web.AppRunner(
-            application(lambda: "" if link.ready else "not linked to Kamailio", lambda: _readings(store, link, answers))
+        endpoint = MsrpEndpoint(msrp_config(config))
+        await endpoint.start()
+        stack.push_async_callback(endpoint.stop)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_certificate, endpoint)
+        app = application(
+            lambda: "" if link.ready else "not linked to Kamailio",
+            lambda: _readings(store, link, answers, endpoint),
         )
+        app.router.add_get("/msrp", websocket_handler(endpoint))  # MED-11
+        runner = web.AppRunner(app)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, config.listen, config.http_port).start()
@@ -76,6 +85,28 @@ async def _serve(config: Config) -> None:
         log.info("%s serves %s, store %s", PRODUCT, config.domain, config.database_shown)
         await stopped.wait()
         log.info("stopping")
+
+
+def msrp_config(config: Config) -> EndpointConfig:
+    """The MSRP endpoint of this configuration: msrp always, msrps with a certificate (SEC-04)."""
+    return EndpointConfig(
+        listen=config.listen,
+        port=config.msrp_port,
+        tls_port=config.msrps_port if config.tls_enabled else None,
+        tls_certificate=config.tls_certificate,
+        tls_key=config.tls_key,
+        public_host=config.msrp_public_host or None,
+    )
+
+
+def _reload_certificate(endpoint: MsrpEndpoint) -> None:
+    """SIGHUP: the certificate of msrps was renewed (SEC-04)."""
+    try:
+        endpoint.reload_certificate()
+    except (OSError, ValueError) as error:
+        log.error("certificate not reloaded, the old one stays: %s", error)
+    else:
+        log.info("certificate reloaded")
 
 
 async def _settle(store: Store) -> None:
@@ -122,7 +153,9 @@ async def _expire_once(store: Store) -> int:
     return expired
 
 
-def _readings(store: Store, link: KamailioLink, answers: Answers) -> Iterable[tuple[str, str, float]]:
+def _readings(
+    store: Store, link: KamailioLink, answers: Answers, endpoint: MsrpEndpoint
+) -> Iterable[tuple[str, str, float]]:
     counters = link.counters
     yield "link_connected", "1 while Kamailio's control listener is reached", float(link.connected)
     yield "questions_total", "Questions of Kamailio", counters.questions
@@ -136,3 +169,4 @@ def _readings(store: Store, link: KamailioLink, answers: Answers) -> Iterable[tu
     yield "deferrals_refused_total", "Messages not stored: quota, or the store unavailable", answers.deferrals_refused
     yield "publications_total", "Publications of service settings taken", answers.published
     yield "trace_dropped_total", "Trace events lost because the disk did not keep up", store.trace.dropped
+    yield "msrp_connections", "MSRP connections open", endpoint.connections

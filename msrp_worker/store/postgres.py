@@ -37,8 +37,9 @@ READING_CONNECTIONS = 2
 MAX_PENDING_UNITS = 8192
 """Units that may wait, a few seconds of work; beyond it the sender is better told at once."""
 CONNECT_TIMEOUT_S = 5.0
-COMMAND_TIMEOUT_S = 10.0
-"""Longest time for one statement: a server that is gone is an error, not a wait."""
+COMMAND_TIMEOUT_S = 3.0
+"""Longest time for one statement: a server that is gone is an error, not a wait. Less than the 4 s after which
+Kamailio gives up on an answer, so that a message is not stored whose sender has been told 503."""
 HEARTBEAT_S = 5.0
 """How often the connection that hears of changes is tried: the longest time that caches may be old when the
 network cuts a node off without a word."""

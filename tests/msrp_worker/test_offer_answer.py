@@ -339,7 +339,8 @@ def test_address_matching(media: MsrpMedia, same: bool) -> None:
         (MOVED, False, False, True, CemaAnswer.FALL_BACK),
         (RELAYED, True, False, False, CemaAnswer.FALL_BACK),  # both use relays
         (replace(RELAYED, setup=None), False, False, False, CemaAnswer.FALL_BACK),  # its relay would connect
-        (replace(RELAYED, setup=Setup.ACTPASS), False, False, False, CemaAnswer.USE),
+        (replace(RELAYED, setup=Setup.ACTPASS), False, False, False, CemaAnswer.FALL_BACK),
+        (replace(RELAYED, setup=Setup.ACTPASS), False, True, False, CemaAnswer.USE),
         (PLAIN, True, True, False, CemaAnswer.FALL_BACK),
         (PLAIN, True, False, False, CemaAnswer.USE),
     ],
@@ -373,3 +374,19 @@ def test_active_cema_answerer_connects_to_the_middlebox() -> None:
     line = one(answer(offered(replace(MOVED, cema=True, setup=Setup.PASSIVE)), POLICY))
     assert line.connect_to == ("203.0.113.5", 9000)
     assert line.local.cema
+
+
+@pytest.mark.requirement("MED-05")
+@pytest.mark.parametrize(("cema", "active"), [(True, True), (False, False)])
+def test_we_connect_to_an_anchored_offerer_behind_a_relay(cema: bool, active: bool) -> None:
+    line = one(answer(offered(replace(RELAYED, cema=cema)), POLICY))
+    assert line.active is active
+    assert line.local.cema is active
+    assert line.connect_to == (("192.0.2.7", 7394) if active else None)
+
+
+@pytest.mark.requirement("MED-05")
+def test_a_side_that_serves_no_port_offers_to_connect() -> None:
+    line = offered_line(replace(POLICY, endpoint=LocalEndpoint("198.51.100.1", tcp_port=None)), "f1")
+    assert (line.setup, line.port) == (Setup.ACTIVE, 9)
+    assert line.path == ("msrp://198.51.100.1:9/f1;tcp",)

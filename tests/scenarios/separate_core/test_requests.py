@@ -164,6 +164,6 @@ def test_what_the_sides_do_not_take(core: Core) -> None:
     core.target = ("127.0.0.1", core.terminating)
     bye = core.ask("BYE", "sip:a@example.com", to="<sip:a@example.com>;tag=x", challenged=False)
     assert bye.status == 481
-    assert core.ask("PUBLISH", "sip:a@example.com", challenged=False).status == 405
+    assert core.ask("PUBLISH", "sip:a@example.com", challenged=False).status == 403  # SET-01: no feature tag
     with Agent(core.terminating, "scscf", address=CORE_ADDRESS) as other:
         assert other.ask("OPTIONS", f"sip:127.0.0.1:{core.terminating}", challenged=False).status in (200, 405)
