@@ -55,7 +55,7 @@ from kemi.messages import (
 from kemi.policy import Policy, load
 from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
 from kemi.request import Request
-from kemi.sip_values import asks_for_anonymity, canonical, contact_capabilities
+from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds
 
 QUESTION_SOCKET = "question.sock"
 CONTROL_KEY = "control.key"
@@ -427,16 +427,12 @@ class Adapter:
             self._link().send(encode_question(None, TraceBatch(), "\n".join(lines).encode("utf-8", "replace")), SEND_WAIT)
         return 1
 
-    def capable_contacts(self) -> list[tuple[str, bool, bool]]:
-        """The contacts of a REGISTER; those without the feature tag are remembered beside the others (COR-10)."""
-        contacts = contact_capabilities(read("$(hdr(Contact)[*])"))
-        mixed = any(capable for _, capable, _ in contacts)
-        for uri, capable, _ in contacts:
-            if capable:
-                KSR.htable.sht_rm("im_plain", sent_safely(uri))
-            elif mixed:
-                KSR.htable.sht_seti("im_plain", sent_safely(uri), 1)
-        return contacts
+    def contact_kinds(self) -> tuple[str, str, str]:
+        """The contacts of a REGISTER by kind: large messages, IM, plain; left in `$var` for the native routes (COR-10)."""
+        kinds = contact_kinds(read("$(hdr(Contact)[*])"))
+        for name, contacts in zip(("im_large", "im_capable", "im_plain"), kinds, strict=True):
+            KSR.pv.sets(f"$var({name})", sent_safely(contacts))
+        return kinds
 
     def _look_up(self, uri: str) -> bool:
         """Set the branches to the recipient's bindings; whether an IM-capable one is among them (COR-07)."""
