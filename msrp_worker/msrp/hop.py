@@ -24,9 +24,7 @@ from .session import Session
 from .state import State
 from .uri import format_path
 
-_OF_ONE_HOP = frozenset(
-    ("message-id", "byte-range", "success-report", "failure-report", "content-type", "status")
-)
+_OF_ONE_HOP = frozenset(("message-id", "byte-range", "success-report", "failure-report", "content-type", "status"))
 """Header fields that the other session writes anew; all others pass, Content-Disposition among them
 (LRG-07)."""
 
@@ -183,9 +181,7 @@ class Hop(SessionHandler):
         if isinstance(out, OutgoingMessage) and out.status is None:
             self._stop(session, message, out, 413, reason)
 
-    def _stop(
-        self, session: Session, message: IncomingMessage, out: OutgoingMessage, code: int, reason: str
-    ) -> int:
+    def _stop(self, session: Session, message: IncomingMessage, out: OutgoingMessage, code: int, reason: str) -> int:
         """End a copy with `#`. Its sender knows by itself, or by the response: no REPORT."""
         out.context = None
         out.abort(code, reason)
@@ -235,9 +231,7 @@ class Hop(SessionHandler):
             return
         fields = [(name, value) for name, value in report.headers if name.lower() in _REPORT_HEADERS]
         sender.link.output.emit(
-            encode_request(
-                "REPORT", next(sender.idents), format_path(sender.remote), sender.local_text, fields
-            )
+            encode_request("REPORT", next(sender.idents), format_path(sender.remote), sender.local_text, fields)
         )  # MED-02
 
     def writable(self, session: Session) -> None:
