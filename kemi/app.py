@@ -154,7 +154,7 @@ class App:
 
     def _third_party_register(self) -> int:
         request = self._adapter.request()
-        capable = third_party_register.capable(read("$hdr(Contact)"), read("$rb"))
+        capable = third_party_register.capable(read("$(hdr(Contact)[*])"), read("$rb"))
         action = third_party_register.screen(request.call_id, canonical(read("$tu")), read("$hdr(Expires)"), capable)
         return self._adapter.perform(request, action)
 

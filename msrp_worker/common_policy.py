@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 from lxml import etree
 
+from msrp_worker import safe_xml
 from msrp_worker.address import canonical, domain_of
-from msrp_worker.xml_document import XmlError, read_xml
 
 LARGEST_DOCUMENT = 1 << 18
 """Bytes of a rules document: thousands of entries; more is no access policy of a person."""
@@ -157,8 +157,8 @@ def _matches_entity(entity: One | Many, originator: str) -> bool:
 def parse_rules(document: bytes) -> Rules:
     """The rules in a document. RulesError says what is wrong with it (SEC-05)."""
     try:
-        root = read_xml(document, largest=LARGEST_DOCUMENT, deepest=DEEPEST_ELEMENT)
-    except XmlError as error:
+        root = safe_xml.parse(document, LARGEST_DOCUMENT, DEEPEST_ELEMENT)
+    except safe_xml.XmlError as error:
         raise RulesError(str(error)) from None
     if etree.QName(root) != etree.QName(COMMON_POLICY, "ruleset"):
         raise RulesError(f"the root is {root.tag}, not ruleset of {COMMON_POLICY}")

@@ -110,6 +110,7 @@ class KamailioLink:
         self.settle: Callable[[], Awaitable[None]] = _nothing
         """What else is to be done before an operator's command sees the state of things."""
         self._revision = revision
+        self._told = False
         self._told_revision: int | None = None
         self._reloaded_revision: int | None = None
         self._address = address
@@ -128,6 +129,11 @@ class KamailioLink:
     def connected(self) -> bool:
         """Whether Kamailio's control listener is reached."""
         return self._control.connected
+
+    @property
+    def ready(self) -> bool:
+        """Whether Kamailio has been reached and told that the worker is there: from now on it asks (SEC-06)."""
+        return self.connected and self._told
 
     def start(self) -> None:
         """Open the question socket, connect to the control listener, start the heartbeat."""
@@ -190,7 +196,8 @@ class KamailioLink:
             self._control.send_all(encode_command(RELOAD_SUBSCRIPTIONS))  # COR-04
             self._reloaded_revision = revision if self.connected else None
         self._control.send_all(encode_command(BEAT, -1 if revision is None else revision))
-        self._told_revision = revision if self.connected else None
+        self._told = self.connected
+        self._told_revision = revision if self._told else None
 
     async def _beat(self) -> None:
         last = 0.0

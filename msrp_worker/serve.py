@@ -69,7 +69,7 @@ async def _serve(config: Config) -> None:
         stack.push_async_callback(endpoint.stop)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_certificate, endpoint)
         app = application(
-            lambda: "" if link.connected else "not linked to Kamailio",
+            lambda: "" if link.ready else "not linked to Kamailio",
             lambda: _readings(store, link, answers, endpoint),
         )
         app.router.add_get("/msrp", websocket_handler(endpoint))  # MED-11

@@ -12,7 +12,7 @@ import msgspec
 from lxml import etree
 
 from kemi.messages import LARGEST_SETTINGS
-from msrp_worker.xml_document import XmlError, read_xml
+from msrp_worker import safe_xml
 
 DEEPEST_ELEMENT = 16
 """Nesting of elements: settings need four, the rest is room for extensions."""
@@ -92,8 +92,8 @@ def parse_settings(document: bytes) -> Document:
     Several entities in one document are read as one; RFC 4354 section 5.14 asks devices to send only one.
     """
     try:
-        root = read_xml(document, largest=LARGEST_SETTINGS, deepest=DEEPEST_ELEMENT)
-    except XmlError as error:
+        root = safe_xml.parse(document, LARGEST_SETTINGS, DEEPEST_ELEMENT)
+    except safe_xml.XmlError as error:
         raise SettingsError(str(error)) from None
     if root.tag != f"{{{POC_SETTINGS}}}poc-settings":
         raise SettingsError(f"the root is {root.tag}, not poc-settings of {POC_SETTINGS}")
@@ -117,7 +117,7 @@ def build_settings(document: Document) -> bytes:
             child = etree.SubElement(parent, f"{{{namespace}}}{names[0]}", active="true" if value else "false")
             if kind:
                 child.set("type", kind)
-    return etree.tostring(root, xml_declaration=True, encoding="UTF-8")
+    return safe_xml.serialise(root)
 
 
 def _activations(fields: tuple[str, ...], values: dict[str, bool]) -> list[tuple[bool, str]]:

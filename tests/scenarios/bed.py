@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -126,6 +127,7 @@ class Instance:
         """Create the database and start both processes."""
         self.deployment.initialise()
         self.deployment.start()
+        wait_until(lambda: "beat" in str(self.rpc("htable.dump", "im_link")), "Kamailio has heard of the worker")
 
     def stop(self) -> None:
         """Stop everything and remove the state."""
@@ -133,6 +135,20 @@ class Instance:
             run.kill()
         self.deployment.stop()
         subprocess.run(["rm", "-rf", str(self.state_dir)], check=False)
+
+    def rpc(self, method: str, *parameters: object) -> Any:
+        """Result of one of Kamailio's JSON-RPC commands."""
+        here = self.state_dir / f"rpc-{os.getpid()}-{threading.get_ident()}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            client.bind(str(here))
+            client.settimeout(5)
+            try:
+                client.connect(str(self.deployment.config.kamailio_rpc_socket))
+                client.send(json.dumps({"jsonrpc": "2.0", "method": method, "params": parameters, "id": 1}).encode())
+                answer = json.loads(client.recv(1 << 20))
+            finally:
+                here.unlink()
+        return answer.get("result")
 
     # ---- SIPp
 
@@ -254,6 +270,11 @@ def header(message: str, name: str) -> list[str]:
     """All values of a header of a SIP message as text."""
     head = re.split(r"\r?\n\r?\n", message, maxsplit=1)[0]
     return re.findall(rf"^{re.escape(name)}\s*:\s*(.*?)\r?$", head, re.MULTILINE | re.IGNORECASE)
+
+
+def sip_date(seconds: float) -> str:
+    """RFC 3261 20.17 SIP-date, always GMT."""
+    return formatdate(seconds, usegmt=True)
 
 
 def status(message: str) -> int:

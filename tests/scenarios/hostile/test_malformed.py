@@ -23,10 +23,8 @@ def goes_on(instance: Instance) -> Iterator[None]:
     before = instance.kamailio_log().count("IM bug")
     with Whole(instance):
         yield
-        raw = RawSip(instance.sip_port)
-        raw.send(im_message("alice", "bob").bytes(raw.address, raw.port))
-        assert raw.final().startswith(b"SIP/2.0 202 ")
-        raw.close()
+        with RawTcp(instance.sip_port) as tcp:
+            assert tcp.ask(im_message("alice", "bob")).startswith(b"SIP/2.0 202 ")
     assert instance.kamailio_log().count("IM bug") == before, instance.kamailio_log()[-4000:]
     assert "cannot answer" not in instance.worker_log()
 
