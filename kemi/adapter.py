@@ -68,12 +68,13 @@ LEG_INVITE_MS = 200_000
 
 
 def read(name: str) -> str:
-    """A pseudo-variable as text; bytes that are not UTF-8 become replacement characters, a missing one is empty."""
+    """A pseudo-variable as text, a missing one empty. Bytes that are not UTF-8, and NULs, which Kamailio's functions do
+    not take back (SEC-05), become replacement characters."""
     try:
         value = KSR.pv.get(name)
     except UnicodeDecodeError as error:
-        return str(error.object, "utf-8", "replace")
-    return "" if value is None else str(value)
+        value = str(error.object, "utf-8", "replace")
+    return "" if value is None else str(value).replace("\0", "\ufffd")
 
 
 def read_bytes(name: str) -> bytes:
