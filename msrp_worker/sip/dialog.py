@@ -131,8 +131,8 @@ def received(dialog: Dialog, message: Message) -> Dialog:
 
 
 def retargeted(dialog: Dialog, message: Message) -> Dialog:
-    """The dialog after an accepted INVITE or UPDATE, or the 2xx to ours, of the peer: its Contact counts (12.2.1.2,
-    12.2.2).""" return replace(dialog, remote_target=message.contact) if message.contact else dialog
+    """The dialog after an accepted INVITE or UPDATE of the peer, or its 2xx to ours: its Contact counts (12.2.2)."""
+    return replace(dialog, remote_target=message.contact) if message.contact else dialog
 
 
 def _routes(message: Message) -> tuple[str, ...]:

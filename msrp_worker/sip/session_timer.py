@@ -13,8 +13,8 @@ from msrp_worker.sip.port import Headers
 SMALLEST_S = 90
 """No Min-SE and no session interval is below this (sections 4 and 5)."""
 BYE_BEFORE_S = 32.0
-"""How long before the expiry the side that does not refresh gives up, at most; else a third of the interval (section
-10).""" RETRY_S = 10.0
+"""How long before the expiry the side that does not refresh gives up, at most; else a third of the interval (10)."""
+RETRY_S = 10.0
 """Between two tries of a refresh that was refused without a reason of its own, at least."""
 
 Refresher = Literal["uac", "uas"]
