@@ -169,6 +169,8 @@ class Leg(Struct, frozen=True, kw_only=True):
     """When the initial INVITE is given up, by either side."""
     local_sdp: bytes = b""
     remote_sdp: bytes = b""
+    why: str = ""
+    """Reason of a BYE that has to wait: for the ACK, or for the 2xx that crosses a CANCEL."""
     peer_allow: frozenset[str] = frozenset()
     # caller
     invitation: Invitation | None = None
@@ -271,9 +273,7 @@ class Tick(Struct, frozen=True):
 
 
 class NotStored(Struct, frozen=True):
-    """What the last step promised could not be stored and was not sent; `transaction` is that of the 2xx in it."""
-
-    transaction: TransactionId | None = None
+    """What the last step promised (the INVITE, the 2xx to one) could not be stored and was not sent."""
 
 
 # --- what the owner orders ----------------------------------------------------------------------------------------

@@ -18,13 +18,12 @@ from msrp_worker.sip.leg_types import (
     Effect,
     Ended,
     Leg,
-    OfferDropped,
     Outgoing,
     Rejected,
+    Role,
 )
 from msrp_worker.sip.message import Message
-from msrp_worker.sip.offer_answer import Exchange
-from msrp_worker.sip.port import CancelInvite, Header, Headers, Reply, SendRequest
+from msrp_worker.sip.port import CancelInvite, Header, Headers, Reply
 
 NEVER = float("inf")
 SDP = ("Content-Type", "application/sdp")
@@ -110,23 +109,25 @@ class Turn:
         """Move the INVITE usage by its table."""
         before = self.leg.phase
         phase, acts = move(before, signal)
-        self.set(phase=phase)
+        self.set(phase=phase, why=self.leg.why or (over.why if over is not None else ""))
         for act in acts:
             self._do(act, over or Over(cause=Cause.LOST))
         if phase is not before:
             self._entered(phase)
 
     def _do(self, act: Act, over: Over) -> None:
+        leg = self.leg
         match act:
             case Act.CANCEL_INVITE:
-                self.tell(CancelInvite(self.leg.dialog.call_id, self.leg.invite_cseq))
+                self.tell(CancelInvite(leg.dialog.call_id, leg.invite_cseq))
             case Act.SEND_BYE:
-                self.send("BYE", (("Reason", over.why),) if over.why else ())
+                why = over.why or leg.why
+                self.send("BYE", (("Reason", why),) if why else ())
             case Act.ANSWER_BYE:
                 pass  # the receiver of the BYE has answered it: it alone knows the transaction
             case Act.REFUSE_INVITE:
-                assert self.leg.transaction is not None
-                self.reply(self.leg.transaction, over.status, over.reason, over.headers)
+                assert leg.transaction is not None
+                self.reply(leg.transaction, over.status, over.reason, over.headers)
             case Act.CONFIRM:
                 self.tell_confirmed()
             case Act.TELL_REJECTED:
@@ -136,7 +137,7 @@ class Turn:
 
     def tell_confirmed(self) -> None:
         """The callee's owner hears of the ACK; the caller's hears `Answered`, which has the description."""
-        if self.leg.transaction is None and self.leg.invitation is None:
+        if self.leg.role is Role.CALLEE:
             self.tell(Confirmed())
 
     def _entered(self, phase: Phase) -> None:
@@ -169,26 +170,6 @@ class Turn:
             ack_cseq=0,
             ack_limit=NEVER,
         )
-
-    # --- offers ---
-
-    def drop_offer(self, status: int, reason: str) -> None:
-        """The owner does not answer the peer's offer any more: refuse it, keep the session."""
-        leg = self.leg
-        if leg.offer is None:
-            return
-        self.reply(leg.offer.transaction, status, reason)
-        self.forget_offer()
-
-    def forget_offer(self) -> None:
-        """The peer's offer is gone: the session stays as it was."""
-        self.set(offer=None, exchange=Exchange.STABLE)
-        self.tell(OfferDropped())
-
-
-def last_request(effects: list[Effect]) -> SendRequest | None:
-    """The last request among the effects."""
-    return next((one for one in reversed(effects) if isinstance(one, SendRequest)), None)
 
 
 def stop_reliable(turn: Turn) -> None:
