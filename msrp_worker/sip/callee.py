@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from kemi.messages import TransactionId
 from msrp_worker.sip import dialog, reliable, session_timer
