@@ -15,7 +15,6 @@ from msrp_worker.sip.leg_types import (
     Answered,
     Cause,
     Effect,
-    Ended,
     Fork,
     Invitation,
     Leg,
@@ -247,12 +246,8 @@ def _drop_offer_elsewhere(turn: Turn) -> None:
 
 def _ended_before(turn: Turn) -> None:
     """The BYE of this branch came before its 2xx."""
-    already_told = turn.leg.phase in ENDED
     turn.set(phase=Phase.CONFIRMED)
-    before = len(turn.effects)
     turn.signal(Signal.BYE, Over(cause=Cause.BYE))
-    if already_told:
-        turn.effects[before:] = [one for one in turn.effects[before:] if not isinstance(one, Ended)]
 
 
 def _release_branch(turn: Turn, message: Message) -> None:

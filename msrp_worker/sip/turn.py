@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from kemi.messages import TransactionId
 from msrp_worker.sip import dialog, reliable
-from msrp_worker.sip.invite import Act, Phase, Signal, move
+from msrp_worker.sip.invite import ENDED, Act, Phase, Signal, move
 from msrp_worker.sip.leg_types import (
     GRACE_S,
     TRANSACTION_S,
@@ -23,7 +23,7 @@ from msrp_worker.sip.leg_types import (
     Role,
 )
 from msrp_worker.sip.message import Message
-from msrp_worker.sip.port import CancelInvite, Header, Headers, Reply
+from msrp_worker.sip.port import CancelInvite, Header, Headers, Reply, SendRequest
 
 NEVER = float("inf")
 SDP = ("Content-Type", "application/sdp")
@@ -47,20 +47,25 @@ LOST = Over(cause=Cause.LOST, why='SIP;cause=408;text="Request Timeout"', status
 class Turn:
     """The working state of `leg.step`; lives for one call."""
 
-    __slots__ = ("chance", "effects", "leg", "now")
+    __slots__ = ("_owner_left", "chance", "effects", "leg", "now")
 
     def __init__(self, leg: Leg, now: float, chance: float) -> None:
         self.leg = leg
         self.now = now
         self.chance = chance
         self.effects: list[Effect] = []
+        self._owner_left = leg.phase in ENDED
 
     def set(self, **changes: Any) -> None:
         """Change fields of the leg."""
         self.leg = replace(self.leg, **changes)
 
     def tell(self, event: Effect) -> None:
-        """Add an effect."""
+        """Add an effect. What an owner would hear after the end of its leg is dropped."""
+        if not isinstance(event, Reply | SendRequest | CancelInvite):
+            if self._owner_left:
+                return
+            self._owner_left = isinstance(event, Ended | Rejected)
         self.effects.append(event)
 
     # --- responses ---
