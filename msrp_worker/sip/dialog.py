@@ -137,7 +137,7 @@ def retargeted(dialog: Dialog, message: Message) -> Dialog:
 
 def _routes(message: Message) -> tuple[str, ...]:
     routes = tuple(message.values("record-route"))
-    if len(routes) > MAX_ROUTES or not all(sip_uri(route) for route in routes):
+    if len(routes) > MAX_ROUTES or not all(sip_uri(route) and route.isascii() and route.isprintable() for route in routes):
         raise MalformedMessage("a Record-Route cannot be used")
     return routes
 

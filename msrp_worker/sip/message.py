@@ -116,18 +116,23 @@ def read(data: bytes) -> Message:
     first = dict(reversed(fields))
     number = _CSEQ.fullmatch(first.get("cseq", ""))
     call_id = first.get("call-id", "")
-    if not call_id or not call_id.isascii() or number is None or int(number[1]) > MAX_CSEQ:
+    if not call_id or not _plain(call_id) or number is None or int(number[1]) > MAX_CSEQ:
         raise MalformedMessage("Call-ID or CSeq is missing or unreadable")
     method, request_uri, status, reason = _start_line(start)
     if status == 0 and method != number[2]:
         raise MalformedMessage("the method is not that of CSeq")
     tags = parameter(first.get("from", ""), "tag"), parameter(first.get("to", ""), "tag")
-    if not all(tag.isascii() for tag in tags):
+    if not all(map(_plain, tags)):
         raise MalformedMessage("a tag is not a token")
     length = first.get("content-length", "")
     if _NUMBER.fullmatch(length):
         body = body[: int(length)]
     return Message(number[2], request_uri, status, reason, fields, body, call_id, int(number[1]), *tags)
+
+
+def _plain(text: str) -> bool:
+    """What is written down and sent back as it is: visible ASCII."""
+    return text.isascii() and text.isprintable()
 
 
 def _start_line(line: str) -> tuple[str, str, int, str]:

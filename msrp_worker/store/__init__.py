@@ -1,4 +1,4 @@
-"""Users, rules, deferred messages, registrations and the trace, in SQLite or PostgreSQL."""
+"""Users, rules, deferred messages, registrations, SIP legs and the trace, in SQLite or PostgreSQL."""
 
 from msrp_worker.store.deferred import Deferred, DeferredEntry, DeferredMessage, NewDeferred, Usage
 from msrp_worker.store.errors import (
@@ -12,6 +12,7 @@ from msrp_worker.store.errors import (
     UnknownUser,
     Unmet,
 )
+from msrp_worker.store.legs import LegRecord, Legs
 from msrp_worker.store.store import Store, open_store, prepare_store
 from msrp_worker.store.trace import TraceEvent
 from msrp_worker.store.users import MISS, Miss, User, UserFacts
@@ -22,6 +23,8 @@ __all__ = [
     "Deferred",
     "DeferredEntry",
     "DeferredMessage",
+    "LegRecord",
+    "Legs",
     "Miss",
     "NewDeferred",
     "QuotaExceeded",
