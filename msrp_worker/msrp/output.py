@@ -242,6 +242,11 @@ class Output:
             request.on_answer(response)
 
     @property
+    def waiting_bytes(self) -> int:
+        """Bytes of responses and reports that `take` has not given out yet."""
+        return self._out_size
+
+    @property
     def has_more(self) -> bool:
         """True where `take` may give more at once."""
         return bool(self._out) or (self._active is not None and self.writable)
