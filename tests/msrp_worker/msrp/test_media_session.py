@@ -22,6 +22,7 @@ from msrp_worker.offer_answer import (
     offered_line,
 )
 from msrp_worker.sdp import Origin
+from tests.msrp_worker.msrp.conftest import Certificate
 
 
 def policy(served: MsrpEndpoint, **choices: object) -> LocalPolicy:
@@ -96,3 +97,42 @@ def test_names_are_unguessable_and_used_once() -> None:
     names = {new_session_id() for _ in range(100)}
     assert len(names) == 100
     assert all(len(name) >= 22 for name in names)
+
+
+@pytest.mark.requirement("MED-04")
+@pytest.mark.parametrize("forged", [False, True])
+async def test_certificates_are_those_of_the_descriptions(
+    certificates: tuple[Certificate, Certificate], forged: bool
+) -> None:
+    made = []
+    for files in certificates:
+        config = EndpointConfig(port=None, tls_port=0, tls_certificate=files.certificate, tls_key=files.key)
+        made.append(MsrpEndpoint(config))
+        await made[-1].start()
+    caller, callee = made
+    announced = [files.fingerprint for files in certificates]
+    if forged:
+        announced.reverse()
+    ours, theirs = (
+        policy(served, endpoint=LocalEndpoint("127.0.0.1", None, served.tls_port, fingerprints=(one,)))
+        for served, one in zip(made, announced, strict=True)
+    )
+    media = offered_line(ours, new_session_id(), secure=True)
+    session = offered_session(caller, media, MessageStream())
+    offered = offer(ours.origin, "127.0.0.1", [media])
+    reply = answer(sdp.parse(offered.build()), theirs)
+    assert isinstance(reply, Answer)
+    other = MessageStream()
+    accepted_session(callee, reply.lines[0], other)
+    (agreed,) = lines(conclude(offered, sdp.parse(reply.description.build()), ours))
+    settle(session, agreed)
+    async with asyncio.timeout(10):
+        if forged:
+            with pytest.raises(OSError, match="fingerprint"):
+                await caller.connect(session, agreed.connect_to)
+        else:
+            await caller.connect(session, agreed.connect_to)
+            assert await outcome(session.send(b"hello", "text/plain")) == 200
+            assert await (await anext(aiter(other))).read() == b"hello"
+    for endpoint in made:
+        await endpoint.stop()
