@@ -99,7 +99,7 @@ class MsrpEndpoint:
                 raise ValueError("tls_port needs tls_certificate and tls_key")  # SEC-04
             tls = self.tls
             server = await loop.create_server(
-                lambda: tls.protocol(Connection(self)), host, config.tls_port, backlog=1024
+                lambda: tls.protocol(Connection(self), self), host, config.tls_port, backlog=1024
             )
             self._servers.append(server)
             self.tls_port = server.sockets[0].getsockname()[1]
