@@ -165,8 +165,11 @@ class Switch(SessionHandler):
         taken = self._admit(session, message, envelope)
         if isinstance(taken, int):
             return taken
-        stream.open(taken, len(envelope.head), self._reports_failure(taken))
+        failed = stream.open(taken, len(envelope.head), self._reports_failure(taken))
         self._streams.append(stream)
+        for copy in failed:
+            self._failed(copy, copy.context)
+            copy.session.close(CUT)  # MED-08
         stream.write(taken.envelope.head)
         return self._pass_on(stream, taken, rest) if rest else None
 
