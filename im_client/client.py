@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from . import PRODUCT, composing
+from .calls import SUPPORTED, Calls
 from .config import ClientConfig, Contact
 from .digest import Authenticator
 from .endpoint import Endpoint, EndpointSettings
@@ -59,9 +60,11 @@ class ImClient:
             timers=config.timers,
             keep_alive=config.keep_alive,
             tls=config.tls_context(),
+            supported=SUPPORTED,
         )
         self.endpoint = Endpoint(settings)
         self.requester = Requester(self.endpoint, Authenticator(config.username or config.user, config.password))
+        self.calls = Calls(self.endpoint, self.requester, config)
         self.registration = Registration(config, self.endpoint, self.requester)
         self._inbox: asyncio.Queue[PagerMessage | None] = asyncio.Queue()
         self._pending: dict[str, _Turn] = {}
@@ -88,6 +91,7 @@ class ImClient:
         if self._closed:
             return
         self._closed = True
+        await self.calls.close()
         if deregister and self.registration.granted is not None:
             try:
                 await self.registration.deregister()

@@ -55,6 +55,10 @@ class ClientConfig:
     tls_ca: Path | None = None  # PEM file of the authorities to trust; None: those of the system
     tls_verify: bool = True  # False accepts any certificate: for tests only
 
+    session_expires: int = 1800  # seconds between refreshes of a session asked for (RFC 4028); 0: no timer
+    min_se: int = 90  # seconds; a session interval below it is refused with 422 (RFC 4028 section 9)
+    ring_seconds: float = 180.0  # an invitation without final answer is cancelled then
+
     inbox_limit: int = 10_000  # messages waiting to be read; when it is full new ones are refused with 486
 
     def __post_init__(self) -> None:
