@@ -27,19 +27,26 @@ from kemi.breaker import SEND_WAIT, Breaker
 from kemi.messages import (
     ANSWER,
     BEAT,
+    CANCEL_INVITE,
     MAX_PACKET,
     RELOAD_SUBSCRIPTIONS,
+    SEND_REQUEST,
     Answer,
     EndFacts,
     PagerFacts,
     PagerQuestion,
     Question,
+    SendRequest,
+    SipEvent,
+    SipEventKind,
+    SipRequest,
     TraceBatch,
     TraceEvent,
     TraceKind,
     TransactionId,
     decode_answer,
     decode_end,
+    decode_send_request,
     encode_end,
     encode_question,
     trace_line,
@@ -54,6 +61,8 @@ ANONYMOUS = "anonymous"
 DECODED_FACTS = 1000
 """Distinct facts a process keeps decoded; users with the same settings share one."""
 TRACES_PER_PACKET = 200
+LEG_INVITE_MS = 200_000
+"""Milliseconds an INVITE waits for the worker: longer than anybody lets a telephone ring (RFC 3261 Timer C)."""
 
 
 def read(name: str) -> str:
@@ -150,13 +159,14 @@ class Adapter:
             return None
         return self._answer[1]
 
-    def run(self, procedure: Callable[[], int]) -> int:
-        """Call a procedure; a bug in it is logged with the Call-ID and answered 500 (SEC-05)."""
+    def run(self, procedure: Callable[[], int], *, answer: bool = True) -> int:
+        """Call a procedure; a bug in it is logged with the Call-ID and, where a client waits, answered 500 (SEC-05)."""
         try:
             return procedure()
         except Exception:
             KSR.err(f"IM bug, Call-ID {sent_safely(read('$ci'))}:\n{sent_lines(traceback.format_exc())}\n")
-            self._reply(500, "Server Internal Error")
+            if answer:
+                self._reply(500, "Server Internal Error")
             return next_step("done")
 
     def request(self, *, look_up: bool = False) -> Request:
@@ -170,7 +180,7 @@ class Adapter:
             call_id=read("$ci"),
             originator=canonical(read("$var(im_ao)")),
             recipient=canonical(uri),
-            accept_contact=read("$(hdr(Accept-Contact)[*])") or read("$(hdr(a)[*])"),
+            accept_contact=read("$(hdr(Accept-Contact)[*])"),
             privacy=read("$(hdr(Privacy)[*])"),
             content_type=read("$cT"),
             content_length=number("$bs"),
@@ -253,7 +263,7 @@ class Adapter:
         )
         headers = []
         if refusal.warning:
-            headers.append(f'Warning: 399 {self.policy.domain} "{sent_safely(refusal.warning)}"')
+            headers.append(f'Warning: 399 {self.policy.domain} "{quotable(refusal.warning)}"')
         if refusal.retry_after is not None:
             headers.append(f"Retry-After: {refusal.retry_after}")
         self.trace(request, "refused", refusal.status, refusal.requirement, refusal.warning)
@@ -264,13 +274,8 @@ class Adapter:
         """Suspend the transaction and send the question; 503 at once when the worker cannot take it (SEC-06)."""
         if not self._worker_alive():
             return self.refuse(request, server_unavailable("IM worker is not running", self.policy.retry_after))
-        if current_transaction() == (-1, -1):
-            created = KSR.tm.t_newtran()
-            if created == 0:
-                return next_step("done")  # a retransmission: tm has answered it
-            if created < 0:
-                self._reply(500, "Server Internal Error")
-                return next_step("done")
+        if current_transaction() == (-1, -1) and not self._new_transaction():
+            return next_step("done")
         self.save_state(request, action.stage)
         KSR.tm.t_set_fr(0, self.policy.answer_timeout)
         KSR.tm.t_on_failure("IM_UNANSWERED")
@@ -298,14 +303,81 @@ class Adapter:
         if name == BEAT:
             KSR.htable.sht_seti("im_link", "revision", int(command["revision"]))
             KSR.htable.sht_seti("im_link", "beat", int(time.monotonic() * 10))
+        elif name == SEND_REQUEST:
+            self._send_request(decode_send_request(command))
+        elif name == CANCEL_INVITE:
+            KSR.tmx.t_cancel_callid(str(command["call_id"]), str(command["cseq"]), 0)
         elif name == RELOAD_SUBSCRIPTIONS:
             KSR.jsonrpcs.exec('{"jsonrpc":"2.0","method":"htable.reload","params":["im_without_service"],"id":1}')
         else:
             KSR.err(f"IM control: unknown command {sent_safely(str(name))}\n")
         return next_step("done")
 
-    def trace(self, request: Request, kind: TraceKind, status: int = 0, requirement: str = "", detail: str = "") -> None:
-        """Note a step in the life of a message; the queue drops the oldest when the worker is away for long."""
+    def server_request(self) -> int:
+        """A request of the worker itself on the control listener, to be routed like one of the core (SEC-01)."""
+        if not self._key_matches(read("$hdr(IM-Key)")):
+            KSR.warn(f"IM control: refused {sent_safely(read('$rm'))} from {read('$si')}:{read('$sp')}\n")
+            return next_step("done")
+        return next_step("server")
+
+    def leg_request(self) -> int:
+        """A request for a leg of the worker: wait for its replies, which come by JSON-RPC; ACK is only told."""
+        method = read("$rm")
+        if method == "ACK":
+            return self.tell_leg("ack", read_bytes("$mb"))
+        if not self._worker_alive():
+            KSR.hdr.append_to_reply(f"Retry-After: {self.policy.retry_after}\r\n")
+            self._reply(503, "Service Unavailable")
+            return next_step("done")
+        if not self._new_transaction():
+            return next_step("done")
+        patience = LEG_INVITE_MS if method == "INVITE" else self.policy.answer_timeout
+        KSR.tm.t_set_fr(patience, patience)
+        KSR.tm.t_on_failure("IM_LEG_UNANSWERED")
+        if KSR.tmx.t_suspend() < 0:
+            self._reply(500, "Server Internal Error")
+            return next_step("done")
+        source = f"{read('$si')}:{read('$sp')};{read('$pr')}"
+        question = SipRequest(read("$ci"), method, canonical(read("$var(im_ao)")), source)
+        transaction = current_transaction()
+        if self._send(transaction, question, read_bytes("$mb")):
+            return next_step("done")
+        return self._continue(transaction)
+
+    def tell_leg(self, kind: SipEventKind, message: bytes, waiting: TransactionId | None = None) -> int:
+        """Tell the worker what happened to a leg. Waits a little for room: such an event must not be lost (SEC-06)."""
+        method = read("$rm")
+        event = SipEvent(read("$ci"), kind, method, int(read("$cs") or 0), read("$ft"), read("$tt"), waiting)
+        if not self._link().send(encode_question(None, event, message), SEND_WAIT):
+            KSR.err(f"IM leg: worker not told of {kind} {method}, Call-ID {sent_safely(read('$ci'))}\n")
+        return next_step("done")
+
+    def _new_transaction(self) -> bool:
+        """Create the request's transaction. False for a retransmission, which tm has answered, and for want of memory."""
+        created = KSR.tm.t_newtran()
+        if created < 0:
+            self._reply(500, "Server Internal Error")
+        return bool(created > 0)
+
+    def _send_request(self, request: SendRequest) -> None:
+        next_hop = request.next_hop or "."
+        if KSR.tm.t_uac_send(request.method, request.request_uri, next_hop, ".", request.headers, request.body or ".") < 0:
+            KSR.err(f"IM leg: cannot send {sent_safely(request.method)} to {sent_safely(request.request_uri)}\n")
+
+    def trace(
+        self,
+        request: Request,
+        kind: TraceKind,
+        status: int = 0,
+        requirement: str = "",
+        detail: str = "",
+        *,
+        note_received: bool = True,
+    ) -> None:
+        """Note a step in the life of a message, and before it its reception unless the worker notes that.
+
+        The queue drops the oldest when the worker is away for long.
+        """
         originator = ANONYMOUS if asks_for_anonymity(request.privacy) else request.originator
         event = TraceEvent(
             request.call_id,
@@ -316,7 +388,7 @@ class Adapter:
             requirement,
             detail,
             time.time(),
-            request.received,
+            request.received if note_received else 0.0,
         )
         KSR.mqueue.mq_add("im_trace", "-", sent_safely_line(trace_line(event)))
 
@@ -333,7 +405,7 @@ class Adapter:
 
     def capable_contacts(self) -> list[tuple[str, bool, bool]]:
         """The contacts of a REGISTER; those without the feature tag are remembered beside the others (COR-10)."""
-        contacts = contact_capabilities(read("$(hdr(Contact)[*])") or read("$(hdr(m)[*])"))
+        contacts = contact_capabilities(read("$(hdr(Contact)[*])"))
         mixed = any(capable for _, capable, _ in contacts)
         for uri, capable, _ in contacts:
             if capable:
@@ -373,7 +445,8 @@ class Adapter:
         return next_step("continue")
 
     def _send(self, transaction: TransactionId, question: Question, content: bytes) -> bool:
-        packet = encode_question(transaction, question, content)
+        until = time.time() + self.policy.answer_timeout / 1000
+        packet = encode_question(transaction, question, content, until)
         return len(packet) <= MAX_PACKET and self._link().send(packet, SEND_WAIT)
 
     def _link(self) -> Breaker:
@@ -401,6 +474,11 @@ class Adapter:
         for header in headers:
             KSR.hdr.append_to_reply(header + "\r\n")
         KSR.sl.send_reply(status, reason)
+
+
+def quotable(text: str) -> str:
+    """Text for a quoted string of a header (RFC 3261 25.1): what a stranger sent cannot end it."""
+    return sent_safely(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def sent_safely_line(text: str) -> str:

@@ -11,10 +11,10 @@ from typing import Any
 
 from kemi import pager_originating, pager_terminating, third_party_register
 from kemi.actions import Ask, ToCore, server_unavailable
-from kemi.adapter import Adapter, next_step, number, read
+from kemi.adapter import Adapter, current_transaction, next_step, number, read, read_bytes
 from kemi.messages import PagerFacts, PagerQuestion
 from kemi.request import Request
-from kemi.sip_values import canonical, carries_feature_tag
+from kemi.sip_values import canonical
 
 
 class App:
@@ -60,9 +60,29 @@ class App:
         """A client's REGISTER: find out what its contacts are capable of."""
         return self._adapter.run(self._contacts)
 
+    def im_server_request(self, message: Any) -> int:
+        """A request of the worker itself, on the control listener."""
+        return self._adapter.run(self._adapter.server_request)
+
+    def im_leg_request(self, message: Any) -> int:
+        """A request for a leg of the worker."""
+        return self._adapter.run(self._adapter.leg_request)
+
+    def im_leg_response(self, message: Any) -> int:
+        """A response to a request of a leg."""
+        return self._adapter.run(lambda: self._adapter.tell_leg("response", read_bytes("$mb")), answer=False)
+
+    def im_leg_timeout(self, message: Any) -> int:
+        """No response to a request of a leg."""
+        return self._adapter.run(lambda: self._adapter.tell_leg("timeout", b""), answer=False)
+
+    def im_leg_cancelled(self, message: Any) -> int:
+        """The INVITE that waits for the worker's reply was cancelled; tm has answered it."""
+        return self._adapter.run(lambda: self._adapter.tell_leg("cancelled", b"", current_transaction()), answer=False)
+
     def im_traces(self, message: Any) -> int:
         """The timer process: send what was traced."""
-        return self._adapter.send_traces()
+        return self._adapter.run(self._adapter.send_traces, answer=False)
 
     def _originating(self) -> int:
         request = self._adapter.request(look_up=True)
@@ -121,14 +141,14 @@ class App:
         status = number("$var(im_status)")
         self._adapter.restore_state()
         request = self._adapter.request()
-        self._adapter.trace(request, "failed", status)
         action = pager_terminating.delivery_failed(request, status)
+        # The worker notes the reception of what it stores.
+        self._adapter.trace(request, "failed", status, note_received=action is None)
         return next_step("pass") if action is None else self._adapter.perform(request, action)
 
     def _third_party_register(self) -> int:
         request = self._adapter.request()
-        text = read("$hdr(Contact)") + read("$rb")  # the client's own REGISTER may be the body
-        capable = carries_feature_tag(text) or ";+g." not in text
+        capable = third_party_register.capable(read("$hdr(Contact)"), read("$rb"))
         action = third_party_register.screen(request.call_id, canonical(read("$tu")), read("$hdr(Expires)"), capable)
         return self._adapter.perform(request, action)
 

@@ -26,6 +26,10 @@ Json: TypeAlias = dict[str, Any]
 PAGER = "pager"
 DEFER = "defer"
 THIRD_PARTY_REGISTER = "third-party-register"
+SIP_REQUEST = "sip-request"
+SIP_EVENT = "sip-event"
+SEND_REQUEST = "send-request"
+CANCEL_INVITE = "cancel-invite"
 TRACES = "traces"
 SETTLE = "settle"
 ANSWER = "answer"
@@ -69,6 +73,46 @@ class RegisterQuestion:
     capable: bool
 
 
+@dataclass(frozen=True, slots=True)
+class SipRequest:
+    """A request for a leg of the worker: its transaction waits for the worker's replies. The message travels behind."""
+
+    call_id: str
+    method: str
+    originator: str = ""
+    source: str = ""
+    """`address:port;transport` it came from."""
+
+
+SipEventKind: TypeAlias = Literal["response", "timeout", "ack", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class SipEvent:
+    """What else happened to a leg: a response to its request, no response, an ACK, or the INVITE that waited was
+    cancelled (`waiting` names its transaction). The message, where there is one, travels behind; the tags are those of
+    its From and To."""
+
+    call_id: str
+    kind: SipEventKind
+    method: str
+    cseq: int
+    from_tag: str = ""
+    to_tag: str = ""
+    waiting: TransactionId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SendRequest:
+    """A request for Kamailio to send: whole header lines with line ends, without Via, Max-Forwards and Content-Length."""
+
+    method: str
+    request_uri: str
+    next_hop: str
+    headers: str
+    body: str = ""
+
+
 TraceKind: TypeAlias = Literal["refused", "delivered", "failed", "forwarded", "deferring"]
 
 
@@ -109,19 +153,18 @@ _SEPARATOR = "\t"
 
 def trace_line(event: TraceEvent) -> str:
     """One event as a line. The native routes of `im.cfg` build the same line for what they see."""
-    return _SEPARATOR.join(
-        (
-            f"{event.time:.6f}",
-            event.kind,
-            str(event.status),
-            event.requirement,
-            event.call_id,
-            f"{event.received:.6f}",
-            event.originator,
-            event.recipient,
-            event.detail,
-        )
-    ).replace("\n", " ")
+    parts = (
+        f"{event.time:.6f}",
+        event.kind,
+        str(event.status),
+        event.requirement,
+        event.call_id,
+        f"{event.received:.6f}",
+        event.originator,
+        event.recipient,
+        event.detail,
+    )
+    return _SEPARATOR.join(part.replace(_SEPARATOR, " ").replace("\n", " ") for part in parts)
 
 
 def read_trace_lines(content: bytes) -> list[TraceEvent]:
@@ -141,14 +184,16 @@ def read_trace_lines(content: bytes) -> list[TraceEvent]:
     return events
 
 
-Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion
+Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion | SipRequest
 
-Message: TypeAlias = Question | TraceBatch | Settle
+Message: TypeAlias = Question | SipEvent | TraceBatch | Settle
 
 _KINDS: dict[str, type[Message]] = {
     PAGER: PagerQuestion,
     DEFER: DeferQuestion,
     THIRD_PARTY_REGISTER: RegisterQuestion,
+    SIP_REQUEST: SipRequest,
+    SIP_EVENT: SipEvent,
     TRACES: TraceBatch,
     SETTLE: Settle,
 }
@@ -187,7 +232,7 @@ class Deferred:
     """Answer to `DeferQuestion`: the Message-ID once durable, else why it was refused."""
 
     message_id: str = ""
-    refusal: Literal["", "quota", "unavailable"] = ""
+    refusal: Literal["", "quota", "expired", "unavailable"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,15 +259,18 @@ class Incoming:
     transaction: TransactionId | None
     message: Message
     content: bytes = field(default=b"", repr=False)
+    until: float = 0.0
+    """When the sender of a suspended request is told 503, seconds since 1970: nothing may be done for it afterwards, as
+    the sender will try again (SEC-06). 0: never."""
 
 
 def _fields(message: object) -> Json:
     return {name: getattr(message, name) for name in message.__slots__}  # type: ignore[attr-defined]
 
 
-def encode_question(transaction: TransactionId | None, message: Message, content: bytes = b"") -> bytes:
-    """Build one packet. `content`, when there is any, is carried unchanged."""
-    packet = {"packet": _NAMES[type(message)], "id": transaction, **_fields(message)}
+def encode_question(transaction: TransactionId | None, message: Message, content: bytes = b"", until: float = 0.0) -> bytes:
+    """Build one packet. `content`, when there is any, is carried unchanged; `until` as in `Incoming`."""
+    packet = {"packet": _NAMES[type(message)], "id": transaction, "until": until, **_fields(message)}
     text = json.dumps(packet, separators=(",", ":")).encode()
     return text + b"\n" + content if content else text
 
@@ -234,9 +282,16 @@ def decode_question(packet: bytes) -> Incoming:
         values = json.loads(text)
         kind = _KINDS[values.pop("packet")]
         identity = values.pop("id")
-        return Incoming(None if identity is None else (int(identity[0]), int(identity[1])), kind(**values), content)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        until = float(values.pop("until"))
+        if values.get("waiting") is not None:  # JSON knows lists, a transaction is a pair
+            values["waiting"] = _pair(values["waiting"])
+        return Incoming(None if identity is None else _pair(identity), kind(**values), content, until)
+    except (KeyError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"not a packet of the link: {error!r}") from error
+
+
+def _pair(values: Any) -> TransactionId:
+    return int(values[0]), int(values[1])
 
 
 def encode_answer(transaction: TransactionId, answer: Answer) -> bytes:
@@ -264,6 +319,24 @@ def _answer_body(answer: Answer) -> Json:
 def encode_command(name: str, revision: int = -1) -> bytes:
     """Build a command: BEAT, with the revision of the store (-1 unknown), or RELOAD_SUBSCRIPTIONS."""
     return json.dumps({"do": name, "revision": revision}, separators=(",", ":")).encode()
+
+
+def encode_send_request(request: SendRequest) -> bytes:
+    """Build the command that makes Kamailio send a request."""
+    return json.dumps({"do": SEND_REQUEST, **_fields(request)}, separators=(",", ":")).encode()
+
+
+def decode_send_request(values: Json) -> SendRequest:
+    """The request of a decoded command; ValueError when it is malformed."""
+    try:
+        return SendRequest(**{name: str(values[name]) for name in SendRequest.__slots__})
+    except KeyError as error:
+        raise ValueError(f"malformed request: {error!r}") from error
+
+
+def encode_cancel(call_id: str, cseq: int) -> bytes:
+    """Build the command that cancels an INVITE which Kamailio sent for the worker."""
+    return json.dumps({"do": CANCEL_INVITE, "call_id": call_id, "cseq": cseq}, separators=(",", ":")).encode()
 
 
 def encode_end(facts: EndFacts) -> str:

@@ -87,6 +87,8 @@ def deferred(answer: Answer, policy: Policy) -> Refuse | Respond:
     """202 once the store has it durable, else a clear refusal (DEF-01, DEF-11)."""
     if not isinstance(answer, Deferred) or answer.refusal == "unavailable":
         return Refuse(503, "Service Unavailable", "DEF-01", "Message store unavailable", policy.retry_after)
+    if answer.refusal == "expired":
+        return forbidden("DEF-10", "Message expired")  # DEF-10
     if answer.refusal == "quota":
         return Refuse(480, "Temporarily Unavailable", "DEF-11", "Recipient's message store is full")  # DEF-11
     return Respond(202, "Accepted")  # PAG-08 DEF-01

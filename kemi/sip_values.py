@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import lru_cache, wraps
 from ipaddress import IPv6Address
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
-# RFC 3840 section 9: feature-param = enc-feature-tag [EQUAL LDQUOT (tag-value-list / string-value) RDQUOT]
+P = ParamSpec("P")
+T = TypeVar("T")
+
 CACHED = 4096
 """Results that a process keeps of each reader: clients send the same few values again and again."""
+LONGEST_CACHED = 256
+"""Characters; a longer value is read anew each time, so that nobody fills the memory with made-up ones (SEC-05)."""
+# RFC 3840 section 9: feature-param = enc-feature-tag [EQUAL LDQUOT (tag-value-list / string-value) RDQUOT]
 _FEATURE_TAG = "+g.oma.sip-im"
 _LARGE_MESSAGE_TAG = "+g.oma.sip-im.large-message"
 _NOT_CAPABLE = frozenset({"FALSE", "!TRUE"})  # values of a boolean feature parameter that deny it
@@ -26,6 +33,17 @@ _ESCAPE = re.compile(r"%[0-9a-fA-F]{2}")
 _UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()")
 _MAX_DELTA = 2**32 - 1
 """Seconds; the largest delta-seconds that RFC 3261 20.19 gives a meaning to."""
+
+
+def _cached(function: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
+    """Keep the results for values of ordinary length."""
+    kept: Any = lru_cache(CACHED)(function)
+
+    def read(value: str, *rest: P.args, **named: P.kwargs) -> T:
+        result: T = (kept if len(value) <= LONGEST_CACHED else function)(value, *rest, **named)
+        return result
+
+    return cast(Callable[Concatenate[str, P], T], wraps(kept)(read))
 
 
 def _parts(value: str, separator: str) -> list[str]:
@@ -68,7 +86,7 @@ def feature_tags(value: str) -> frozenset[str]:
     return frozenset(names)
 
 
-@lru_cache(CACHED)
+@_cached
 def carries_feature_tag(value: str) -> bool:
     """Whether the IM feature tag is asked for; the large-message tag counts as IM-capable (LRG-08)."""
     # The one spelling that all but every client sends, before the general case.
@@ -99,13 +117,13 @@ def asks_for_anonymity(privacy: str) -> bool:
     return "id" in values
 
 
-@lru_cache(CACHED)
+@_cached
 def media_type(content_type: str) -> str:
     """`type/subtype` in lower case, without parameters."""
     return content_type.partition(";")[0].strip().lower()
 
 
-@lru_cache(CACHED)
+@_cached
 def content_type_allowed(content_type: str, allowed: tuple[str, ...]) -> bool:
     """Match against `*`, `type/*` and `type/subtype` (PAG-03, PAG-17). A body without a type is text/plain."""
     wanted = media_type(content_type) or "text/plain"
@@ -134,12 +152,7 @@ def expiry(expires: str, date: str, received: float) -> float | None:
     return start + seconds
 
 
-def sip_date(seconds: float) -> str:
-    """RFC 3261 20.17 SIP-date, always GMT."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
-
-
-@lru_cache(CACHED)
+@_cached
 def without_session_parameter(uri: str) -> tuple[str, str]:
     """Take `session=` (and `sessiontype=`) off a URI: the URI to route on, and the value in lower case (PAG-16)."""
     user, at, rest = uri.rpartition("@")  # a user part may contain what looks like a parameter
@@ -150,7 +163,7 @@ def without_session_parameter(uri: str) -> tuple[str, str]:
     return f"{user}{at}{_SESSION_PARAMETER.sub('', rest)}{question}{headers}", found.group(1).strip().lower()
 
 
-@lru_cache(CACHED)
+@_cached
 def canonical(uri: str) -> str:
     """`sip:user@host` for comparison: lower-case host, no port, parameters, headers or password, escapes resolved where
     RFC 3261 19.1.4 says they are equal. Empty when it is not a SIP URI with a user."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from kemi.actions import Ask, Refuse, Respond
 from kemi.messages import Answer, Registered, RegisterQuestion
 from kemi.policy import Policy
+from kemi.sip_values import contact_capabilities, feature_tags
 
 STAGE = "third-party-register"
+_CONTACT = re.compile(r"^(?:contact|m)[ \t]*:([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+_FOLD = re.compile(r"\r?\n[ \t]+")
 MAX_EXPIRES = 2**31 - 1
 """Seconds; what a column of the store holds, and 68 years."""
 MAX_DIGITS = 64
@@ -22,6 +27,18 @@ def screen(call_id: str, address: str, expires: str, capable: bool) -> Ask | Ref
     if len(expires) > MAX_DIGITS or int(expires) > MAX_EXPIRES:
         return Refuse(400, "Bad Request", "COR-06", "Expires is out of range")  # COR-06
     return Ask(RegisterQuestion(call_id, address, int(expires), capable), STAGE)
+
+
+def capable(contact: str, content: str) -> bool:
+    """Whether the registration is one for IM (COR-07): `contact` is the Contact header, `content` the body, in which the
+    core may send the client's own REGISTER (message/sip, alone or in a multipart body).
+
+    A core that passes no feature tags on sends requests by them, so its registrations count as for IM.
+    """
+    values = [contact, *(found[1] for found in _CONTACT.finditer(_FOLD.sub(" ", content)))]
+    if any(is_capable for value in values for _, is_capable, _ in contact_capabilities(value)):
+        return True
+    return not any(tag.startswith("+g.") for value in values for tag in feature_tags(value))
 
 
 def decide(answer: Answer, expires: str, policy: Policy) -> Respond | Refuse:

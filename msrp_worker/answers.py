@@ -82,6 +82,8 @@ class Answers:
         return _facts(question, originator, recipient, registered, revision)
 
     async def _defer(self, question: DeferQuestion, message: bytes) -> Answer:
+        if question.expires is not None and question.expires <= self._clock():
+            return Deferred(refusal="expired")  # DEF-10: it did so while its delivery was tried
         fields = header_fields(message)
         new = deferred.NewDeferred(
             recipient=question.recipient,

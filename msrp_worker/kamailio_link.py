@@ -8,9 +8,9 @@ processes take them in parallel. `docs/decisions/0001-link.md` says why.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import logging
-import os
-import secrets
 import socket
 import stat
 import time
@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kemi.messages import (
     BEAT,
@@ -26,19 +27,27 @@ from kemi.messages import (
     Answer,
     Failed,
     Incoming,
+    SendRequest,
     Settle,
+    SipEvent,
+    SipRequest,
+    TraceBatch,
     TransactionId,
     decode_question,
     encode_answer,
+    encode_cancel,
     encode_command,
+    encode_send_request,
+)
+from msrp_worker.kamailio_channels import (
+    ControlChannel,
+    ReplyChannel,
+    control_key,
 )
 
 log = logging.getLogger("im.link")
 
 QUESTION_SOCKET = "question.sock"
-CONTROL_KEY = "control.key"
-CONTROL_CONNECTIONS = 4
-"""As many as Kamailio has TCP processes by default: each connection belongs to one of them."""
 BEAT_SECONDS = 0.25
 """Interval of the heartbeat; Kamailio takes the worker for hung after 1.5 s without (`kemi/policy.py`)."""
 REVISION_SECONDS = 0.05
@@ -47,7 +56,8 @@ PACKETS_PER_TURN = 64
 """Packets read from one connection before the event loop gets to others."""
 MAX_OPEN_QUESTIONS = 20_000
 """Questions being answered at once. Above it the sockets are not read, so that Kamailio's breakers open (SEC-06)."""
-RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+LEG_TAG = "im-leg-"
+"""Every tag and every Contact user part of a leg begins with it: `im.cfg` knows its requests by that."""
 BACKLOG = 512
 
 Handler = Callable[[Incoming], Answer | Awaitable[Answer] | None]
@@ -62,6 +72,7 @@ class LinkCounters:
     events: int = 0
     answers: int = 0
     answers_lost: int = 0
+    late: int = 0
     malformed: int = 0
     failures: int = 0
 
@@ -75,117 +86,8 @@ class LinkAddress:
     control_port: int = 5090
 
 
-def control_key(state_dir: Path) -> bytes:
-    """The secret that makes Kamailio believe a command; made at the first start, readable by the owner only."""
-    path = state_dir / CONTROL_KEY
-    try:
-        key = path.read_bytes().strip()
-        if len(key) >= 32:
-            return key
-    except FileNotFoundError:
-        pass
-    key = secrets.token_hex(32).encode()
-    temporary = path.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key + b"\n")
-    temporary.replace(path)
-    return key
-
-
-class ControlChannel:
-    """Persistent connections to the control listener; sends are coalesced per turn of the event loop."""
-
-    def __init__(self, host: str, port: int, key: bytes) -> None:
-        self._host = host
-        self._port = port
-        self._head = (
-            f"IMW sip:im@{host}:{port} SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:9;branch=z9hG4bKimw\r\n"
-            "From: <sip:worker@127.0.0.1>;tag=w\r\nTo: <sip:kamailio@127.0.0.1>\r\nCall-ID: im-worker\r\n"
-            f"CSeq: 1 IMW\r\nIM-Key: {key.decode()}\r\nContent-Length: "
-        ).encode()
-        self._transports: list[asyncio.Transport | None] = [None] * CONTROL_CONNECTIONS
-        self._pending: list[list[bytes]] = [[] for _ in range(CONTROL_CONNECTIONS)]
-        self._flush_due = False
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def start(self) -> None:
-        """Connect and keep connected; Kamailio may come later than we, and may restart."""
-        self._tasks = [asyncio.create_task(self._keep(index)) for index in range(CONTROL_CONNECTIONS)]
-
-    async def close(self) -> None:
-        """Flush what is pending and close the connections."""
-        self._flush()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    @property
-    def connected(self) -> bool:
-        """Whether any connection to Kamailio stands."""
-        return any(self._transports)
-
-    def send(self, body: bytes, pin: int) -> bool:
-        """Queue one command; `pin` keeps what belongs together on one connection. False when Kamailio is away."""
-        index = pin % CONTROL_CONNECTIONS
-        if self._transports[index] is None:
-            index = next((i for i, transport in enumerate(self._transports) if transport is not None), -1)
-            if index < 0:
-                return False
-        self._pending[index].append(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
-        if not self._flush_due:
-            self._flush_due = True
-            asyncio.get_running_loop().call_soon(self._flush)
-        return True
-
-    def send_all(self, body: bytes) -> None:
-        """Queue one command on the first connection that stands."""
-        self.send(body, 0)
-
-    def _flush(self) -> None:
-        self._flush_due = False
-        for index, pending in enumerate(self._pending):
-            transport = self._transports[index]
-            if pending and transport is not None:
-                transport.write(b"".join(pending))
-            pending.clear()
-
-    async def _keep(self, index: int) -> None:
-        attempt = 0
-        while True:
-            closed = asyncio.get_running_loop().create_future()
-            try:
-                transport, _ = await asyncio.get_running_loop().create_connection(
-                    lambda closed=closed: _ControlConnection(closed),  # type: ignore[misc]
-                    self._host,
-                    self._port,
-                )
-            except OSError:
-                await asyncio.sleep(RECONNECT_SECONDS[min(attempt, len(RECONNECT_SECONDS) - 1)])
-                attempt += 1
-                continue
-            attempt = 0
-            self._transports[index] = transport
-            if index == 0:
-                log.info("connected to Kamailio's control listener %s:%d", self._host, self._port)
-            try:
-                await closed
-            finally:
-                self._transports[index] = None
-                transport.close()
-            if index == 0:
-                log.warning("Kamailio's control listener %s:%d is gone, reconnecting", self._host, self._port)
-
-
-class _ControlConnection(asyncio.Protocol):
-    """Only tells when it is over: Kamailio sends nothing back on this channel."""
-
-    def __init__(self, closed: asyncio.Future[None]) -> None:
-        self._closed = closed
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self._closed.done():
-            self._closed.set_result(None)
+async def _nothing() -> None:
+    """Nothing more to settle."""
 
 
 @dataclass(slots=True, eq=False)
@@ -201,6 +103,10 @@ class KamailioLink:
 
     def __init__(self, address: LinkAddress, handler: Handler, revision: Callable[[], int | None]) -> None:
         self.counters = LinkCounters()
+        self.on_leg: Callable[[Incoming], None] | None = None
+        """Takes requests for legs (answered with `reply`) and what happens to them."""
+        self.settle: Callable[[], Awaitable[None]] = _nothing
+        """What else is to be done before an operator's command sees the state of things."""
         self._revision = revision
         self._told_revision: int | None = None
         self._address = address
@@ -208,9 +114,11 @@ class KamailioLink:
         self._listener: socket.socket | None = None
         self._processes: set[_Process] = set()
         self._open = 0
-        self._tasks: set[asyncio.Future[Answer]] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()
         self._paused: deque[_Process] = deque()
-        self._control = ControlChannel(address.control_host, address.control_port, control_key(address.state_dir))
+        self._key = control_key(address.state_dir)
+        self._replies = ReplyChannel(address.state_dir)
+        self._control = ControlChannel(address.control_host, address.control_port, self._key)
         self._beat_task: asyncio.Task[None] | None = None
 
     @property
@@ -245,7 +153,27 @@ class KamailioLink:
             self._drop(process)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=2)
+        self._replies.close()
         await self._control.close()
+
+    def send_request(self, request: SendRequest, pin: int, *, initial: bool) -> bool:
+        """Have Kamailio send a request; False when it is away. An initial one is routed by Kamailio like one of the
+        core; within a dialog it goes to the next hop of the route set. The From tag begins with LEG_TAG."""
+        if initial:
+            hop = f"sip:{self._address.control_host}:{self._address.control_port};transport=tcp"
+            headers = f"{request.headers}IM-Key: {self._key.decode()}\r\n"
+            request = dataclasses.replace(request, next_hop=hop, headers=headers)
+        return self._control.send(encode_send_request(request), pin)
+
+    def cancel_invite(self, call_id: str, cseq: int, pin: int) -> bool:
+        """Have Kamailio cancel an INVITE that it sent for us; False when it is away."""
+        return self._control.send(encode_cancel(call_id, cseq), pin)
+
+    def reply(
+        self, transaction: TransactionId, status: int, reason: str, to_tag: str, headers: str = "", body: str = ""
+    ) -> None:
+        """Answer a request that waits for us: any number of provisional responses, one final."""
+        self._replies.send(transaction, status, reason, to_tag, headers, body)
 
     def tell_revision(self) -> None:
         """Tell Kamailio at once when the store has changed, so that it forgets what it was told before (SET-07)."""
@@ -310,14 +238,20 @@ class KamailioLink:
             return
         transaction = incoming.transaction
         if isinstance(incoming.message, Settle):
-            self.tell_revision()
-            process.connection.send(packet)
+            self._tasks.add(task := asyncio.ensure_future(self._settle(process, packet)))
+            task.add_done_callback(self._tasks.discard)
+            return
+        if isinstance(incoming.message, SipRequest | SipEvent):
+            self._tell_leg(incoming)
             return
         if transaction is None:
             self.counters.events += 1
-            self._handler(incoming)
+            self._tell(incoming)
             return
         self.counters.questions += 1
+        if incoming.until and time.time() >= incoming.until:
+            self.counters.late += 1  # SEC-06: its sender has been told 503; were it stored now, it would come twice
+            return
         try:
             answer = self._handler(incoming)
         except Exception:
@@ -330,6 +264,40 @@ class KamailioLink:
             self._answer_later(transaction, incoming, answer)
         else:
             self._answer(transaction, answer)
+
+    async def _settle(self, process: _Process, packet: bytes) -> None:
+        """Tell Kamailio of a change, have what was traced on disk, then echo the packet."""
+        self.tell_revision()
+        try:
+            await self.settle()
+        except Exception:
+            self.counters.failures += 1
+            log.exception("cannot settle")
+        with contextlib.suppress(OSError):  # who asked has gone, or does not read
+            process.connection.send(packet)
+
+    def _tell_leg(self, incoming: Incoming) -> None:
+        message = incoming.message
+        try:
+            if self.on_leg is not None:
+                self.on_leg(incoming)
+                return
+        except Exception:
+            self.counters.failures += 1
+            log.exception("cannot take %s, Call-ID %s", type(message).__name__, message.call_id)
+        if incoming.transaction is not None:
+            self.reply(incoming.transaction, 500, "Server Internal Error", LEG_TAG + "none")
+
+    def _tell(self, incoming: Incoming) -> None:
+        if not isinstance(incoming.message, TraceBatch):
+            self.counters.malformed += 1
+            log.error("packet from Kamailio not understood: a question without a transaction")
+            return
+        try:
+            self._handler(incoming)
+        except Exception:
+            self.counters.failures += 1
+            log.exception("cannot take %s", type(incoming.message).__name__)
 
     def _answer_later(self, transaction: TransactionId, incoming: Incoming, pending: Awaitable[Answer]) -> None:
         future = asyncio.ensure_future(pending)

@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
+from functools import partial
 
 import uvloop
 from aiohttp import web
@@ -26,6 +27,9 @@ log = logging.getLogger("im.serve")
 PURGE_SECONDS = 5.0
 """Between two looks for expired messages. They are never delivered or listed meanwhile; this frees their room."""
 PURGE_BATCH = 1000
+
+TRACES_COME_SECONDS = 0.15
+"""Kamailio sends what it traced ten times a second."""
 
 
 def main(config: Config) -> int:
@@ -49,6 +53,7 @@ async def _serve(config: Config) -> None:
     answers = Answers(store)
     address = LinkAddress(config.state_dir, control_port=config.control_port)
     link = KamailioLink(address, answers, store.database.revision)
+    link.settle = partial(_settle, store)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -67,6 +72,12 @@ async def _serve(config: Config) -> None:
         log.info("%s serves %s, store %s", PRODUCT, config.domain, config.database_shown)
         await stopped.wait()
         log.info("stopping")
+
+
+async def _settle(store: Store) -> None:
+    """Have on disk what was traced up to now, for the operator's command that asks."""
+    await asyncio.sleep(TRACES_COME_SECONDS)
+    await store.trace.flush()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
@@ -95,6 +106,7 @@ def _readings(store: Store, link: KamailioLink, answers: Answers) -> Iterable[tu
     yield "trace_events_total", "Trace events of Kamailio", counters.events
     yield "answers_total", "Answers sent to Kamailio", counters.answers
     yield "answers_lost_total", "Answers that found Kamailio away", counters.answers_lost
+    yield "questions_late_total", "Questions whose sender had been told 503 before they were read", counters.late
     yield "packets_malformed_total", "Packets of the link not understood", counters.malformed
     yield "failures_total", "Questions that ended in an error", counters.failures
     yield "deferred_total", "Messages stored", answers.deferred

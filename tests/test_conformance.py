@@ -164,7 +164,7 @@ def pytest_in(root: Path) -> Project:
     def run(*arguments: str, ci: bool = False) -> subprocess.CompletedProcess[str]:
         environment = {name: value for name, value in os.environ.items() if name != "CI" and not name.startswith("PYTEST")}
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-        environment |= {"CI": "true"} if ci else {}
+        environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | ({"CI": "true"} if ci else {})
         return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
     return run

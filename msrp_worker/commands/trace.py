@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from msrp_worker.commands.common import CommandError, print_json, print_table, run_with_store, shown_time
+from msrp_worker.commands.common import CommandError, print_json, print_table, run_with_store, settle, shown_time
 from msrp_worker.config import Config
 
 
@@ -17,11 +17,12 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 
 
 def _trace(arguments: argparse.Namespace, config: Config) -> int:
+    settle(config)
     events = run_with_store(config, lambda store: store.trace.read(arguments.call_id))
     if not events:
         raise CommandError(
             f"nothing is known about Call-ID {arguments.call_id}; events are kept for "
-            f"{config.trace_days} days (IM_TRACE_DAYS) and written about a second after they happen"
+            f"{config.trace_days} days (IM_TRACE_DAYS)"
         )
     if arguments.json:
         print_json(events)

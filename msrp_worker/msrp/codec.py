@@ -64,10 +64,12 @@ _USUAL_RESPONSE: Final = re.compile(
 _USUAL_SEND: Final = re.compile(
     rb"MSRP ([A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}) SEND\r\n"
     rb"To-Path: ([\x20-\x7e]{1,2048})\r\nFrom-Path: ([\x20-\x7e]{1,2048})\r\n"
-    rb"Message-ID: ([A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31})\r\n"
+    rb"(Message-ID: ([A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31})\r\n"
     rb"(?:Byte-Range: ([0-9*/-]{5,60})\r\n)?((?:(?:Success|Failure)-Report: (?:yes|no|partial)\r\n){0,2})"
-    rb"Content-Type: ([\x20-\x7e]{3,200})\r\n\r\n"
+    rb"Content-Type: ([\x20-\x7e]{3,200}))\r\n\r\n"
 ).match
+_USUAL_SEND_FIELDS: Final = 7
+"""Header fields of the above, at most."""
 
 _END_LINES: Final = frozenset((b"+\r\n", b"$\r\n", b"#\r\n"))
 """What follows the transaction id: continuation-flag CRLF."""
@@ -116,7 +118,7 @@ class Parser:
     It holds at most one header section, one non-SEND body or one possible end-line between two calls.
     """
 
-    __slots__ = ("_buffer", "_discard", "_limits", "_marker", "_skip", "broken", "shortcuts")
+    __slots__ = ("_buffer", "_discard", "_limits", "_marker", "_responses", "_skip", "broken", "shortcuts")
 
     def __init__(self, limits: CodecLimits | None = None, *, shortcuts: bool = True) -> None:
         """`shortcuts` False takes every frame the general way; for the tests that compare both."""
@@ -130,6 +132,8 @@ class Parser:
         """True while the rest of a malformed SEND is skipped."""
         self.broken = False
         self.shortcuts = shortcuts
+        self._responses = False
+        """The last frame of a usual form was a response."""
 
     @property
     def in_frame(self) -> bool:
@@ -160,25 +164,8 @@ class Parser:
 
         Returns the position after it, or the complement of the position from which to keep the buffer.
         """
-        usual = _USUAL_SEND(buffer, position) if self.shortcuts else None
-        if usual is not None:
-            after = self._usual_send(usual, buffer, position, events)
-            if after:
-                return after
-        usual = _USUAL_RESPONSE(buffer, position) if self.shortcuts else None
-        if usual is not None and usual.end() - position <= self._limits.header_bytes:
-            transaction_id, code, comment, to_path, from_path = usual.groups()
-            events.append(
-                Response(
-                    transaction_id.decode(),
-                    int(code),
-                    comment.decode(),
-                    to_path.decode(),
-                    from_path.decode(),
-                    [],
-                )
-            )
-            return usual.end()
+        if self.shortcuts and (after := self._usual_frame(buffer, position, events)):
+            return after
         start = _START.match(buffer, position)
         if start is None:
             return self._await_start_line(buffer, position, events)
@@ -203,6 +190,33 @@ class Parser:
         events.append(self._build(start, buffer[headers_at:header_end], body, chr(buffer[after])))
         return after + 3
 
+    def _usual_frame(self, buffer: bytes, position: int, events: list[Event]) -> int:
+        """Take a complete frame of a usual form; 0 where the general way has to look at it.
+
+        A connection mostly carries one kind in a row, so the kind that came last is tried first.
+        """
+        if not self._responses:
+            usual = _USUAL_SEND(buffer, position)
+            if usual is not None:
+                return self._usual_send(usual, buffer, position, events)
+        usual = _USUAL_RESPONSE(buffer, position)
+        if usual is None:
+            if self._responses:
+                self._responses = False
+                usual = _USUAL_SEND(buffer, position)
+                if usual is not None:
+                    return self._usual_send(usual, buffer, position, events)
+            return 0
+        self._responses = True
+        after = usual.end()
+        if after - position > self._limits.header_bytes:
+            return 0
+        transaction_id, code, comment, to_path, from_path = usual.groups()
+        events.append(
+            Response(transaction_id.decode(), int(code), comment.decode(), to_path.decode(), from_path.decode(), [])
+        )
+        return after
+
     def _usual_send(self, usual: re.Match[bytes], buffer: bytes, position: int, events: list[Event]) -> int:
         """Take a complete SEND of the usual form; 0 where the general way has to look at it."""
         marker = b"\r\n-------" + usual[1]
@@ -211,34 +225,30 @@ class Parser:
         after = end + len(marker)
         if end < body_at or buffer[after : after + 3] not in _END_LINES:
             return 0
-        transaction_id, to_path, from_path, message_id, byte_range, reports, content_type = usual.groups()
-        ident = message_id.decode()
-        kind = content_type.decode()
-        request = Request(transaction_id.decode(), "SEND", to_path.decode(), from_path.decode(), [], ident)
-        headers = request.headers
-        headers.append(("Message-ID", ident))
+        limits = self._limits
+        if body_at - position - 4 > limits.header_bytes or limits.header_count < _USUAL_SEND_FIELDS:
+            return 0
+        ident, to_path, from_path, fields, message_id, byte_range, reports, content_type = usual.groups()
+        where = None
         if byte_range is not None:
-            text = byte_range.decode()
-            request.byte_range = parse_byte_range(text)
-            if request.byte_range is None:
+            where = parse_byte_range(byte_range.decode())
+            if where is None:
                 return 0
-            headers.append(("Byte-Range", text))
+        kind = content_type.decode()
+        if not is_media_type(kind):
+            return 0
+        request = Request(ident.decode(), "SEND", to_path.decode(), from_path.decode(), fields, message_id.decode())
+        request.byte_range = where
+        request.content_type = kind
         if reports:
             for line in reports.decode().split("\r\n")[:-1]:
                 name, _, value = line.partition(": ")
-                headers.append((name, value))
                 if name == "Failure-Report":
                     request.failure_report = value
                 elif value == PARTIAL:
                     return 0
                 else:
                     request.success_report = value == YES
-        if not is_media_type(kind) or body_at - position - 4 > self._limits.header_bytes:
-            return 0
-        if len(headers) + 3 > self._limits.header_count:
-            return 0
-        headers.append(("Content-Type", kind))
-        request.content_type = kind
         request.body = buffer[body_at:end]
         request.flag = chr(buffer[after])
         events.append(request)
@@ -311,7 +321,7 @@ class Parser:
         """The event for one header section; `block` is without the CRLF of its last line."""
         transaction_id = start[1].decode("ascii")
         method = start[2]
-        request = Request(transaction_id, "" if method is None else method.decode("ascii"), "", "", [])
+        request = Request(transaction_id, "" if method is None else method.decode("ascii"), "", "", b"")
         try:
             self._read_headers(block, request)
             if method is None:
@@ -366,7 +376,8 @@ class Parser:
         if (name != "From-Path" and name.lower() != "from-path") or not value:
             raise _HeaderError("From-Path is not the second header field")
         request.from_path = value
-        headers = request.headers
+        headers: list[tuple[str, str]] = []
+        request.headers = headers
         for line in lines[2:]:
             name, colon, value = line.partition(": ")
             if not colon:

@@ -49,6 +49,9 @@ class EndpointConfig:
     stall_seconds: float = 60.0
     """Time for which a peer may take nothing of what is written to it before the connection is cut. Its
     sessions end, and the senders of what was queued are told."""
+    keepalive_seconds: int = 120
+    """Silence after which TCP probes the peer: keeps NAT bindings alive, and finds out that a phone has gone
+    without a word. 0: never."""
     write_high_bytes: int = 65_536
     """Bytes waiting in a socket's buffer at which messages stop being written into it."""
     write_low_bytes: int = 16_384

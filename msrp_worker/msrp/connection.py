@@ -12,17 +12,22 @@ import socket
 from typing import TYPE_CHECKING, cast
 
 from .link import Link
+from .logs import limited_logger
 
 if TYPE_CHECKING:
     from .endpoint import MsrpEndpoint
 
-log = logging.getLogger(__name__)
+log = limited_logger(__name__)
 
-GATHER_BYTES = 4_096
+GATHER_BYTES = 2_048
 """Output of at least this size goes to the transport in pieces, to be gathered by the kernel; less is
 joined."""
 
 
+KEEPALIVE_INTERVAL_SECONDS = 15
+"""Between two TCP keepalive probes that are not answered."""
+KEEPALIVE_PROBES = 4
+"""Unanswered probes after which the peer is gone."""
 CLOSE_SECONDS = 10.0
 """Time for the peer to take what was written before the connection was closed."""
 
@@ -79,6 +84,11 @@ class Connection(asyncio.Protocol):
         tcp = transport.get_extra_info("socket")
         if tcp is not None:
             tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if config.keepalive_seconds:
+                tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, config.keepalive_seconds)
+                tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
+                tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
         self.since = self.endpoint.now()
         self.link = Link(
             self.endpoint.registry,
@@ -142,12 +152,14 @@ class Connection(asyncio.Protocol):
         while pieces := link.take(now):
             if len(pieces) == 1:
                 transport.write(pieces[0])
-            elif len(pieces) < 8 and max(map(len, pieces)) >= GATHER_BYTES:
+            elif sum(map(len, pieces)) >= GATHER_BYTES * len(pieces):
                 transport.writelines(pieces)
             else:
                 transport.write(b"".join(pieces))
             if not link.output.writable:
                 self._update_reading()
+                break
+            if not link.output.has_more:
                 break
         if link.refused_because is not None:
             self.close(link.refused_because)

@@ -6,7 +6,6 @@ See the package's docstring for how it is used.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import secrets
 import ssl
@@ -18,6 +17,7 @@ from .config import EndpointConfig
 from .connection import Connection
 from .handler import SessionHandler
 from .local_address import LocalAddresses
+from .logs import limited_logger
 from .options import DEFAULT_OPTIONS, SessionOptions
 from .registry import Registry
 from .session import Session
@@ -26,12 +26,14 @@ from .tls import ServerTls, client_context
 from .transaction import idents
 from .uri import MsrpUri
 
-log = logging.getLogger(__name__)
+log = limited_logger(__name__)
 
 SESSION_ID_BYTES = 16
 """Random bytes in a session-id: 128 bits, so that nobody guesses one (MED-10, RFC 4975 section 14.1)."""
 
 
+SOMEWHERE = "198.51.100.1"
+"""An address that only a default route leads to (RFC 5737), for when the peer's is not known."""
 CLOSE_SECONDS = 1.0
 """Time for connections to end by themselves when the endpoint stops."""
 
@@ -136,17 +138,21 @@ class MsrpEndpoint:
     # --- sessions -----------------------------------------------------------------------------------------
 
     async def local_host(self, peer: str | None = None) -> str:
-        """The host for our URIs: the configured one, or the address the kernel would use towards `peer`.
+        """The host for our URIs: the configured one, the one address listened on, or with several the one the
+        kernel would use towards `peer`.
 
         `peer` is an address or name, usually of the peer's c= line or of the first hop of its path.
         """
+        fixed = self._fixed_host()
+        if fixed is not None:
+            return fixed
+        found = await self.local_addresses.towards(peer) if peer is not None else None
+        return found or await self.local_addresses.towards(SOMEWHERE) or "127.0.0.1"
+
+    def _fixed_host(self) -> str | None:
         if self.config.public_host is not None:
             return self.config.public_host
-        if peer is not None:
-            found = await self.local_addresses.towards(peer)
-            if found is not None:
-                return found
-        return self.config.listen or "127.0.0.1"
+        return None if self.config.listen in ("", "0.0.0.0", "::") else self.config.listen  # noqa: S104
 
     def new_session(
         self,
@@ -159,16 +165,16 @@ class MsrpEndpoint:
     ) -> Session:
         """A session that waits to be bound, with a URI nobody can guess (MED-10).
 
-        `session.local_text` is for our a=path. `host` comes from `local_host`; None: the configured one
-        or the listener's. `secure` makes it msrps. `transport` is `ws` only for the peer of a browser
-        that insists. Give it the peer's path with `session.set_remote`, and close it if the offer comes
-        to nothing.
+        `session.local_text` is for our a=path. `host` comes from `local_host`, which has to be asked
+        where all addresses are listened on. `secure` makes it msrps. `transport` is `ws` only for the
+        peer of a browser that insists. Give it the peer's path with `session.set_remote`, and close it if
+        the offer comes to nothing.
         """
         config = self.config
         port = (config.public_tls_port or self.tls_port) if secure else (config.public_port or self.port)
         uri = MsrpUri(
             "msrps" if secure else "msrp",
-            host or config.public_host or config.listen or "127.0.0.1",
+            host or self._fixed_host() or "127.0.0.1",
             port if port is not None else 9,  # active only: the discard port (RFC 6135 section 4.2.2)
             secrets.token_urlsafe(SESSION_ID_BYTES),
             transport,
@@ -188,6 +194,10 @@ class MsrpEndpoint:
             raise ValueError("set_remote comes first")
         hop = session.remote[0]
         try:
+            if hop.transport != "tcp":
+                raise ConnectionError(f"cannot connect by {hop.transport}")  # RFC 7977: it has to come to us
+            if address is None and hop.port is None:
+                raise ConnectionError("the first hop has no port")  # RFC 4975 8.2: MUST be there
             host, port = address or (hop.host, hop.port or 0)
             connection = await asyncio.wait_for(
                 self._connection_to(host, port, hop, session.fingerprints), self.config.connect_seconds
@@ -278,7 +288,10 @@ class MsrpEndpoint:
         marked, self._marked = self._marked, []
         now = self.now()
         for connection in marked:
-            connection.flush(now)
+            try:
+                connection.flush(now)
+            except Exception:  # of some handler: the other connections have to be written to all the same
+                log.exception("msrp: writing to %s", connection.address)
 
     def _tick(self) -> None:
         now = self.now()
@@ -287,7 +300,7 @@ class MsrpEndpoint:
                 wanted = connection.tick(now)
             except Exception:
                 log.exception("msrp: time-outs of %s", connection.address)
-                wanted = False
+                wanted = True
             if not wanted:
                 connection.timed = False
                 self._watched.discard(connection)

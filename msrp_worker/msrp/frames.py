@@ -67,36 +67,86 @@ class Status:
     comment: str | None = None
 
 
-@dataclass(slots=True)
 class Request:
     """A request, or its beginning where `flag` is None (SEND only).
 
     `to_path` and `from_path` are the header values as received; their syntax is not checked here, so that a
-    session which has seen them before compares two strings and is done. `headers` are all other fields, in
-    order.
+    session which has seen them before compares two strings and is done.
     """
 
-    transaction_id: str
-    method: str
-    to_path: str
-    from_path: str
-    headers: list[tuple[str, str]]
-    message_id: str | None = None
-    byte_range: ByteRange | None = None
-    success_report: bool = False
-    failure_report: str = YES
-    """YES, NO or PARTIAL."""
-    content_type: str | None = None
-    status: Status | None = None
-    body: bytes | None = None
-    """The whole body; None where there is none, or where it follows as `Data`."""
-    flag: str | None = None
-    """`$`, `+` or `#`; None while the frame goes on."""
+    __slots__ = (
+        "_block",
+        "_headers",
+        "body",
+        "byte_range",
+        "content_type",
+        "failure_report",
+        "flag",
+        "from_path",
+        "message_id",
+        "method",
+        "status",
+        "success_report",
+        "to_path",
+        "transaction_id",
+    )
+
+    def __init__(
+        self,
+        transaction_id: str,
+        method: str,
+        to_path: str,
+        from_path: str,
+        block: bytes,
+        message_id: str | None = None,
+    ) -> None:
+        """`block`: the header fields after the paths, as received; valid, and split only when asked for."""
+        self.transaction_id = transaction_id
+        self.method = method
+        self.to_path = to_path
+        self.from_path = from_path
+        self._block = block
+        self._headers: list[tuple[str, str]] | None = None
+        self.message_id = message_id
+        self.byte_range: ByteRange | None = None
+        self.success_report = False
+        self.failure_report = YES
+        """YES, NO or PARTIAL."""
+        self.content_type: str | None = None
+        self.status: Status | None = None
+        self.body: bytes | None = None
+        """The whole body; None where there is none, or where it follows as `Data`."""
+        self.flag: str | None = None
+        """`$`, `+` or `#`; None while the frame goes on."""
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """All header fields but the paths, in order, unknown ones included."""
+        if self._headers is None:
+            fields = [line.partition(": ") for line in self._block.decode().split("\r\n") if line]
+            self._headers = [(name, value) for name, _, value in fields]
+        return self._headers
+
+    @headers.setter
+    def headers(self, headers: list[tuple[str, str]]) -> None:
+        self._headers = headers
 
     @property
     def has_body(self) -> bool:
         """True where the frame carries content, perhaps empty, perhaps not yet arrived."""
         return self.body is not None or self.flag is None
+
+    def _values(self) -> tuple[object, ...]:
+        rest = (getattr(self, name) for name in self.__slots__ if not name.startswith("_"))
+        return (*rest, self.headers)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Request) and self._values() == other._values()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.transaction_id} {self.headers} {self.body!r:.60} {self.flag}>"
 
 
 @dataclass(slots=True)

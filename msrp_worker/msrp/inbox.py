@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .frames import Request
+from .frames import YES, Request
 from .handler import DEFERRED
 from .incoming import IncomingMessage, Progress
 from .media_types import CPIM, MAX_CPIM_HEADER, cpim_inner_type, essence
@@ -46,12 +46,7 @@ class Inbox:
         byte_range = request.byte_range
         start = 0 if byte_range is None else byte_range.start - 1
         if flag == "$" and known is None and start == 0:
-            body = request.body or b""
-            message = IncomingMessage(request, now)
-            message.size = len(body)
-            refused = self._refusal(message, body) or self._content_refusal(message, body)
-            message.progress = Progress.OVER
-            self._conclude(message, refused or self.session.handler.message(self.session, message, body))
+            self._receive_whole(request, now)
             return
         self._begin_chunk(request, known, start, now)
         if flag is not None:
@@ -59,6 +54,24 @@ class Inbox:
                 body, request.body = request.body, None
                 self.receive_data(body, now)
             self.receive_end(flag)
+
+    def _receive_whole(self, request: Request, now: float) -> None:
+        """A message of one chunk that is all there: the usual case, with as few steps as can be."""
+        session = self.session
+        options = session.options
+        body = request.body or b""
+        message = IncomingMessage(request, now)
+        message.size = len(body)
+        message.progress = Progress.OVER
+        result: int | None = None
+        if not options.accept.any_root or options.max_size is not None:
+            result = self._refusal(message, body) or self._content_refusal(message, body) or None
+        if result is None:
+            result = session.handler.message(session, message, body)
+        if result is not None or request.success_report:
+            self._conclude(message, result)
+        elif request.failure_report == YES:
+            self._respond_ok(request, request.transaction_id)
 
     def receive_data(self, data: bytes, now: float) -> None:
         """More of the body of the chunk that is arriving."""
@@ -69,6 +82,13 @@ class Inbox:
         limit = self.session.options.max_size
         if limit is not None and message.chunk_position + len(data) > limit:
             self._refuse(message, 413, f"more than {limit} bytes")  # MED-12
+            return
+        if message.progress is Progress.STREAMING and message.follows:
+            message.chunk_position += len(data)  # the usual case, with as few steps as can be
+            refused = self.session.handler.data(self.session, message, data)
+            message.position += len(data)
+            if refused is not None:
+                self._refuse(message, refused, None)
             return
         pieces = message.in_order(data)
         if pieces is None:
@@ -192,6 +212,11 @@ class Inbox:
             message.transaction_id = request.transaction_id
             message.touched = now
             self._arriving = message
+            if request.byte_range is None and message.progress is not Progress.REFUSED:
+                self._refuse(
+                    message, 400, "chunk without Byte-Range"
+                )  # section 7.1.1: all but the first MUST
+                return
             if message.progress is Progress.REFUSED:
                 self._respond(message, message.status)
         message.chunk_position = start
@@ -297,13 +322,7 @@ class Inbox:
         if link is None or not wants_response(request.failure_report, code):  # MED-02
             return
         if code == 200 and comment is None:
-            # The usual answer is assembled from parts that stay the same for the whole session.
-            if request.from_path != self._reply_path:
-                first = request.from_path.partition(" ")[0]
-                self._reply_middle = f" 200 OK\r\nTo-Path: {first}\r\nFrom-Path: {self.session.local_text}\r\n-------"
-                self._reply_path = request.from_path
-            ident = message.transaction_id
-            link.output.emit(f"MSRP {ident}{self._reply_middle}{ident}$\r\n".encode())
+            self._respond_ok(request, message.transaction_id)
             return
         link.output.respond(
             message.transaction_id,
@@ -312,3 +331,14 @@ class Inbox:
             self.session.local_text,
             comment,
         )
+
+    def _respond_ok(self, request: Request, ident: str) -> None:
+        """The usual answer, assembled from parts that stay the same for the whole session."""
+        link = self.session.link
+        if link is None:
+            return
+        if request.from_path != self._reply_path:
+            first = request.from_path.partition(" ")[0]
+            self._reply_middle = f" 200 OK\r\nTo-Path: {first}\r\nFrom-Path: {self.session.local_text}\r\n-------"
+            self._reply_path = request.from_path
+        link.output.emit(f"MSRP {ident}{self._reply_middle}{ident}$\r\n".encode())

@@ -11,6 +11,9 @@ REORDER_BYTES = 262_144
 several connections at once mix chunks, and then by little."""
 
 
+_OWN = frozenset(("message-id", "byte-range", "success-report", "failure-report", "content-type", "status"))
+
+
 class Progress(Enum):
     """Where an incoming message stands."""
 
@@ -79,6 +82,11 @@ class IncomingMessage:
         return self.request.headers
 
     @property
+    def extra_headers(self) -> list[tuple[str, str]]:
+        """Header fields that are not MSRP's own, in order: those a hop passes on with `Session.send`."""
+        return [field for field in self.request.headers if field[0].lower() not in _OWN]
+
+    @property
     def total(self) -> int | None:
         """Length of the whole message as far as it is known or announced."""
         if self.size is not None:
@@ -95,6 +103,11 @@ class IncomingMessage:
         """`yes`, `no` or `partial`."""
         return self.request.failure_report
 
+    @property
+    def follows(self) -> bool:
+        """True where the next bytes of the current chunk are the next ones of the message."""
+        return self.chunk_position == self.position and not self.held
+
     def in_order(self, data: bytes) -> list[bytes] | None:
         """Take the next bytes of the current chunk; return the pieces that now follow `position` without
         a gap.
@@ -104,7 +117,7 @@ class IncomingMessage:
         """
         offset = self.chunk_position
         self.chunk_position = offset + len(data)
-        if offset == self.position and not self.held:  # the usual case
+        if offset == self.position and not self.held:
             return [data]
         if offset > self.position:
             held = self.held if self.held is not None else {}

@@ -13,13 +13,13 @@ its shell it asks two things: to come and take output, and to stop reading while
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .codec import DEFAULT_LIMITS, CodecLimits, Parser
 from .fingerprint import certificate_matches
 from .frames import Broken, Data, End, Malformed, Request, Response
+from .logs import limited_logger
 from .output import Output, Shell
 from .reports import wants_response
 from .uri import UriError, parse_path
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .registry import Registry
     from .session import Session
 
-log = logging.getLogger(__name__)
+log = limited_logger(__name__)
 
 MAX_STRAY_REQUESTS = 5
 """Requests for unknown sessions on a connection that has none, before it is closed (SEC-02)."""
@@ -237,7 +237,10 @@ class Link:
         """True while something here can time out."""
         if self.output.awaits_answers:
             return True
-        return any(session.inbox.has_open_messages for session in self.sessions)
+        for session in self.sessions:  # noqa: SIM110 - any() would make a generator for each write
+            if session.inbox.has_open_messages:
+                return True
+        return False
 
     def tick(self, now: float) -> None:
         """Let time-outs happen: transactions after 30 seconds, messages of which no more comes."""  # MED-01
@@ -251,4 +254,7 @@ class Link:
             self.refused_because = reason
         self.output.clear()
         for session in list(self.sessions):
-            session.close(reason)
+            try:
+                session.close(reason)
+            except Exception:  # of its handler: the others have to be closed all the same
+                log.exception("msrp: closing %r", session)

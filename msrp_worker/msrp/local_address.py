@@ -4,14 +4,15 @@ change."""
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
 import pyroute2
 
-log = logging.getLogger(__name__)
+from .logs import limited_logger
+
+log = limited_logger(__name__)
 
 MAX_REMEMBERED = 10_000
 """Peers whose answer is kept; one costs about 200 bytes."""

@@ -136,9 +136,23 @@ class OutgoingMessage:
         """True where every byte has been handed to the connection."""
         return self.finished and not self.queued and not self.scheduled
 
+    def consume_piece(self, limit: int) -> bytes:
+        """Take at most `limit` bytes out as they were written, without joining or copying pieces."""
+        piece = self.pieces[0]
+        if not self.offset and len(piece) <= limit:
+            del self.pieces[0]
+            self.queued -= len(piece)
+            self.position += len(piece)
+            return piece
+        return self.consume(min(limit, len(piece) - self.offset))
+
     def consume(self, limit: int) -> bytes:
         """Take at most `limit` queued bytes out. What is left of a long piece is not copied."""
         pieces = self.pieces
+        if len(pieces) == 1 and not self.offset and self.queued <= limit:
+            self.position += self.queued
+            self.queued = 0
+            return pieces.pop()
         taken = []
         room = min(limit, self.queued)
         self.queued -= room

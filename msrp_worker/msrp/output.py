@@ -28,6 +28,9 @@ TAKE_BYTES = 65_536
 """Bytes gathered for one write."""
 
 
+_TAILS = {flag: flag.encode() + b"\r\n" for flag in "+$#"}
+
+
 class Shell(Protocol):
     """What owns the socket of a link."""
 
@@ -158,6 +161,11 @@ class Output:
             self._end_transaction(transaction, code, comment)
 
     @property
+    def has_more(self) -> bool:
+        """True where `take` may give more at once."""
+        return bool(self._out) or (self._active is not None and self.writable)
+
+    @property
     def awaits_answers(self) -> bool:
         """True while a transaction is under way."""
         return bool(self._transactions)
@@ -203,7 +211,13 @@ class Output:
                 if outbox.session.link is not None:
                     outbox.wait_for_window(message)
                 continue
-            if self._turn(message, now):
+            if (
+                message.finished
+                and self._open is None
+                and message.queued <= (outbox.session.options.chunk_size or UNINTERRUPTED_BYTES)
+            ):
+                self._whole_chunk(message, message.queued, "$", now)
+            elif self._turn(message, now):
                 active.append(message)
         if not active:
             self._active = None
@@ -247,10 +261,10 @@ class Output:
             total = end
         last = end if size <= UNINTERRUPTED_BYTES else "*"
         ident = next(self._idents)
-        while f"-------{ident}".encode() in body:
+        while (mark := ident.encode()) in body:  # the sender MUST ensure that the end-line is not
             ident = next(self._idents)
         head = self._chunk_head(message, ident, f"{start + 1}-{last}/{'*' if total is None else total}")
-        tail = f"\r\n-------{ident}{flag}\r\n".encode()
+        tail = b"\r\n-------" + mark + _TAILS[flag]
         if self._single_frames:
             self._out.append(head + body + tail)
         else:
@@ -279,8 +293,10 @@ class Output:
                 message.scheduled = False
                 return False
             self._begin_open(message)
-        if message.queued:
-            piece = message.consume(TURN_BYTES)
+        room = TURN_BYTES
+        while message.queued and room > 0 and message.status is None:
+            piece = message.consume_piece(room)
+            room -= len(piece)
             self._write_open(message, piece)
             outbox.chunk_sent(len(piece))
         if message.status is not None:

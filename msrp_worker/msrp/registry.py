@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from .logs import limited_logger
 from .session import Session
 from .state import State
 from .uri import MsrpUri
@@ -13,7 +13,7 @@ from .uri import MsrpUri
 if TYPE_CHECKING:
     from .link import Link
 
-log = logging.getLogger(__name__)
+log = limited_logger(__name__)
 
 
 class Registry:

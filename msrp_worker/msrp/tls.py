@@ -9,7 +9,6 @@ knows no such mode. So accepted connections go through `TlsProtocol`, on OpenSSL
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 from collections.abc import Iterable
 from functools import lru_cache
@@ -18,7 +17,9 @@ from typing import Any, cast
 
 from OpenSSL import SSL, crypto
 
-log = logging.getLogger(__name__)
+from .logs import limited_logger
+
+log = limited_logger(__name__)
 
 RECORD_BYTES = 65_536
 """Bytes taken out of OpenSSL at once: four records."""

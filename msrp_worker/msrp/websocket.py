@@ -8,15 +8,15 @@ One chunk is one WebSocket message, in both directions. The handler lives as lon
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from .endpoint import MsrpEndpoint
 from .link import Link
+from .logs import limited_logger
 
-log = logging.getLogger(__name__)
+log = limited_logger(__name__)
 
 SUBPROTOCOL = "msrp"
 """RFC 7977 section 4.1."""

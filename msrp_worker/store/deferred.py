@@ -135,7 +135,7 @@ class Deferred:
             _, inserted, _ = await self._database.write(
                 Statement(_TAKE_QUOTA, (new.recipient, size, self._max_messages, self._max_bytes), 1),
                 Statement(_INSERT, _values(new, call_id, from_tag), 1),
-                event_statement(_stored_event(new)),
+                event_statement(_stored_event(new, self._clock())),
             )
         except Unmet:  # full, or stored before
             return await self._existing(key, new)
@@ -257,9 +257,9 @@ def _values(new: NewDeferred, call_id: str, from_tag: str) -> tuple[object, ...]
     )
 
 
-def _stored_event(new: NewDeferred) -> TraceEvent:
+def _stored_event(new: NewDeferred, now: float) -> TraceEvent:
     return TraceEvent(
-        time=new.received,
+        time=max(now, new.received),  # the step after "received", whose time may be the same second
         call_id=new.call_id,
         kind="deferred",
         originator=new.originator,

@@ -38,8 +38,9 @@ from msrp_worker.store.schema import first_message_id, for_sqlite, schema_statem
 
 log = logging.getLogger(__name__)
 
-BUSY_TIMEOUT_S = 5.0
-"""How long to wait for another process (an operator's command, Kamailio) that is writing."""
+BUSY_TIMEOUT_S = 3.0
+"""How long to wait for another process (an operator's command, Kamailio) that is writing. Less than the 4 s after which
+Kamailio gives up on an answer, so that a message is not stored whose sender has been told 503."""
 MAX_PENDING_UNITS = 8192
 """Units that may wait, about two seconds of work; beyond it the sender is better told at once."""
 MAX_BATCH_UNITS = 256

@@ -7,14 +7,19 @@ import json
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from kemi.app import App
 from kemi.messages import Answer, Incoming, decode_question, encode_answer
 from tests.kemi.ksr_fake import FakeKamailio
 
 KEY = b"a key of thirty-two or more bytes"
-CAPABLE_FLAG = 20
+CAPABLE_FLAG, TRUSTED, SEPARATE_CORE, SERVES_RECIPIENT = 20, 21, 22, 23
+FLAGS = {
+    "IM_BFLAG_CAPABLE": CAPABLE_FLAG,
+    "IM_FLAG_TRUSTED": TRUSTED,
+    "IM_FLAG_SEPARATE_CORE": SEPARATE_CORE,
+    "IM_FLAG_SERVES_RECIPIENT": SERVES_RECIPIENT,
+}
 CAPABLE = 1 << CAPABLE_FLAG
 ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
 CALL_ID = "call-1@client"
@@ -132,19 +137,24 @@ class Bench:
     # ---- The native routes ----
 
     def receive(
-        self, raw: bytes | None = None, *, ao: str = ALICE, to: str = BOB, transport: str = "tcp", **avps: Any
+        self,
+        raw: bytes | None = None,
+        *,
+        ao: str = ALICE,
+        to: str = BOB,
+        transport: str = "tcp",
+        trusted: bool = False,
+        separate_core: bool = False,
+        serves_recipient: bool = True,
     ) -> None:
         """A request comes in, and the routes before the hooks have left what they leave."""
-        self.kamailio.receive(sip() if raw is None else raw, transport=transport)
-        settings: dict[str, Any] = {
-            "im_uri": to,
-            "im_to": to,
-            "im_received": int(self.clock.wall),
-            "im_trusted": 0,
-            "im_serves_recipient": 1,
-        }
-        for name, value in (settings | ({"im_ao": ao} if ao else {}) | avps).items():
-            self.kamailio.set_avp(name, value)
+        flags = {TRUSTED: trusted, SEPARATE_CORE: separate_core, SERVES_RECIPIENT: serves_recipient}
+        self.kamailio.receive(
+            sip() if raw is None else raw, transport=transport, flags={flag for flag, is_set in flags.items() if is_set}
+        )
+        for name, text in {"im_uri": to, "im_to": to, "im_ao": ao}.items():
+            self.kamailio.set_var(name, text)
+        self.kamailio.set_var("im_received", int(self.clock.wall))
 
     def hook(self, name: str) -> str:
         """python_exec and route[IM_NEXT]: the name of the step that follows, `lost` for a resumption that found nothing."""

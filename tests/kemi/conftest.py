@@ -13,14 +13,18 @@ sys.modules.setdefault("KSR", ModuleType("KSR"))
 
 from kemi import adapter, breaker  # noqa: E402
 from kemi.app import App  # noqa: E402
-from tests.kemi.bench import CAPABLE_FLAG, Bench, Clock  # noqa: E402
+from tests.kemi.bench import FLAGS, Bench, Clock  # noqa: E402
 from tests.kemi.ksr_fake import FakeKamailio  # noqa: E402
 
 
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     """A Kamailio process without a worker."""
-    settings = {"IM_STATE_DIR": f'"{tmp_path}"', "IM_DOMAIN": "example.com", "IM_BFLAG_CAPABLE": str(CAPABLE_FLAG)}
+    settings = {
+        "IM_STATE_DIR": f'"{tmp_path}"',
+        "IM_DOMAIN": "example.com",
+        **{name: str(flag) for name, flag in FLAGS.items()},
+    }
     kamailio, clock = FakeKamailio(settings), Clock()
     monkeypatch.setattr(adapter, "KSR", kamailio.ksr)
     monkeypatch.setattr(adapter, "time", clock)

@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 
 SIGNATURES = {
     "err": "str",
     "warn": "str",
     "notice": "str",
     "seturi": "str",
+    "isflagset": "int",
     "isbflagset": "int",
     "isbiflagset": "int, int",
     "pv.get": "str",
@@ -36,6 +38,8 @@ SIGNATURES = {
     "tm.t_newtran": "none",
     "tm.t_on_failure": "str",
     "tm.t_set_fr": "int, int",
+    "tm.t_uac_send": "str, str, str, str, str, str",
+    "tmx.t_cancel_callid": "str, str, int",
     "tmx.t_suspend": "none",
 }
 """Parameters of every function the fake has, in the words of Kamailio's `app_python.api_list`."""
@@ -65,6 +69,7 @@ class Message:
     raw: bytes
     transport: str = "udp"
     source: tuple[str, int] = ("127.0.0.1", 5060)
+    flags: set[int] = field(default_factory=set)
     method: bytes = field(init=False)
     request_uri: bytes = field(init=False)
     headers: list[tuple[str, bytes]] = field(init=False)
@@ -129,6 +134,8 @@ class FakeKamailio:
         """`$var`: they live as long as the process and outlast a message."""
         self.newtran_fails = False
         self.suspend_fails = False
+        self.sent_requests: list[tuple[str, ...]] = []
+        self.cancelled: list[tuple[str, str, int]] = []
         self.on_call: Callable[[str], None] = lambda _: None
         """Called with the name of every function; a test raises from it."""
         self.message: Message | None = None
@@ -161,6 +168,10 @@ class FakeKamailio:
     def set_avp(self, name: str, value: str | int) -> None:
         """`$avp(name) = value` of the native configuration."""
         self._avps[name] = value.encode() if isinstance(value, str) else value
+
+    def set_var(self, name: str, value: str | int) -> None:
+        """`$var(name) = value` of the native configuration."""
+        self.variables[name] = value.encode() if isinstance(value, str) else value
 
     def avp(self, name: str) -> Any:
         """`$avp(name)` as Python sees it."""
@@ -261,6 +272,10 @@ class FakeKamailio:
         self.message.request_uri = uri.encode()
         return True
 
+    def _isflagset(self, flag: int) -> bool:
+        assert self.message is not None
+        return flag in self.message.flags
+
     def _isbflagset(self, flag: int) -> bool:
         return self._isbiflagset(flag, 0)
 
@@ -269,7 +284,7 @@ class FakeKamailio:
 
     def _registrar_lookup(self, domain: str) -> int:
         assert self.message is not None and domain == "location"
-        address = _PARAMETERS.sub("", self.message.request_uri.decode())
+        address = unquote(_PARAMETERS.sub("", self.message.request_uri.decode()))
         if address not in self.bindings:
             return -1
         self._branches = self.bindings[address]
@@ -316,6 +331,14 @@ class FakeKamailio:
 
     def _tm_t_set_fr(self, invite: int, final: int) -> int:
         self.transaction.timeouts = (invite, final)
+        return 1
+
+    def _tm_t_uac_send(self, *parts: str) -> int:
+        self.sent_requests.append(parts)
+        return 1
+
+    def _tmx_t_cancel_callid(self, call_id: str, cseq: str, flag: int) -> int:
+        self.cancelled.append((call_id, cseq, flag))
         return 1
 
     def _tmx_t_suspend(self) -> int:
@@ -379,6 +402,8 @@ class FakeKamailio:
                 return (message.value("CSeq") or b"").split()[0]
             case "$ft":
                 return _first(_TAG, message.value("From"))
+            case "$tt":
+                return _first(_TAG, message.value("To"))
             case "$tu":
                 return _first(_URI, message.value("To"))
             case "$ai":

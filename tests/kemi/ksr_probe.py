@@ -30,7 +30,7 @@ def message(call_id: str, port: int) -> bytes:
 
 
 VARIABLES = (
-    *("$rm", "$ru", "$ci", "$cs", "$ft", "$tu", "$ai", "$bs", "$ml", "$cT", "$pr", "$si", "$rb", "$mb", "$rs"),
+    *("$rm", "$ru", "$ci", "$cs", "$ft", "$tt", "$tu", "$ai", "$bs", "$ml", "$cT", "$pr", "$si", "$rb", "$mb", "$rs"),
     *("$hdr(Date)", "$hdr(From)", "$hdr(f)", "$hdr(To)", "$hdr(Subject)", "$hdr(s)", "$hdr(X-Latin)", "$hdr(X-Empty)"),
     *("$(hdr(Accept-Contact)[0])", "$(hdr(Accept-Contact)[1])", "$(hdr(Accept-Contact)[2])", "$(hdr(a)[1])"),
     *("$(hdr(Accept-Contact)[*])", "$(hdr(a)[*])", "$(hdr(Privacy)[*])", "$(hdr(Nope)[*])", "$(hdr(X-Latin)[*])"),
@@ -87,6 +87,7 @@ FIRST: tuple[Call, ...] = (
     ("notice", "a\0b"),
     ("err", "a\ud800b"),
     ("warn",),
+    ("isflagset", 5),
     ("isbflagset", 20),
     ("seturi", "sip:nobody@example.com"),
     ("registrar.lookup", "location"),
@@ -110,6 +111,10 @@ FIRST: tuple[Call, ...] = (
 )
 AGAIN: tuple[Call, ...] = (("tm.t_newtran",),)
 REPLIED: tuple[Call, ...] = (
+    ("seturi", "sip:%62ob@example.com"),
+    ("registrar.lookup", "location"),
+    ("pv.get", "$ru"),
+    ("isbflagset", 20),
     ("tm.t_newtran",),
     ("hdr.append_to_reply", "X-Told: é\r\n"),
     ("sl.send_reply", 403, "Forbidden"),

@@ -12,14 +12,24 @@ import pytest
 from kemi import pager_originating
 from kemi.app import App
 from kemi.breaker import Breaker
-from kemi.messages import EndFacts, PagerFacts
+from kemi.messages import (
+    EndFacts,
+    PagerFacts,
+    SendRequest,
+    SipRequest,
+    TraceEvent,
+    encode_cancel,
+    encode_send_request,
+    read_trace_lines,
+)
 from tests.kemi.bench import ALICE, BOB, CALL_ID, Bench, sip
 
 KEMI = Path(__file__).resolve().parent.parent.parent / "kemi"
 NATIVE = "\n".join(path.read_text(encoding="utf-8") for path in (KEMI / "im.cfg", KEMI.parent / "kamailio.cfg"))
 HOOKS = [name for name in dir(App) if name.startswith("im_")]
-ANSWERING = [name for name in HOOKS if name != "im_traces"]
-"""The timer process has no client to answer."""
+TELLING = ["im_leg_cancelled", "im_leg_response", "im_leg_timeout"]
+ANSWERING = [name for name in HOOKS if name not in ("im_traces", *TELLING)]
+"""The timer process, and what is told of a leg's own requests, have no client to answer."""
 
 
 def test_the_native_routes_call_the_hooks_and_no_others() -> None:
@@ -60,6 +70,19 @@ def test_a_bug_in_any_hook_is_answered_500_and_logged_with_the_call_id(working: 
 
 
 @pytest.mark.requirement("SEC-05")
+@pytest.mark.parametrize("hook", TELLING)
+def test_a_bug_where_no_client_waits_is_only_logged(working: Bench, monkeypatch: pytest.MonkeyPatch, hook: str) -> None:
+    def broken(*_: object) -> bool:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Breaker, "send", broken)
+    working.receive()
+    assert working.hook(hook) == "done"
+    assert working.statuses == []
+    assert CALL_ID in working.kamailio.logged("err")
+
+
+@pytest.mark.requirement("SEC-05")
 @pytest.mark.parametrize("call_id", [b"caf\xe9@client", b"tab\there", b"\x01\x7f"])
 def test_a_bug_is_logged_whatever_the_call_id_is_made_of(
     working: Bench, monkeypatch: pytest.MonkeyPatch, call_id: bytes
@@ -89,7 +112,7 @@ def test_a_bug_after_the_suspension_leaves_no_client_waiting(working: Bench, mon
 @pytest.mark.requirement("SEC-05")
 @pytest.mark.parametrize("uri", ["sip:bo\0b@example.com", "sip:bob@exa mple.com", "sip:%zz@example.com", "sip:", "x"])
 def test_an_address_that_is_none_gets_an_answer(working: Bench, uri: str) -> None:
-    working.receive(to=uri, im_serves_recipient=0)
+    working.receive(to=uri, serves_recipient=False)
     working.hook("im_originating")
     for asked in working.packets():
         working.answer(asked, PagerFacts(EndFacts(), None))
@@ -120,7 +143,10 @@ def test_a_refusal_is_logged_with_call_id_requirement_and_originator(working: Be
     (reply,) = working.kamailio.replies
     assert reply.headers == ('Warning: 399 example.com "Originator is not allowed to use IM"\r\n',)
     (trace,) = working.kamailio.queues["im_trace"]
-    assert trace.split("\t")[2:8] == ["refused", "403", "PAG-02", CALL_ID, ALICE, BOB]
+    (event,) = read_trace_lines(trace.encode())
+    received = working.clock.wall
+    warning = "Originator is not allowed to use IM"
+    assert event == TraceEvent(CALL_ID, "refused", ALICE, BOB, 403, "PAG-02", warning, received, received)
 
 
 @pytest.mark.requirement("IDN-04", "PAG-02")
@@ -164,3 +190,24 @@ def test_the_entry_script_gives_kamailio_its_object_from_any_directory(tmp_path:
     )
     run = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.stdout == "App 0\n", run.stderr
+
+
+@pytest.mark.requirement("PFS-08", "PFS-09", "SEC-01")
+def test_commands_about_legs_reach_kamailio(working: Bench) -> None:
+    """A request to send, and an INVITE to cancel; both only with the key."""
+    request = SendRequest("BYE", "sip:bob@192.0.2.1", "sip:proxy;lr", "Call-ID: one\r\n", "")
+    working.command(encode_send_request(request))
+    working.command(encode_cancel("one", 7))
+    fake = working.kamailio
+    assert fake.sent_requests == [("BYE", "sip:bob@192.0.2.1", "sip:proxy;lr", ".", "Call-ID: one\r\n", ".")]
+    assert fake.cancelled == [("one", "7", 0)]
+
+
+@pytest.mark.requirement("PFS-09", "SEC-06")
+def test_a_request_for_a_leg_waits_for_the_worker(working: Bench) -> None:
+    working.receive()
+    assert working.hook("im_leg_request") == "done"
+    (asked,) = working.packets()
+    assert isinstance(asked.message, SipRequest) and asked.message.method == "MESSAGE"
+    assert asked.content.startswith(b"MESSAGE ")
+    assert working.statuses == []

@@ -17,6 +17,7 @@ from kemi.messages import (
     PagerQuestion,
     Registered,
     RegisterQuestion,
+    SipEvent,
     encode_answer,
 )
 from kemi.policy import Policy
@@ -42,16 +43,16 @@ def test_an_online_message_is_asked_about_once_and_goes_to_the_recipient(working
     assert asked.transaction == working.kamailio.transaction.identity
     assert asked.content == b"", "an online message does not travel over the link"
     assert working.answer(asked, USERS) == "recipient"
-    assert working.kamailio.avp("im_uri") == BOB
+    assert working.kamailio.var("im_uri") == BOB
     assert (working.packets(), working.statuses) == ([], [])
 
 
 @pytest.mark.requirement("PAG-05")
 def test_a_message_to_another_domain_goes_to_the_core(working: Bench) -> None:
-    working.receive(to="sip:carol@elsewhere.org", im_serves_recipient=0)
+    working.receive(to="sip:carol@elsewhere.org", serves_recipient=False)
     working.hook("im_originating")
     assert working.answer(working.question(), PagerFacts(EndFacts(), None)) == "core"
-    assert working.kamailio.avp("im_uri") == "sip:carol@elsewhere.org"
+    assert working.kamailio.var("im_uri") == "sip:carol@elsewhere.org"
 
 
 @pytest.mark.requirement("DEF-01", "PAG-08", "SEC-05")
@@ -63,7 +64,7 @@ def test_an_offline_message_is_kept_byte_for_byte_before_the_202(working: Bench)
     asked = working.question()
     assert isinstance(asked.message, DeferQuestion)
     assert asked.content == raw
-    assert (asked.message.subject, asked.message.reason) == ("\ufffd\ufffd", "not registered")
+    assert asked.message.reason == "not registered"
     assert working.statuses == [], "nothing is said before the message is durable"
     assert working.answer(asked, Deferred("m1@example.com")) == "done"
     assert working.statuses == [202]
@@ -159,6 +160,15 @@ def test_an_answer_is_used_for_its_own_transaction_alone(working: Bench) -> None
     assert working.answer(second, USERS) == "recipient"
     assert working.answer(first, PagerFacts(EndFacts(im_allowed=False), EndFacts())) == "done"
     assert [(reply.status, reply.call_id) for reply in working.kamailio.replies] == [(403, "call-1")]
+
+
+def test_an_answer_that_was_used_is_not_used_for_the_next_request(working: Bench) -> None:
+    working.receive()
+    working.hook("im_originating")
+    working.answer(working.question(), USERS)
+    working.receive(sip(branch="z9hG4bK2"))
+    working.hook("im_originating")
+    assert working.app._adapter.answer is None
 
 
 @pytest.mark.requirement("SEC-05")
@@ -289,6 +299,37 @@ def test_a_malformed_command_is_logged_and_harmless(working: Bench, body: bytes)
     assert working.answer(asked, USERS) == "recipient"
 
 
+LEG = sip("INVITE", uri="sip:im-session@example.com", content=b"v=0\r\n", content_type="application/sdp")
+
+
+@pytest.mark.requirement("SEC-05")
+def test_a_retransmission_for_a_leg_is_told_once(working: Bench) -> None:
+    for _ in range(2):
+        working.receive(LEG)
+        assert working.hook("im_leg_request") == "done"
+    assert working.question().content == LEG
+    assert working.statuses == []
+
+
+@pytest.mark.requirement("SEC-06")
+def test_without_the_worker_a_request_for_a_leg_gets_503(bench: Bench) -> None:
+    bench.receive(LEG)
+    assert bench.hook("im_leg_request") == "done"
+    (reply,) = bench.kamailio.replies
+    assert reply.status == 503 and RETRY_AFTER in reply.headers
+
+
+@pytest.mark.requirement("PFS-08")
+def test_an_ack_is_told_and_not_answered(working: Bench) -> None:
+    ack = LEG.replace(b"INVITE", b"ACK")
+    working.receive(ack)
+    assert working.hook("im_leg_request") == "done"
+    told = working.question()
+    assert isinstance(told.message, SipEvent)
+    assert (told.message.kind, told.message.call_id, told.content) == ("ack", CALL_ID, ack)
+    assert (told.transaction, working.statuses, working.kamailio.transactions) == (None, [], {})
+
+
 # ---- Facts that the processes share -----------------------------------------------------------------------------------
 
 
@@ -333,7 +374,7 @@ def test_facts_that_are_not_good_for_the_next_message_are_asked_for_again(bench:
 @pytest.mark.requirement("COR-06")
 @pytest.mark.parametrize(("stored", "status"), [(True, 200), (False, 404)])
 def test_a_third_party_register_is_answered_when_it_is_stored(working: Bench, stored: bool, status: int) -> None:
-    working.receive(sip("REGISTER", "Expires: 3600", uri="sip:example.com", content=b""), im_separate_core=1)
+    working.receive(sip("REGISTER", "Expires: 3600", uri="sip:example.com", content=b""), separate_core=True)
     working.hook("im_third_party_register")
     asked = working.question()
     assert asked.message == RegisterQuestion(CALL_ID, BOB, 3600, True)

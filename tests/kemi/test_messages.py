@@ -22,16 +22,21 @@ from kemi.messages import (
     PagerQuestion,
     Registered,
     RegisterQuestion,
+    SendRequest,
     Settle,
+    SipEvent,
+    SipRequest,
     TraceBatch,
     TraceEvent,
     decode_answer,
     decode_end,
     decode_question,
+    decode_send_request,
     encode_answer,
     encode_command,
     encode_end,
     encode_question,
+    encode_send_request,
     read_trace_lines,
     trace_line,
 )
@@ -40,26 +45,13 @@ TEXT = st.text(max_size=30)  # with NUL, line ends, quotes and everything else t
 NUMBER = st.integers(0, 2**31 - 1)
 TIME = st.floats(0, 2**40, allow_nan=False)
 TRANSACTION = st.tuples(NUMBER, NUMBER)
+EVENT_KINDS = ("response", "timeout", "ack", "cancelled")
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(PagerQuestion, TEXT, TEXT, TEXT, st.booleans(), st.booleans(), st.booleans(), TEXT),
-    st.builds(
-        DeferQuestion,
-        TEXT,
-        NUMBER,
-        TEXT,
-        TEXT,
-        TEXT,
-        st.booleans(),
-        TIME,
-        st.none() | TIME,
-        TEXT,
-        TEXT,
-        TEXT,
-        TEXT,
-        TEXT,
-        TEXT,
-    ),
+    st.builds(DeferQuestion, TEXT, TEXT, TEXT, st.booleans(), TIME, st.none() | TIME, TEXT),
     st.builds(RegisterQuestion, TEXT, TEXT, NUMBER, st.booleans()),
+    st.builds(SipRequest, TEXT, TEXT, TEXT, TEXT),
+    st.builds(SipEvent, TEXT, st.sampled_from(EVENT_KINDS), TEXT, NUMBER, TEXT, TEXT, st.none() | TRANSACTION),
     st.just(TraceBatch()),
     st.just(Settle()),
 )
@@ -82,7 +74,8 @@ ANSWERS: st.SearchStrategy[Answer] = st.one_of(
 @pytest.mark.requirement("DEF-01", "SEC-05")
 @given(st.none() | TRANSACTION, MESSAGES, st.binary(max_size=200))
 def test_a_question_arrives_as_it_was_sent(transaction: tuple[int, int] | None, message: Message, content: bytes) -> None:
-    assert decode_question(encode_question(transaction, message, content)) == Incoming(transaction, message, content)
+    packet = encode_question(transaction, message, content, 2.5)
+    assert decode_question(packet) == Incoming(transaction, message, content, 2.5)
 
 
 @pytest.mark.requirement("DEF-01")
@@ -98,6 +91,7 @@ def test_a_packet_is_one_line_of_json_before_its_content() -> None:
     assert json.loads(head) == {
         "packet": "third-party-register",
         "id": [1, 2],
+        "until": 0.0,
         "call_id": "a\nb",
         "address": "sip:a@b",
         "seconds": 60,
@@ -123,9 +117,13 @@ def test_a_packet_is_one_line_of_json_before_its_content() -> None:
         b'{"packet":[],"id":null}',
         b'{"packet":"pager","id":null}',
         b'{"packet":"pager","id":[1]}',
-        b'{"packet":"third-party-register","id":["a","b"],"call_id":"","address":"","seconds":1,"capable":true}',
-        b'{"packet":"third-party-register","id":5,"call_id":"","address":"","seconds":1,"capable":true}',
-        b'{"packet":"third-party-register","id":null,"call_id":"","address":"","seconds":1,"capable":true,"more":1}',
+        b'{"packet":"traces","id":null}',
+        b'{"packet":"traces","id":null,"until":"soon","call_id":"-"}',
+        b'{"packet":"traces","id":[Infinity,1],"until":0,"call_id":"-"}',
+        b"[" * 100_000,
+        b'{"packet":"third-party-register","id":["a","b"],"until":0,"call_id":"","address":"","seconds":1,"capable":true}',
+        b'{"packet":"third-party-register","id":5,"until":0,"call_id":"","address":"","seconds":1,"capable":true}',
+        b'{"packet":"third-party-register","id":null,"until":0,"call_id":"","address":"","seconds":1,"capable":true,"more":1}',
     ],
 )
 def test_what_is_no_question_is_a_value_error(packet: bytes) -> None:
@@ -184,6 +182,19 @@ def test_a_command_is_its_name_and_the_revision_of_the_store(name: str) -> None:
     assert json.loads(encode_command(name)) == {"do": name, "revision": -1}
 
 
+@given(st.builds(SendRequest, TEXT, TEXT, TEXT, TEXT, TEXT))
+def test_a_request_to_send_arrives_as_it_was_built(request: SendRequest) -> None:
+    assert decode_send_request(json.loads(encode_send_request(request))) == request
+
+
+@pytest.mark.requirement("SEC-05")
+def test_a_request_to_send_that_lacks_a_part_is_a_value_error() -> None:
+    values = json.loads(encode_send_request(SendRequest("BYE", "sip:a@b", "", "")))
+    for name in ("method", "request_uri", "next_hop", "headers", "body"):
+        with pytest.raises(ValueError, match=name):
+            decode_send_request({key: value for key, value in values.items() if key != name})
+
+
 @given(ENDS)
 def test_facts_are_shared_as_text(facts: EndFacts) -> None:
     assert decode_end(encode_end(facts)) == facts
@@ -219,8 +230,15 @@ def test_a_batch_of_traces_arrives_in_order(events: list[TraceEvent]) -> None:
     assert read_trace_lines(content) == events
 
 
+@pytest.mark.requirement("SEC-05")
+def test_a_value_cannot_pass_for_several() -> None:
+    event = TraceEvent("call\t1", "refused", "a\nb", "sip:bob@example.com", 403, "IDN-01", "why\tso")
+    (read,) = read_trace_lines(trace_line(event).encode())
+    assert (read.call_id, read.originator, read.recipient, read.detail) == ("call 1", "a b", event.recipient, "why so")
+
+
 def test_the_lines_of_the_native_routes_are_read() -> None:
-    line = b"1795219200.123456\t1795219200\tdelivered\t200\t\tcall-1\tanonymous\tsip:bob@example.com\t"
+    line = b"1795219200.123456\tdelivered\t200\t\tcall-1\t1795219200\tanonymous\tsip:bob@example.com\t"
     event = TraceEvent(
         "call-1", "delivered", "anonymous", "sip:bob@example.com", 200, "", "", 1795219200.123456, 1795219200.0
     )
@@ -230,6 +248,6 @@ def test_the_lines_of_the_native_routes_are_read() -> None:
 @pytest.mark.requirement("SEC-05")
 def test_a_line_that_is_no_trace_is_left_out() -> None:
     good = TraceEvent("c", "failed", "a", "b", 480)
-    bad = ["", "x", "x\t0\tfailed\t1\t\tc\ta\tb\t", "0\t0\tfailed\tmany\t\tc\ta\tb\t", "\t" * 7]
+    bad = ["", "x", "x\tfailed\t1\t\tc\t0\ta\tb\t", "0\tfailed\tmany\t\tc\t0\ta\tb\t", "\t" * 7]
     content = "\n".join([*bad, trace_line(good), *bad]).encode() + b"\n\xff\xfe"
     assert read_trace_lines(content) == [good]

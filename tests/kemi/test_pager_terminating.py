@@ -122,25 +122,16 @@ def test_availability_is_the_registrars_or_the_cores(
 
 
 @pytest.mark.requirement("PAG-08", "DEF-01")
-def test_a_deferral_keeps_all_that_lists_need_and_the_message_itself() -> None:
-    message = request(
-        available=False, privacy="id", expires="60", subject="Lunch", priority="urgent", content_type="text/plain"
-    )
+def test_a_deferral_carries_the_message_itself() -> None:
+    message = request(available=False, privacy="id", expires="60")
     question = DeferQuestion(
         call_id="call-1",
-        cseq=7,
-        from_tag="tag-1",
         originator="sip:alice@example.com",
         recipient="sip:bob@example.com",
         anonymous=True,
         received=NOW,
         expires=NOW + 60,
         reason="not registered",
-        content_type="text/plain",
-        subject="Lunch",
-        priority="urgent",
-        from_header="<sip:alice@example.com>;tag=tag-1",
-        to_header="<sip:bob@example.com>",
     )
     assert decide(message, FACTS, POLICY) == Ask(question, DEFER_STAGE, with_message=True)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -263,6 +265,17 @@ def test_a_canonical_address_stays_as_it_is_on_both_sides_of_the_link(name: str)
     assert once.startswith("sip:") and once.endswith("@example.com")
     assert canonical(once) == once
     assert address.canonical(once) == once
+
+
+@pytest.mark.requirement("SEC-05")
+@pytest.mark.parametrize("reader", [canonical, carries_feature_tag, media_type, without_session_parameter])
+def test_made_up_values_do_not_fill_the_memory(reader: Any) -> None:
+    kept = reader.__wrapped__.cache_info
+    reader("sip:short@example.com")
+    before = kept().currsize
+    for number in range(100):
+        reader(f"sip:{number}{'x' * 60_000}@example.com")
+    assert kept().currsize == before
 
 
 @given(st.text(max_size=40))

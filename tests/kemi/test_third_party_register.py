@@ -6,7 +6,7 @@ import pytest
 
 from kemi.actions import Ask, Refuse, Respond
 from kemi.messages import Answer, Deferred, Failed, Registered, RegisterQuestion
-from kemi.third_party_register import MAX_EXPIRES, STAGE, decide, screen
+from kemi.third_party_register import MAX_EXPIRES, STAGE, capable, decide, screen
 from tests.kemi.builders import POLICY
 
 ALICE = "sip:alice@example.com"
@@ -40,6 +40,34 @@ def test_a_good_register_is_asked_about(expires: str, seconds: int, capable: boo
 def test_a_bad_register_is_a_bad_request(address: str, expires: str) -> None:
     action = screen("c1", address, expires, True)
     assert isinstance(action, Refuse) and (action.status, action.requirement) == (400, "COR-06")
+
+
+CORE = "<sip:scscf.example.com>"
+
+
+@pytest.mark.requirement("COR-06", "COR-07", "COR-08")
+@pytest.mark.parametrize(
+    ("contact", "content", "expected"),
+    [
+        (CORE, "", True),
+        (f"{CORE};expires=60", "", True),
+        (f"{CORE};+g.oma.sip-im", "", True),
+        (f"{CORE};+g.3gpp.smsip", "", False),
+        (CORE, "Contact: <sip:a@h>;+g.oma.sip-im\r\nExpires: 60\r\n", True),
+        (CORE, "m: <sip:a@h>;+g.oma.sip-im;expires=60\r\n", True),
+        (CORE, "CONTACT : <sip:a@h>\r\n\t;+g.oma.sip-im\r\n", True),
+        (CORE, "Contact: <sip:a@h>;+g.3gpp.smsip\r\nContact: <sip:b@h>;+g.oma.sip-im\r\n", True),
+        (CORE, 'From: "odd <sip:a@h>;tag=1\r\nContact: <sip:a@h>;+g.oma.sip-im\r\n', True),
+        (CORE, "--b\r\nContent-Type: message/sip\r\n\r\nm: <sip:a@h>;+g.oma.sip-im\r\n\r\n--b--", True),
+        (CORE, "Contact: <sip:a@h>;+g.3gpp.smsip\r\n", False),
+        (CORE, "Contact: <sip:a@h>;expires=0\r\n", True),
+        (CORE, "Subject: ;+g.oma.sip-im\r\nContact: <sip:a@h>;+g.3gpp.smsip\r\n", False),
+        (CORE, 'Contact: "+g.oma.sip-im" <sip:a@h>;+g.3gpp.smsip\r\n', False),
+        ("", "", True),
+    ],
+)
+def test_the_clients_own_register_tells_what_it_is_for(contact: str, content: str, expected: bool) -> None:
+    assert capable(contact, content) is expected
 
 
 @pytest.mark.requirement("COR-06")

@@ -13,20 +13,27 @@ import re
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from im_client.client import ImClient
 from im_client.config import ClientConfig
 from im_client.transport import Target
+from msrp_worker.commands.common import run_with_store
+from msrp_worker.store import Store
 from tools.deployment import Deployment
+
+T = TypeVar("T")
 
 HERE = Path(__file__).parent
 PORTS = (5060, 5061, 5070, 5072, 5090, 2855, 2856, 8080)
-OFFSETS = range(10_000, 40_000, 100)
+OFFSETS = range(10_000, 24_600, 100)
+"""Below the ports that the kernel gives to clients (32768 and up), which may be taken at any moment."""
 SIPP_SECONDS = 30
 WAIT_SECONDS = 15.0
 DOMAIN = "example.com"
@@ -187,6 +194,12 @@ class Instance:
         assert result.returncode == 0, (arguments, result.stdout, result.stderr)
         return result.stdout.decode(errors="replace")
 
+    def in_store(self, work: Callable[[Store], Awaitable[T]]) -> T:
+        """What a command does to the store, or reads in it, without a process of its own: for what a test does often."""
+        config = self.deployment.config
+        with ThreadPoolExecutor(1) as thread:  # the caller may be inside an event loop
+            return thread.submit(run_with_store, config, work).result()
+
     def stored(self, user: str) -> list[dict[str, Any]]:
         """Deferred messages of a user as the operator's command lists them."""
         values = json.loads(self.command("deferred", "list", user, "--json"))
@@ -217,7 +230,8 @@ class Instance:
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = WAIT_SECONDS) -> Any:
     """Look again and again until `condition` is true; its value. For what only a log or a command shows."""
     pause = threading.Event()
-    for _ in range(int(seconds / 0.05)):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         value = condition()
         if value:
             return value

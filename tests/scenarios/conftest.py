@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.scenarios.bed import Instance, instance_with
+from tests.scenarios.bed import DOMAIN, Instance, instance_with
 
 _numbers = itertools.count(1)
 
@@ -30,7 +30,7 @@ def new_user(instance: Instance) -> Callable[..., str]:
 
     def make(**values: str) -> str:
         name = f"user{next(_numbers)}"
-        instance.command("user", "add", name, "--password", f"{name}-secret")
+        instance.in_store(lambda store: store.users.add(f"sip:{name}@{DOMAIN}", f"{name}-secret"))
         if values:
             instance.command("user", "set", name, *(f"{key}={value}" for key, value in values.items()))
         return name

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from msrp_worker.msrp import EndpointConfig, MsrpEndpoint
+from msrp_worker.msrp import EndpointConfig, MsrpEndpoint, logs
 from msrp_worker.msrp.fingerprint import fingerprint
 
 
@@ -74,6 +74,12 @@ def pytest_asyncio_loop_factories(
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
+@pytest.fixture(autouse=True)
+def unlimited_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many tests in one second say the same thing."""
+    monkeypatch.setattr(logs, "MAX_PER_SECOND", 1_000_000)
+
+
 MakeEndpoint = Callable[..., Awaitable[MsrpEndpoint]]
 
 
@@ -95,5 +101,5 @@ async def make_endpoint() -> AsyncIterator[MakeEndpoint]:
 async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
     """Wait for something that another task or the peer brings about."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - the condition is another party's
+        while not condition():
             await asyncio.sleep(0.001)

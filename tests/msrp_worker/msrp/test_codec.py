@@ -67,19 +67,24 @@ def send(body: bytes, transaction_id: str = "tid1", flag: str = "$", **headers: 
 
 @pytest.mark.requirement("MED-01")
 def test_request_of_the_rfc() -> None:
-    (event,) = parse(SEND)
-    assert event == Request(
-        "a786hjs2",
-        "SEND",
-        TO,
-        FROM,
-        [("Message-ID", "87652491"), ("Byte-Range", "1-25/25"), ("Content-Type", "text/plain")],
-        message_id="87652491",
-        byte_range=ByteRange(1, 25, 25),
-        content_type="text/plain",
-        body=b"Hey Bob, are you there?\r\n",
-        flag="$",
-    )
+    for shortcuts in (True, False):
+        (event,) = parse(SEND, shortcuts=shortcuts)
+        assert isinstance(event, Request)
+        assert (event.transaction_id, event.method, event.to_path, event.from_path) == (
+            "a786hjs2",
+            "SEND",
+            TO,
+            FROM,
+        )
+        assert event.headers == [
+            ("Message-ID", "87652491"),
+            ("Byte-Range", "1-25/25"),
+            ("Content-Type", "text/plain"),
+        ]
+        assert (event.message_id, event.byte_range) == ("87652491", ByteRange(1, 25, 25))
+        assert (event.content_type, event.status) == ("text/plain", None)
+        assert (event.success_report, event.failure_report) == (False, "yes")
+        assert (event.body, event.flag) == (b"Hey Bob, are you there?\r\n", "$")
 
 
 @pytest.mark.requirement("MED-01")

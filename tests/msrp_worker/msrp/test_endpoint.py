@@ -13,6 +13,7 @@ import pytest
 
 from msrp_worker.msrp import (
     EndpointConfig,
+    IncomingMessage,
     MessageStream,
     MsrpEndpoint,
     Session,
@@ -23,10 +24,29 @@ from msrp_worker.msrp import (
     reported,
     send_from,
 )
+from msrp_worker.msrp.connection import Connection
 from msrp_worker.msrp.frames import encode_request
 from msrp_worker.msrp.local_address import LocalAddresses
 from tests.msrp_worker.msrp.conftest import Certificate, MakeEndpoint, make_certificate, until
 from tests.msrp_worker.msrp.harness import Recorder
+
+
+class FakeTransport(asyncio.Transport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes.append(bytes(data))
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
 
 Certificates = tuple[Certificate, Certificate]
 
@@ -216,6 +236,44 @@ async def test_no_connection_closes_the_session(make_endpoint: MakeEndpoint) -> 
     assert stream.ended is not None
 
 
+@pytest.mark.requirement("MED-05", "MED-11")
+@pytest.mark.parametrize("path", ["msrps://browser.invalid:2855/x;ws", "msrp://relay.invalid/x;tcp"])
+async def test_hops_that_cannot_be_connected_to(make_endpoint: MakeEndpoint, path: str) -> None:
+    a = await make_endpoint()
+    session = a.new_session(Recorder())
+    session.set_remote(parse_path(path))
+    with pytest.raises(ConnectionError):
+        await a.connect(session)
+    assert session.state is State.CLOSED
+
+
+@pytest.mark.requirement("MED-01")
+async def test_all_that_one_read_brings_about_is_one_write(make_endpoint: MakeEndpoint) -> None:
+    """Fault: Nagle, and header, body and end-line in several writes."""
+    b = await make_endpoint()
+
+    class Echo(Recorder):
+        def message(self, session: Session, message: IncomingMessage, body: bytes) -> int | None:
+            session.send(body, message.content_type)
+            return super().message(session, message, body)
+
+    session = b.new_session(Echo())
+    peer = "msrp://127.0.0.1:9/x;tcp"
+    session.set_remote(parse_path(peer))
+    connection = Connection(b)
+    transport = FakeTransport()
+    connection.connection_made(transport)
+    frames = [
+        encode_request("SEND", f"tid{n}", session.local_text, peer, [("Message-ID", "12345")], "a/b", b"x")
+        for n in range(20)
+    ]
+    connection.data_received(b"".join(frames))
+    await asyncio.sleep(0.01)
+    assert len(transport.writes) == 1
+    assert transport.writes[0].count(b" 200 OK\r\n") == transport.writes[0].count(b" SEND\r\n") == 20
+    connection.connection_lost(None)
+
+
 @pytest.mark.requirement("MED-01")
 async def test_sessions_to_the_same_hop_share_a_connection(make_endpoint: MakeEndpoint) -> None:
     a, b = await make_endpoint(linger_seconds=0.0), await make_endpoint()
@@ -375,13 +433,15 @@ async def test_tls_port_without_certificate_is_an_error() -> None:
 
 @pytest.mark.requirement("MED-05")
 async def test_local_address_is_the_one_the_kernel_uses(make_endpoint: MakeEndpoint) -> None:
-    a = await make_endpoint()
+    a = await make_endpoint(listen="")
     assert await a.local_host("127.0.0.9") == "127.0.0.1"
     assert await a.local_host("localhost") in ("127.0.0.1", "::1")
-    assert await a.local_host("no-such-name.invalid") == "127.0.0.1"  # what it listens on
     assert a.local_addresses._known == {"127.0.0.9": "127.0.0.1"}
     a.local_addresses._changed()
     assert not a.local_addresses._known
+    assert await a.local_host("no-such-name.invalid") == await a.local_host()
+    only = await make_endpoint(listen="127.0.0.2")
+    assert await only.local_host("192.0.2.1") == "127.0.0.2"  # it can be reached nowhere else
     b = await make_endpoint(public_host="msrp.example.com")
     assert await b.local_host("127.0.0.9") == "msrp.example.com"
 

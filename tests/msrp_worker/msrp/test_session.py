@@ -384,6 +384,15 @@ def test_chunks_out_of_order_overlapping_and_interleaved(collect: int) -> None:
     assert {code for _, code in responses(bob.sent)} == {200}
 
 
+@pytest.mark.requirement("MED-01")
+def test_later_chunk_without_byte_range_is_refused() -> None:
+    bob = Side(BOB, ALICE)
+    assert responses(bob.feed(chunk(b"abc", "tid1", "+"))) == [("tid1", 200)]  # the first one only SHOULD
+    assert responses(bob.feed(chunk(b"def", "tid2", "$"))) == [("tid2", 400)]
+    assert responses(bob.feed(chunk(b"whole", "tid3", "$"))) == [("tid3", 200)]
+    assert bob.recorder.bodies == {"12345": b"whole"}
+
+
 @pytest.mark.requirement("SEC-05")
 def test_bytes_held_out_of_order_are_bounded() -> None:
     bob = Side(BOB, ALICE, SessionOptions(collect=0))

@@ -41,7 +41,7 @@ async def test_an_unreachable_server_is_unavailable() -> None:
 
 async def hears(store: Store) -> None:
     async with asyncio.timeout(10):
-        while store.database.revision() is None:  # noqa: ASYNC110
+        while store.database.revision() is None:
             await asyncio.sleep(0.01)
 
 
@@ -58,7 +58,7 @@ async def test_without_ears_nothing_is_answered_from_memory(opener: Opener) -> N
     )
     assert rows
     async with asyncio.timeout(10):
-        while worker.database.revision() is not None:  # noqa: ASYNC110
+        while worker.database.revision() is not None:
             await asyncio.sleep(0.001)
     assert worker.registrations.cached(ALICE, NOW) is None
     await operator.users.set(ALICE, willing=False)
@@ -68,7 +68,7 @@ async def test_without_ears_nothing_is_answered_from_memory(opener: Opener) -> N
     await hears(worker)
     await operator.users.set(ALICE, willing=True)
     async with asyncio.timeout(10):
-        while (facts := await worker.users.facts(ALICE)) is None or not facts.willing:  # noqa: ASYNC110
+        while (facts := await worker.users.facts(ALICE)) is None or not facts.willing:
             await asyncio.sleep(0.001)
 
 
@@ -79,7 +79,7 @@ async def test_a_registration_at_another_node_is_heard_of(opener: Opener) -> Non
     for until, expected in ((NOW + 10, True), (NOW - 10, False)):
         await there.registrations.put(ALICE, until)
         async with asyncio.timeout(10):
-            while await here.registrations.is_registered(ALICE, NOW) is not expected:  # noqa: ASYNC110
+            while await here.registrations.is_registered(ALICE, NOW) is not expected:
                 await asyncio.sleep(0.001)
 
 

@@ -1,0 +1,211 @@
+"""The two ways out to Kamailio: private SIP requests on its control listener, and replies by JSON-RPC.
+
+Only `kamailio_link` uses them; `docs/decisions/0001-link.md` says why they are two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import socket
+from collections import deque
+from pathlib import Path
+
+from kemi.messages import MAX_PACKET, TransactionId
+
+log = logging.getLogger("im.link")
+
+CONTROL_KEY = "control.key"
+CONTROL_CONNECTIONS = 4
+"""As many as Kamailio has TCP processes by default: each connection belongs to one of them."""
+RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
+RPC_SOCKET = "kamailio-rpc.sock"
+RPC_REPLY_SOCKET = "worker-rpc.sock"
+MAX_WAITING_REPLIES = 50_000
+REPLY_RETRY_SECONDS = 0.002
+"""Until the next look at a full datagram queue; Kamailio takes about 30 replies per millisecond."""
+ANSWERS_PER_TURN = 64
+
+
+def control_key(state_dir: Path) -> bytes:
+    """The secret that makes Kamailio believe a command; made at the first start, readable by the owner only."""
+    path = state_dir / CONTROL_KEY
+    try:
+        key = path.read_bytes().strip()
+        if len(key) >= 32:
+            return key
+    except FileNotFoundError:
+        pass
+    key = secrets.token_hex(32).encode()
+    temporary = path.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(key + b"\n")
+    temporary.replace(path)
+    return key
+
+
+class ControlChannel:
+    """Persistent connections to the control listener; sends are coalesced per turn of the event loop."""
+
+    def __init__(self, host: str, port: int, key: bytes) -> None:
+        self._host = host
+        self._port = port
+        self._head = (
+            f"IMW sip:im@{host}:{port} SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:9;branch=z9hG4bKimw\r\n"
+            "From: <sip:worker@127.0.0.1>;tag=w\r\nTo: <sip:kamailio@127.0.0.1>\r\nCall-ID: im-worker\r\n"
+            f"CSeq: 1 IMW\r\nIM-Key: {key.decode()}\r\nContent-Length: "
+        ).encode()
+        self._transports: list[asyncio.Transport | None] = [None] * CONTROL_CONNECTIONS
+        self._pending: list[list[bytes]] = [[] for _ in range(CONTROL_CONNECTIONS)]
+        self._flush_due = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Connect and keep connected; Kamailio may come later than we, and may restart."""
+        self._tasks = [asyncio.create_task(self._keep(index)) for index in range(CONTROL_CONNECTIONS)]
+
+    async def close(self) -> None:
+        """Flush what is pending and close the connections."""
+        self._flush()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def connected(self) -> bool:
+        """Whether any connection to Kamailio stands."""
+        return any(self._transports)
+
+    def send(self, body: bytes, pin: int) -> bool:
+        """Queue one command; `pin` keeps what belongs together on one connection. False when Kamailio is away."""
+        index = pin % CONTROL_CONNECTIONS
+        if self._transports[index] is None:
+            index = next((i for i, transport in enumerate(self._transports) if transport is not None), -1)
+            if index < 0:
+                return False
+        self._pending[index].append(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+        return True
+
+    def send_all(self, body: bytes) -> None:
+        """Queue one command on the first connection that stands."""
+        self.send(body, 0)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        for index, pending in enumerate(self._pending):
+            transport = self._transports[index]
+            if pending and transport is not None:
+                transport.write(b"".join(pending))
+            pending.clear()
+
+    async def _keep(self, index: int) -> None:
+        attempt = 0
+        while True:
+            closed = asyncio.get_running_loop().create_future()
+            try:
+                transport, _ = await asyncio.get_running_loop().create_connection(
+                    lambda closed=closed: _ControlConnection(closed),  # type: ignore[misc]
+                    self._host,
+                    self._port,
+                )
+            except OSError:
+                await asyncio.sleep(RECONNECT_SECONDS[min(attempt, len(RECONNECT_SECONDS) - 1)])
+                attempt += 1
+                continue
+            attempt = 0
+            self._transports[index] = transport
+            if index == 0:
+                log.info("connected to Kamailio's control listener %s:%d", self._host, self._port)
+            try:
+                await closed
+            finally:
+                self._transports[index] = None
+                transport.close()
+            if index == 0:
+                log.warning("Kamailio's control listener %s:%d is gone, reconnecting", self._host, self._port)
+
+
+class _ControlConnection(asyncio.Protocol):
+    """Only tells when it is over: Kamailio sends nothing back on this channel."""
+
+    def __init__(self, closed: asyncio.Future[None]) -> None:
+        self._closed = closed
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+
+class ReplyChannel:
+    """Kamailio's JSON-RPC on a datagram socket: replies to suspended requests, in order, without waiting for the queue of
+    ten packets that such a socket has."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._path = str(state_dir / RPC_SOCKET)
+        self._reply_path = state_dir / RPC_REPLY_SOCKET
+        self._socket: socket.socket | None = None
+        self._waiting: deque[bytes] = deque()
+        self.lost = 0
+
+    def send(self, transaction: TransactionId, status: int, reason: str, to_tag: str, headers: str, body: str) -> None:
+        """Queue one reply; it is dropped, and counted, when Kamailio is away or far behind."""
+        parameters = [status, reason, f"{transaction[0]}:{transaction[1]}", to_tag, headers, body]
+        packet = json.dumps({"jsonrpc": "2.0", "method": "tm.reply", "params": parameters, "id": 1}).encode()
+        if len(self._waiting) >= MAX_WAITING_REPLIES:
+            self.lost += 1
+            return
+        self._waiting.append(packet)
+        if len(self._waiting) == 1:
+            self._drain()
+
+    def close(self) -> None:
+        """Close the socket."""
+        if self._socket is not None:
+            loop = asyncio.get_running_loop()
+            loop.remove_writer(self._socket)
+            loop.remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+        self._reply_path.unlink(missing_ok=True)
+
+    def _open(self) -> socket.socket:
+        if self._socket is None:
+            self._reply_path.unlink(missing_ok=True)
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.setblocking(False)
+            self._socket.bind(str(self._reply_path))
+            self._reply_path.chmod(0o660)
+            asyncio.get_running_loop().add_reader(self._socket, self._read)
+        return self._socket
+
+    def _drain(self) -> None:
+        connection = self._open()
+        asyncio.get_running_loop().remove_writer(connection)
+        while self._waiting:
+            try:
+                connection.sendto(self._waiting[0], self._path)
+            except BlockingIOError:
+                # A datagram socket that is not connected is always writable: look again in a moment.
+                asyncio.get_running_loop().call_later(REPLY_RETRY_SECONDS, self._drain)
+                return
+            except OSError as error:
+                self.lost += 1
+                log.error("reply lost, Kamailio's JSON-RPC socket %s: %s", self._path, error)
+            self._waiting.popleft()
+
+    def _read(self) -> None:
+        assert self._socket is not None
+        for _ in range(ANSWERS_PER_TURN):
+            try:
+                answer = self._socket.recv(MAX_PACKET)
+            except OSError:
+                return
+            if b'"error"' in answer:
+                log.info("a reply came too late: %s", answer[:200].decode("utf-8", "replace"))
