@@ -1,5 +1,5 @@
 """MSRP: the Message Session Relay Protocol (RFC 4975), whole and on its own. Imports nothing else of the
-worker.
+worker, but for the switch, which reads envelopes (`cpim`).
 
 From the bottom up, each layer usable without the ones above it:
 
@@ -8,7 +8,9 @@ From the bottom up, each layer usable without the ones above it:
     session (inbox, outbox), registry         sessions; no I/O, no clock
     link (output)                             one connection and its sessions; no I/O, no clock
     connection, tls, websocket, endpoint      sockets, for asyncio and uvloop
-    streams                                   messages for coroutines
+    streams, relay                            messages for coroutines; relays of our own
+    hop                                       two sessions joined; no I/O
+    switch (fanout, room, nicknames)          the room of a conference; no I/O
 
 How it is used:
 

@@ -251,6 +251,7 @@ class Parser:
                     request.success_report = value == YES
         request.body = buffer[body_at:end]
         request.flag = chr(buffer[after])
+        request.usual = True
         events.append(request)
         return after + 3
 

@@ -183,9 +183,10 @@ class MsrpEndpoint:
         self.registry.add(session)
         return session
 
-    async def connect(self, session: Session, address: tuple[str, int] | None = None) -> None:
+    async def connect(self, session: Session, address: tuple[str, int] | None = None, *, greet: bool = True) -> None:
         """Be the active side: connect to the first hop of the peer's path and send the first SEND.
 
+        `greet` False leaves the first SEND to the caller, who has to talk to a relay before (`relay`).
         `address` overrides where to connect: with CEMA, the c= and m= lines (RFC 6714 section 4.3, MED-05).
         Raises OSError (ssl.SSLError and TimeoutError are such) when there is no connection; the session
         is then closed.
@@ -214,7 +215,8 @@ class MsrpEndpoint:
             session.close(f"no connection to {hop}: {error or type(error).__name__}")
             raise
         session.bind(link)
-        session.greet()
+        if greet:
+            session.greet()
 
     async def _connection_to(self, host: str, port: int, hop: MsrpUri, fingerprints: tuple[str, ...]) -> Connection:
         key = (host.lower(), port, hop.secure)

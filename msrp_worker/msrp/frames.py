@@ -89,6 +89,7 @@ class Request:
         "success_report",
         "to_path",
         "transaction_id",
+        "usual",
     )
 
     def __init__(
@@ -118,6 +119,8 @@ class Request:
         """The whole body; None where there is none, or where it follows as `Data`."""
         self.flag: str | None = None
         """`$`, `+` or `#`; None while the frame goes on."""
+        self.usual = False
+        """True where `headers` are known to hold none but those that have attributes of their own."""
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -137,7 +140,7 @@ class Request:
         return self.body is not None or self.flag is None
 
     def _values(self) -> tuple[object, ...]:
-        rest = (getattr(self, name) for name in self.__slots__ if not name.startswith("_"))
+        rest = (getattr(self, name) for name in self.__slots__ if not name.startswith("_") and name != "usual")
         return (*rest, self.headers)
 
     def __eq__(self, other: object) -> bool:

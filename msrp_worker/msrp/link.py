@@ -129,7 +129,7 @@ class Link:
                 if type(event) is Request:
                     self._request(event, now)
                 elif type(event) is Response:
-                    self.output.answered(event.transaction_id, event.code, event.comment)
+                    self.output.answered(event)
                 else:
                     self._rest(event, now)
             except Exception:

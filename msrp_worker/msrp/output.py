@@ -9,12 +9,12 @@ bytes to write.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from .frames import NO, YES, encode_response, end_line
+from .frames import NO, YES, Response, encode_response, end_line
 from .outgoing import OutgoingMessage
-from .transaction import TRANSACTION_SECONDS, Transaction
+from .transaction import TRANSACTION_SECONDS, PendingRequest, Transaction
 
 if TYPE_CHECKING:
     from .session import Session
@@ -46,6 +46,7 @@ class Output:
 
     __slots__ = (
         "_active",
+        "_at_once",
         "_closed",
         "_idents",
         "_open",
@@ -55,9 +56,11 @@ class Output:
         "_open_transaction",
         "_out",
         "_out_size",
+        "_requests",
         "_shell",
         "_single_frames",
         "_transactions",
+        "_unsent",
         "_woken",
         "writable",
     )
@@ -75,8 +78,14 @@ class Output:
         """Messages with something to send, in the order of their turns."""
         self._transactions: dict[str, Transaction] = {}
         """In the order of their deadlines: they all wait equally long, and chunks do not overlap."""
+        self._requests: dict[str, PendingRequest] | None = None
+        """Requests other than SEND that wait for their response."""
+        self._unsent: list[PendingRequest] | None = None
+        """Of these the ones just written; `take` sets their deadlines."""
         self._closed: list[Transaction] | None = None
         """Of chunks just ended; `take` sets their deadlines."""
+        self._at_once: list[Transaction] | None = None
+        """Of whole messages just written; likewise."""
         self._open: OutgoingMessage | None = None
         """The message whose chunk is being written, if that has not ended."""
         self._open_transaction: Transaction | None = None
@@ -139,6 +148,65 @@ class Output:
             self._closed = []
         self._closed.append(transaction)
 
+    def send_at_once(self, message: OutgoingMessage, body: bytes) -> bool:
+        """Write a short message as one chunk now; False where it has to wait for its turn. For Session only.
+
+        Most messages are short and meet an idle connection. They need no place in a queue.
+        """
+        session = message.outbox.session
+        size = len(body)
+        if (
+            self._active is not None
+            or self._open is not None
+            or not self.writable
+            or self._out_size >= TAKE_BYTES
+            or size > (session.options.chunk_size or UNINTERRUPTED_BYTES)
+            or message.failure_report == NO  # it would be over before its sender has the handle
+            or not message.outbox.can_send
+        ):
+            return False
+        ident = next(self._idents)
+        while (mark := ident.encode()) in body:  # the sender MUST ensure that the end-line is not
+            ident = next(self._idents)
+        last = size if size <= UNINTERRUPTED_BYTES else "*"
+        head = self._chunk_head(message, ident, f"1-{last}/{size}")
+        frame = b"".join((head, body, b"\r\n-------", mark, b"$\r\n"))
+        message.position = size
+        message.finished = True
+        message.scheduled = True  # until it is taken
+        transaction = Transaction(message, 0, size, None)
+        if self._at_once is None:
+            self._at_once = []
+        self._at_once.append(transaction)
+        self._expect(ident, transaction)
+        self._out.append(frame)
+        self._out_size += len(frame)
+        if not self._woken:
+            self._woken = True
+            self._shell.wake()
+        return True
+
+    def request(
+        self,
+        session: Session,
+        method: str,
+        headers: Iterable[tuple[str, str]],
+        on_answer: Callable[[Response], None],
+    ) -> None:
+        """Send a request that is neither SEND nor REPORT, without a body. `on_answer` gets the response, or
+        408 where none came or the connection was lost."""
+        ident = next(self._idents)
+        path = session.path_block.encode()
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        self.emit(f"MSRP {ident} {method}\r\n".encode() + path + f"{fields}-------{ident}$\r\n".encode())
+        request = PendingRequest(session, on_answer)
+        if self._requests is None:
+            self._requests = {}
+        self._requests[ident] = request
+        if self._unsent is None:
+            self._unsent = []
+        self._unsent.append(request)
+
     def take(self, now: float) -> list[bytes]:
         """The bytes to write now. Call again after the transport took them, until nothing comes."""
         self._woken = False
@@ -148,17 +216,28 @@ class Output:
             for transaction in self._closed:
                 transaction.deadline = now + TRANSACTION_SECONDS
             self._closed = None
+        if self._at_once is not None:
+            for transaction in self._at_once:
+                transaction.deadline = now + TRANSACTION_SECONDS
+                transaction.message.scheduled = False
+            self._at_once = None
+        if self._unsent is not None:
+            for request in self._unsent:
+                request.deadline = now + TRANSACTION_SECONDS
+            self._unsent = None
         out = self._out
         if out:
             self._out = []
             self._out_size = 0
         return out
 
-    def answered(self, transaction_id: str, code: int, comment: str | None) -> None:
+    def answered(self, response: Response) -> None:
         """A response came; those to nothing we know are ignored."""
-        transaction = self._transactions.pop(transaction_id, None)
+        transaction = self._transactions.pop(response.transaction_id, None)
         if transaction is not None:
-            self._end_transaction(transaction, code, comment)
+            self._end_transaction(transaction, response.code, response.comment)
+        elif self._requests is not None and (request := self._requests.pop(response.transaction_id, None)):
+            request.on_answer(response)
 
     @property
     def has_more(self) -> bool:
@@ -168,7 +247,7 @@ class Output:
     @property
     def awaits_answers(self) -> bool:
         """True while a transaction is under way."""
-        return bool(self._transactions)
+        return bool(self._transactions or self._requests)
 
     def tick(self, now: float) -> None:
         """Let transactions time out."""
@@ -180,9 +259,11 @@ class Output:
             # With Failure-Report partial no answer is a good answer.
             timed_out = transaction.message.failure_report == YES
             self._end_transaction(transaction, 408 if timed_out else 200, "no response" if timed_out else None)
+        self._fail_requests(lambda request: request.deadline is not None and request.deadline <= now)
 
     def forget(self, session: Session) -> None:
         """The session ended; a chunk of it that is open is aborted."""
+        self._fail_requests(lambda request: request.session is session)
         if self._open is not None and self._open.session is session:
             self._end_open("#")
             self.wake()
@@ -194,6 +275,16 @@ class Output:
         self._out = []
         self._out_size = 0
         self._transactions.clear()
+        self._fail_requests(lambda _: True)
+
+    def _fail_requests(self, which: Callable[[PendingRequest], bool]) -> None:
+        """Give up requests that will not be answered."""
+        if self._requests is None:
+            return
+        failed = [ident for ident, request in self._requests.items() if which(request)]
+        for ident in failed:
+            request = self._requests.pop(ident)
+            request.on_answer(Response(ident, 408, "no response", "", "", []))
 
     def _end_transaction(self, transaction: Transaction, code: int, comment: str | None) -> None:
         if transaction is self._open_transaction:
@@ -240,7 +331,11 @@ class Output:
                 return False
             for _ in range(max(1, TURN_BYTES // limit)):
                 self._whole_chunk(message, limit, "+", now)
-                if message.queued <= limit or not message.outbox.can_send or message.status is not None:
+                if not message.outbox.can_send or message.status is not None:
+                    break
+                if message.queued <= limit:
+                    if message.finished:  # within its turn, so that messages of a few chunks keep their order
+                        self._whole_chunk(message, message.queued, "$", now)
                     break
             return message.scheduled
         return self._streamed(message, now)
@@ -282,8 +377,8 @@ class Output:
         """A response may come, with Failure-Report yes it has to."""
         self._transactions[ident] = transaction
         forgotten = transaction.message.outbox.expect(transaction.message, ident)
-        if forgotten is not None:
-            self.answered(forgotten, 200, None)
+        if forgotten is not None and (old := self._transactions.pop(forgotten, None)) is not None:
+            self._end_transaction(old, 200, None)
 
     def _streamed(self, message: OutgoingMessage, now: float) -> bool:
         """Write as much of an interruptible chunk as there is; True if the message wants another turn."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from .frames import YES, Request
+from .frames import YES, Request, Response, check_header
 from .handler import SessionHandler
 from .inbox import Inbox
 from .incoming import IncomingMessage
@@ -138,16 +138,8 @@ class Session:
         Raises ValueError for header text outside the grammar. A session that is closed or whose queue is full
         gives a handle that has failed already: `status` 408.
         """
-        message = self.open(
-            content_type,
-            total=len(body),
-            headers=headers,
-            message_id=message_id,
-            success_report=success_report,
-            failure_report=failure_report,
-            context=context,
-        )
-        if message.status is None:
+        message = self.outbox.open(content_type, len(body), headers, message_id, success_report, failure_report, context)
+        if message.status is None and (self.link is None or not self.link.output.send_at_once(message, body)):
             if body:
                 message.pieces.append(body)
                 message.queued = len(body)
@@ -212,6 +204,25 @@ class Session:
         """Send a REPORT on a received message if its sender wants one with this code; by default on all
         of it."""
         self.inbox.report(message, code, comment, byte_range)
+
+    def request(
+        self,
+        method: str,
+        headers: Iterable[tuple[str, str]],
+        on_answer: Callable[[Response], None],
+    ) -> bool:
+        """Send a request that is neither SEND nor REPORT, such as NICKNAME (RFC 7701 section 7.1).
+
+        `on_answer` is called once, with the response, or with one of 408 that nobody sent. False, and no
+        call, where the session has no connection. Raises ValueError for header text outside the grammar.
+        """
+        fields = list(headers)
+        for name, value in fields:
+            check_header(name, value)
+        if self.link is None or not self.path_block:
+            return False
+        self.link.output.request(self, method, fields, on_answer)
+        return True
 
     def receive_other(self, request: Request) -> None:
         """A request of another method: the handler says what to answer."""

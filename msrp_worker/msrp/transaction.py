@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .frames import Response
     from .outgoing import OutgoingMessage
+    from .session import Session
 
 TRANSACTION_SECONDS = 30.0
 """Without a response for this long after its last byte, a SEND has probably failed (RFC 4975 7.1.1)."""
@@ -38,3 +40,14 @@ class Transaction:
         self.start = start
         self.end = end
         self.deadline = deadline
+
+
+class PendingRequest:
+    """A request that is not SEND, such as NICKNAME, waiting for its response."""
+
+    __slots__ = ("deadline", "on_answer", "session")
+
+    def __init__(self, session: Session, on_answer: Callable[[Response], None]) -> None:
+        self.session = session
+        self.on_answer = on_answer
+        self.deadline: float | None = None

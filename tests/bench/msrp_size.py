@@ -104,9 +104,7 @@ class Source(asyncio.Protocol):
 
 def start(target: Any, sessions: int) -> tuple[Any, int, list[tuple[str, str]]]:
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=target, args=(theirs, sessions), daemon=True
-    )
+    process = multiprocessing.get_context("spawn").Process(target=target, args=(theirs, sessions), daemon=True)
     process.start()
     port, pairs = ours.recv()
     return process, port, pairs
@@ -153,9 +151,7 @@ async def long(pid: int, port: int, pairs: list[tuple[str, str]], size: int) -> 
 def main() -> None:
     mebibytes = int(sys.argv[1]) if len(sys.argv) > 1 else 64
     process, port, pairs = start(hop, 2_000)
-    print(
-        f"idle session, two connections: {uvloop.run(idle(process.pid, port, pairs)):.1f} kB PSS in the hop"
-    )
+    print(f"idle session, two connections: {uvloop.run(idle(process.pid, port, pairs)):.1f} kB PSS in the hop")
     process.terminate()
     for name, target in (("forwarder", forwarder), ("hop", hop)):
         process, port, pairs = start(target, 1)

@@ -107,9 +107,7 @@ async def test_one_byte_at_a_time(make_endpoint: MakeEndpoint, options: SessionO
 
 
 @pytest.mark.requirement("MED-01", "MED-02")
-async def test_stall_ends_in_time_outs_not_in_silence(
-    make_endpoint: MakeEndpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_stall_ends_in_time_outs_not_in_silence(make_endpoint: MakeEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = await make_endpoint(), await make_endpoint()
     assert b.port is not None
     ours, theirs = Recorder(), Recorder()
@@ -160,9 +158,7 @@ async def test_damaged_bytes_end_in_an_answer_or_an_end(make_endpoint: MakeEndpo
     peer = "msrp://127.0.0.1:9/x;tcp"
     session.set_remote(parse_path(peer))
     frames = b"".join(
-        encode_request(
-            "SEND", f"tid{n}", session.local_text, peer, [("Message-ID", f"id{n:04d}")], "a/b", b"x" * 50
-        )
+        encode_request("SEND", f"tid{n}", session.local_text, peer, [("Message-ID", f"id{n:04d}")], "a/b", b"x" * 50)
         for n in range(4)
     )
     damaged = bytearray(frames)

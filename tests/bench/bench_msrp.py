@@ -1,0 +1,279 @@
+"""Benchmark of the MSRP media plane: `python -m tests.bench.bench_msrp [--quick] [--json]`.
+
+Everything of one run is measured side by side: peers direct, a TCP forwarder (the limit of any hop in user
+space), our hop and our switch, each server in its own process. Compare CPU time per message and ratios; the
+driver is one process on the same machine, so rates are its limit as often as the server's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from dataclasses import dataclass
+from functools import partial
+
+import uvloop
+
+from msrp_worker import cpim
+from msrp_worker.cpim import Address
+from tests.bench.msrp_load import Pairs, Peer, binding, connect, frame, until
+from tests.bench.msrp_servers import ROOM, peer_uri
+from tests.bench.process import ServerProcess
+
+SERVERS = "tests.bench.msrp_servers"
+BODY = b"x" * 500
+MIB = 1024 * 1024
+
+
+@dataclass
+class Row:
+    """One line of the table. `target` and `met` are empty for baselines."""
+
+    what: str
+    value: str
+    target: str = ""
+    met: bool | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run takes."""
+
+    seconds: float = 3.0
+    rounds: int = 3
+    large: int = 64 * MIB
+    huge: int = 1024 * MIB
+    rooms: tuple[int, ...] = (2, 10, 50, 200, 1_000)
+    copies: int = 100_000
+    idle: tuple[int, ...] = (1_000, 5_000)
+
+
+FULL = Plan()
+QUICK = Plan(seconds=0.8, rounds=1, large=32 * MIB, huge=256 * MIB, rooms=(2, 50, 200), copies=20_000, idle=(1_000,))
+
+
+@dataclass
+class Traffic:
+    """What one server did with 500-byte messages."""
+
+    rate: float = 0.0
+    cpu: float = 0.0  # microseconds per message
+    unbatched_rate: float = 0.0
+    unbatched_cpu: float = 0.0
+    p50: float = 0.0  # milliseconds
+    p99: float = 0.0
+    megabytes: float = 0.0  # per second, 8 KiB chunks
+
+
+async def messages(pairs: Pairs, server: ServerProcess | None, plan: Plan, outstanding: int) -> tuple[float, float]:
+    """Rate, and the server's CPU microseconds per message; the best of the rounds."""
+    best = (0.0, 1e9)
+    for _ in range(plan.rounds):
+        await pairs.pipelined(outstanding, BODY, 0.2)
+        before = server.cpu_seconds() if server else 0.0
+        count, seconds = await pairs.pipelined(outstanding, BODY, plan.seconds / plan.rounds)
+        cpu = (server.cpu_seconds() - before) if server else 0.0
+        best = (max(best[0], count / seconds), min(best[1], cpu / max(count, 1) * 1e6))
+    return best
+
+
+async def open_pairs(role: str, count: int) -> tuple[Pairs, ServerProcess | None]:
+    """Sessions of one kind of path: direct, forwarder or hop."""
+    pairs = Pairs()
+    if role == "hop":
+        server = ServerProcess(SERVERS, role, count).__enter__()
+        await pairs.through_hop(server.ready["port"], server.ready["uris"])
+        return pairs, server
+    port = await pairs.listen()
+    if role == "direct":
+        await pairs.through(port, count)
+        return pairs, None
+    server = ServerProcess(SERVERS, role, count, f"127.0.0.1:{port}").__enter__()
+    await pairs.through(server.ready["port"], count)
+    return pairs, server
+
+
+def end(pairs: Pairs, server: ServerProcess | None) -> None:
+    pairs.close()
+    if server is not None:
+        server.__exit__(None, None, None)
+
+
+async def measure_path(role: str, plan: Plan) -> Traffic:
+    """All figures of one kind of path."""
+    found = Traffic()
+    pairs, server = await open_pairs(role, 10)
+    found.rate, found.cpu = await messages(pairs, server, plan, 16)
+    times = await pairs.paced(1_000, len(BODY), plan.seconds)
+    found.p50, found.p99 = (times[int(len(times) * part)] * 1e3 for part in (0.5, 0.99))
+    found.megabytes = max([plan.large / await pairs.large(plan.large, 8_192) / 1e6 for _ in range(3)])
+    end(pairs, server)
+    pairs, server = await open_pairs(role, 200)
+    found.unbatched_rate, found.unbatched_cpu = await messages(pairs, server, plan, 1)
+    end(pairs, server)
+    return found
+
+
+async def measure_fan_out(size: int, plan: Plan) -> tuple[float, float]:
+    """CPU microseconds of the switch per copy, and copies per second; recipients answer every copy."""
+    seen = 0
+
+    def arrived(_: bytes) -> None:
+        nonlocal seen
+        seen += 1
+
+    def reached(copies: int) -> bool:
+        return seen >= copies
+
+    with ServerProcess(SERVERS, "switch", size) as server:
+        peers: list[Peer] = []
+        for n, uri in enumerate(server.ready["uris"]):
+            peer = await connect(server.ready["port"], arrived)
+            peer.write(binding(uri, peer_uri(f"u{n}")))
+            peers.append(peer)
+        await until(lambda: all(peer.answers for peer in peers))
+        envelope = cpim.compose(Address("sip:u0@example.com"), [Address(ROOM)], "text/plain")
+        message = frame(server.ready["uris"][0], peer_uri("u0"), envelope.head + BODY, "message/cpim")
+        total = max(5, plan.copies // (size - 1))
+        best, rate = 1e9, 0.0
+        for _ in range(plan.rounds):
+            count = max(3, total // plan.rounds)
+            first, before = seen, server.cpu_seconds()
+            start = asyncio.get_running_loop().time()
+            sent = 0
+            while sent < count:
+                ahead = max(1, 2_000 // size)
+                peers[0].write(message * min(ahead, count - sent))
+                sent += min(ahead, count - sent)
+                await until(partial(reached, first + sent * (size - 1)))
+            await asyncio.sleep(0.05)  # the last responses
+            copies = count * (size - 1)
+            best = min(best, (server.cpu_seconds() - before) / copies * 1e6)
+            rate = max(rate, copies / (asyncio.get_running_loop().time() - start))
+        for peer in peers:
+            assert peer.transport is not None
+            peer.transport.abort()
+        return best, rate
+
+
+async def measure_idle(role: str, count: int) -> float:
+    """PSS in bytes per waiting and bound session (endpoint: one connection; hop: two sessions, two
+    connections)."""
+    with ServerProcess(SERVERS, role, 0) as empty:
+        base = empty.pss_bytes()
+    with ServerProcess(SERVERS, role, count) as server:
+        peers = []
+        for n, uri in enumerate(server.ready["uris"]):
+            peer = await connect(server.ready["port"])
+            names = f"{'ab'[n % 2]}{n // 2}" if role == "hop" else f"u{n}"
+            peer.write(binding(uri, peer_uri(names)))
+            peers.append(peer)
+        await until(lambda: all(peer.answers for peer in peers))
+        used = server.pss_bytes() - base
+        for peer in peers:
+            assert peer.transport is not None
+            peer.transport.abort()
+    return used / count
+
+
+async def measure_huge(size: int) -> tuple[float, float]:
+    """Growth of the hop's memory in bytes while one long message passes, and its MB/s."""
+    pairs, server = await open_pairs("hop", 1)
+    assert server is not None
+    await pairs.large(16 * MIB, 65_536)
+    server.reset_peak()
+    before = server.peak_rss_bytes()
+    seconds = await pairs.large(size, 65_536)
+    growth = server.peak_rss_bytes() - before
+    end(pairs, server)
+    return growth, size / seconds / 1e6
+
+
+async def run(plan: Plan) -> list[Row]:
+    """The whole table."""
+    paths = {role: await measure_path(role, plan) for role in ("direct", "forwarder", "hop")}
+    direct, forwarder, hop = paths.values()
+    rows = []
+    for name, traffic in paths.items():
+        target = name == "hop"
+        rows += [
+            Row(
+                f"{name}: pipelined, messages/s (x direct)",
+                f"{traffic.rate:,.0f} ({traffic.rate / direct.rate:.2f})",
+            ),
+            Row(
+                f"{name}: pipelined, CPU us/message",
+                f"{traffic.cpu:.1f}",
+                "<= 15" if target else "",
+                traffic.cpu <= 15 if target else None,
+            ),
+            Row(
+                f"{name}: unbatched, CPU us/message",
+                f"{traffic.unbatched_cpu:.1f}",
+                "<= 27" if target else "",
+                traffic.unbatched_cpu <= 27 if target else None,
+            ),
+            Row(
+                f"{name}: at 1,000/s, p50 / p99 ms",
+                f"{traffic.p50:.2f} / {traffic.p99:.2f}",
+                "p99 <= 0.4" if target else "",
+                traffic.p99 <= 0.4 if target else None,
+            ),
+            Row(
+                f"{name}: {plan.large // MIB} MiB in 8 KiB chunks, MB/s",
+                f"{traffic.megabytes:.0f}",
+                ">= 0.8 forwarder" if target else "",
+                traffic.megabytes >= 0.8 * forwarder.megabytes if target else None,
+            ),
+        ]
+    rows.append(Row("hop / forwarder: CPU pipelined", f"{hop.cpu / max(forwarder.cpu, 0.01):.2f}"))
+    rows.append(Row("hop / forwarder: MB/s", f"{hop.megabytes / forwarder.megabytes:.2f}"))
+    for size in plan.rooms:
+        cpu, rate = await measure_fan_out(size, plan)
+        target = size == 50
+        rows.append(
+            Row(
+                f"switch, {size} participants: CPU us/copy (copies/s)",
+                f"{cpu:.1f} ({rate:,.0f})",
+                "<= 9" if target else "",
+                cpu <= 9 if target else None,
+            )
+        )
+    for count in plan.idle:
+        used = await measure_idle("endpoint", count)
+        rows.append(Row(f"{count:,} idle sessions: PSS kB each", f"{used / 1e3:.1f}", "<= 9", used <= 9_000))
+    used = await measure_idle("hop", plan.idle[0])
+    rows.append(Row(f"{plan.idle[0]:,} idle joined pairs (2 connections): PSS kB each", f"{used / 1e3:.1f}"))
+    growth, speed = await measure_huge(plan.huge)
+    rows.append(
+        Row(
+            f"one message of {plan.huge // MIB} MiB through the hop: memory MiB ({speed:.0f} MB/s)",
+            f"{growth / MIB:.2f}",
+            "<= 4",
+            growth <= 4 * MIB,
+        )
+    )
+    return rows
+
+
+def main() -> int:
+    """Print the table; 1 where a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="under 30 seconds, less exact")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    rows = uvloop.run(run(QUICK if options.quick else FULL))
+    if options.json:
+        print(json.dumps([vars(row) for row in rows], indent=1))
+    else:
+        width = max(len(row.what) for row in rows)
+        for row in rows:
+            verdict = {True: "met", False: "MISSED", None: ""}[row.met]
+            print(f"{row.what:<{width}}  {row.value:>18}  {row.target:<17} {verdict}".rstrip())
+    return 1 if any(row.met is False for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
