@@ -54,5 +54,13 @@ class SessionRefusedError(ImClientError):
         self.warning = warning
 
 
+class SubscriptionError(SessionRefusedError):
+    """A subscription or publication was refused; as SessionRefusedError."""
+
+
 class SessionEndedError(ImClientError):
     """The session has ended, or never came to be: nothing can be sent in it."""
+
+
+class MediaFailedError(ImClientError):
+    """The MSRP session of an IM session could not be brought up."""

@@ -11,10 +11,15 @@ from typing import Any
 
 from sipmessage import Request, Response
 
+from im_client.body import SDP, Body
 from im_client.callee import IncomingCall
+from im_client.caller import OutgoingCall
 from im_client.client import ImClient
 from im_client.config import ClientConfig
+from im_client.exchange import ReceivedResponse
 from im_client.framing import Framer
+from im_client.invitation import Invite
+from im_client.session import NotAcceptableError, Session
 from im_client.timers import BaseTimers
 from im_client.transport import Target
 from im_client.wire import parse
@@ -23,6 +28,7 @@ PATIENCE = 5.0
 """Seconds after which something expected counts as missing."""
 FAST = BaseTimers(t1=0.02, t2=0.08, t4=0.1)
 ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
+OFFER, ANSWER = Body(SDP, b"offer"), Body(SDP, b"answer")
 
 
 @dataclass
@@ -207,3 +213,54 @@ async def open_pair(transport: str, **options: Any) -> AsyncIterator[Pair]:
         for client in relay.clients.values():
             await client.close(deregister=False)
         await relay.close()
+
+
+class FakeMedia:
+    """Answers every offer but "bad"; notes what it saw."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+
+    def offer(self) -> Body:
+        return Body(SDP, b"as before")
+
+    async def answer(self, offer: Body) -> Body:
+        if offer.data == b"bad":
+            raise NotAcceptableError(488, "no such media")
+        self.seen.append(offer.data)
+        return Body(SDP, b"yes to " + offer.data)
+
+    async def complete(self, answer: Body) -> None:
+        self.seen.append(answer.data)
+
+
+Answered = tuple[Session, ReceivedResponse]
+
+
+def start(pair: Pair, **options: Any) -> tuple[OutgoingCall, asyncio.Task[Answered]]:
+    call = pair.alice.calls.outgoing(Invite(to=BOB, body=options.pop("body", OFFER)), **options)
+    return call, asyncio.ensure_future(call.run())
+
+
+async def invited(pair: Pair) -> IncomingCall:
+    async with asyncio.timeout(PATIENCE):
+        return await pair.calls.get()
+
+
+async def established(pair: Pair) -> tuple[Session, Session]:
+    """Alice's and Bob's end of a session."""
+    _, calling = start(pair)
+    theirs = await (await invited(pair)).accept(ANSWER)
+    ours, response = await calling
+    assert response.message.body == b"answer"
+    async with asyncio.timeout(PATIENCE):
+        await theirs.established
+    ours.media, theirs.media = FakeMedia(), FakeMedia()
+    pair.alice.calls.remember(ours, BOB)
+    pair.bob.calls.remember(theirs, ALICE)
+    return ours, theirs
+
+
+async def ended(*sessions: Session) -> list[str]:
+    async with asyncio.timeout(PATIENCE):
+        return [await asyncio.shield(session.ended) for session in sessions]
