@@ -21,7 +21,9 @@ IMPURE = frozenset(
     {"asyncio", "os", "pathlib", "random", "secrets", "select", "socket", "subprocess", "threading", "time", "uuid"}
 )
 """A pure module of kemi/ has no clock, no randomness and no I/O."""
-SHARED_WITH_CLIENT = re.compile(r"msrp_worker\.(msrp(\.\w+)*|sdp\w*|cpim|imdn|is_composing|file_transfer|content_types|offer_answer)")
+SHARED_WITH_CLIENT = re.compile(
+    r"msrp_worker\.(msrp(\.\w+)*|sdp\w*|cpim|imdn|is_composing|file_transfer|content_types|offer_answer)"
+)
 MAX_LINES = 500
 LONG_FILES = {
     "kemi/im.cfg": "an operator includes one file: its settings, criteria and routes stay together",
