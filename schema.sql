@@ -173,3 +173,22 @@ CREATE TABLE registration (
     expires_at DOUBLE PRECISION NOT NULL
 );
 CREATE INDEX registration_expires_at ON registration (expires_at);
+
+-- Service settings that devices have published, one row for each publication (SET-04, SET-05, RFC 3903). NULL: the
+-- document does not speak of that setting. sequence rises with each publication and modification of a user: for each
+-- setting the live row with the highest one that speaks of it decides.
+CREATE TABLE publication (
+    etag VARCHAR(64) PRIMARY KEY NOT NULL,
+    address VARCHAR(255) NOT NULL,
+    sequence BIGINT NOT NULL,
+    expires_at DOUBLE PRECISION NOT NULL,
+    entity VARCHAR(255) NOT NULL,
+    session_barred SMALLINT,
+    pager_barred SMALLINT,
+    offline_delivery SMALLINT,
+    visible SMALLINT,
+    session_history SMALLINT,
+    message_history SMALLINT
+);
+CREATE INDEX publication_address ON publication (address);
+CREATE INDEX publication_expires_at ON publication (expires_at);

@@ -13,7 +13,7 @@ class Refuse:
     """Answer the request with a failure and log it.
 
     `requirement` is the id of `docs/requirements.md` that asks for it; `warning` becomes a Warning header (RFC 3261 20.43)
-    for people; `retry_after` is in seconds.
+    for people; `retry_after` is in seconds; `headers` are more whole lines without line end.
     """
 
     status: int
@@ -21,6 +21,7 @@ class Refuse:
     requirement: str
     warning: str = ""
     retry_after: int | None = None
+    headers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,13 @@ class Respond:
 class Ask:
     """Suspend the transaction and ask the worker; `stage` names the procedure that continues with the answer.
 
-    With `with_message` the SIP message goes along, byte for byte.
+    With `with_message` the SIP message goes along, with `with_body` its body, byte for byte.
     """
 
     question: Question
     stage: str
     with_message: bool = False
+    with_body: bool = False
 
 
 @dataclass(frozen=True, slots=True)

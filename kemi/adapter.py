@@ -261,9 +261,9 @@ class Adapter:
             f"IM refused {refusal.status} {refusal.requirement} {request.method} Call-ID={sent_safely(request.call_id)} "
             f"originator={sent_safely(who)} recipient={sent_safely(request.recipient)}: {sent_safely(refusal.warning)}\n"
         )
-        headers = []
+        headers = list(refusal.headers)
         if refusal.warning:
-            headers.append(f'Warning: 399 {self.policy.domain} "{quotable(refusal.warning)}"')
+            headers.append(f"Warning: 399 {self.policy.domain} {quoted(refusal.warning)}")
         if refusal.retry_after is not None:
             headers.append(f"Retry-After: {refusal.retry_after}")
         self.trace(request, "refused", refusal.status, refusal.requirement, refusal.warning)
@@ -279,7 +279,7 @@ class Adapter:
         self.save_state(request, action.stage)
         KSR.tm.t_set_fr(0, self.policy.answer_timeout)
         KSR.tm.t_on_failure("IM_UNANSWERED")
-        content = read_bytes("$mb") if action.with_message else b""
+        content = read_bytes("$mb") if action.with_message else read_bytes("$rb") if action.with_body else b""
         if KSR.tmx.t_suspend() < 0:
             self._reply(500, "Server Internal Error")
             return next_step("done")
@@ -476,9 +476,9 @@ class Adapter:
         KSR.sl.send_reply(status, reason)
 
 
-def quotable(text: str) -> str:
-    """Text for a quoted string of a header (RFC 3261 25.1): what a stranger sent cannot end it."""
-    return sent_safely(text).replace("\\", "\\\\").replace('"', '\\"')
+def quoted(text: str) -> str:
+    """Text as a quoted-string (RFC 3261 section 25.1): whatever a client has put into it, it ends where it should."""
+    return '"' + sent_safely(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def sent_safely_line(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kemi import pager_originating, pager_terminating, third_party_register
+from kemi import pager_originating, pager_terminating, service_settings, third_party_register
 from kemi.actions import Ask, ToCore, server_unavailable
 from kemi.adapter import Adapter, current_transaction, next_step, number, read, read_bytes
 from kemi.messages import PagerFacts, PagerQuestion
@@ -55,6 +55,10 @@ class App:
     def im_third_party_register(self, message: Any) -> int:
         """A REGISTER of the core about one of its users."""
         return self._adapter.run(self._third_party_register)
+
+    def im_publish(self, message: Any) -> int:
+        """A PUBLISH of service settings."""
+        return self._adapter.run(self._publish)
 
     def im_contacts(self, message: Any) -> int:
         """A client's REGISTER: find out what its contacts are capable of."""
@@ -121,6 +125,8 @@ class App:
         if answer is not None and stage == third_party_register.STAGE:
             expires = read("$hdr(Expires)")
             return self._adapter.perform(request, third_party_register.decide(answer, expires, policy))
+        if answer is not None and stage == service_settings.STAGE:
+            return self._adapter.perform(request, service_settings.decide(answer, policy))
         return self._unavailable(request, "IM worker could not be asked")
 
     def _decide(self, request: Request, stage: str, facts: PagerFacts) -> int:
@@ -148,8 +154,14 @@ class App:
 
     def _third_party_register(self) -> int:
         request = self._adapter.request()
-        capable = third_party_register.capable(read("$hdr(Contact)"), read("$rb"))
+        capable = third_party_register.capable(read("$(hdr(Contact)[*])"), read("$rb"))
         action = third_party_register.screen(request.call_id, canonical(read("$tu")), read("$hdr(Expires)"), capable)
+        return self._adapter.perform(request, action)
+
+    def _publish(self) -> int:
+        request = self._adapter.request()
+        event, if_match = read("$(hdr(Event)[*])"), read("$(hdr(SIP-If-Match)[*])")
+        action = service_settings.screen(request, event, if_match, self._adapter.policy)
         return self._adapter.perform(request, action)
 
     def _contacts(self) -> int:

@@ -23,9 +23,13 @@ that a client meets; it bounds what the worker reads at once."""
 
 Json: TypeAlias = dict[str, Any]
 
+LARGEST_SETTINGS = 1 << 16
+"""Bytes of a document of service settings (SEC-05). Real ones have 1 KB."""
+
 PAGER = "pager"
 DEFER = "defer"
 THIRD_PARTY_REGISTER = "third-party-register"
+PUBLISH = "publish"
 SIP_REQUEST = "sip-request"
 SIP_EVENT = "sip-event"
 SEND_REQUEST = "send-request"
@@ -71,6 +75,20 @@ class RegisterQuestion:
     address: str
     seconds: int
     capable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PublishQuestion:
+    """A PUBLISH of service settings (6.2.5); the document, where there is one, travels behind the JSON.
+
+    `if_match` is the entity-tag of SIP-If-Match, empty for an initial publication; `seconds` is Expires, None when the
+    client leaves it to us.
+    """
+
+    call_id: str
+    address: str
+    if_match: str
+    seconds: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +202,7 @@ def read_trace_lines(content: bytes) -> list[TraceEvent]:
     return events
 
 
-Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion | SipRequest
+Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion | PublishQuestion | SipRequest
 
 Message: TypeAlias = Question | SipEvent | TraceBatch | Settle
 
@@ -192,6 +210,7 @@ _KINDS: dict[str, type[Message]] = {
     PAGER: PagerQuestion,
     DEFER: DeferQuestion,
     THIRD_PARTY_REGISTER: RegisterQuestion,
+    PUBLISH: PublishQuestion,
     SIP_REQUEST: SipRequest,
     SIP_EVENT: SipEvent,
     TRACES: TraceBatch,
@@ -213,6 +232,14 @@ class EndFacts:
     originator_rejected: bool = False
     session_originator_rejected: bool = False
     registered: bool = False
+    offline_delivery: bool = False
+    """Deferred messages are pushed when the user is there again (DEF-06)."""
+    visible: bool = True
+    """Others may see the user (PRS-02)."""
+    session_history: bool = False
+    """Sessions are recorded without further request (HIS-07)."""
+    message_history: bool = False
+    """Pager mode and large messages are recorded without further request (HIS-07)."""
     has_rules: bool = False
     """Whether `originator_rejected` depends on the originator: such facts are good for one message only."""
 
@@ -243,13 +270,26 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """Answer to `PublishQuestion`: the new entity-tag and for how many seconds it holds, else why it was refused.
+
+    With "too brief" `seconds` is the least that is granted; `detail` is for people.
+    """
+
+    etag: str = ""
+    seconds: int = 0
+    refusal: Literal["", "unknown user", "unknown tag", "too brief", "malformed", "unavailable"] = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The worker could not answer: busy, or a bug (logged there)."""
 
     detail: str = ""
 
 
-Answer: TypeAlias = PagerFacts | Deferred | Registered | Failed
+Answer: TypeAlias = PagerFacts | Deferred | Registered | Published | Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +352,8 @@ def _answer_body(answer: Answer) -> Json:
             return {"of": DEFER, **_fields(answer)}
         case Registered():
             return {"of": THIRD_PARTY_REGISTER, **_fields(answer)}
+        case Published():
+            return {"of": PUBLISH, **_fields(answer)}
         case Failed():
             return {"of": "failed", **_fields(answer)}
 
@@ -366,6 +408,8 @@ def decode_answer(values: Json) -> tuple[TransactionId, Answer]:
                 return identity, Deferred(values["message_id"], values["refusal"])
             case "third-party-register":
                 return identity, Registered(values["stored"])
+            case "publish":
+                return identity, Published(values["etag"], int(values["seconds"]), values["refusal"], values["detail"])
             case "failed":
                 return identity, Failed(values["detail"])
             case other:

@@ -31,6 +31,7 @@ _NAME_ADDRESS = re.compile(r"<([^>]*)>")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _ESCAPE = re.compile(r"%[0-9a-fA-F]{2}")
 _UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()")
+_TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _MAX_DELTA = 2**32 - 1
 """Seconds; the largest delta-seconds that RFC 3261 20.19 gives a meaning to."""
 
@@ -131,17 +132,30 @@ def content_type_allowed(content_type: str, allowed: tuple[str, ...]) -> bool:
     return any(entry in ("*", "*/*", wanted, f"{major}/*") for entry in allowed)
 
 
+def delta_seconds(value: str) -> int | None:
+    """A number of seconds (RFC 3261 section 25.1), None when it is none. One too large counts as the largest."""
+    text = value.strip()
+    if not text.isascii() or not text.isdigit():
+        return None
+    digits = text.lstrip("0") or "0"
+    return _MAX_DELTA if len(digits) > len(str(_MAX_DELTA)) else min(int(digits), _MAX_DELTA)
+
+
+def token(value: str) -> str:
+    """A token (RFC 3261 section 25.1) without the space around it; empty when the value is not one."""
+    text = value.strip()
+    return text if _TOKEN.fullmatch(text) else ""
+
+
 def expiry(expires: str, date: str, received: float) -> float | None:
     """When the message expires, in seconds since 1970; None for never (RFC 3428 section 7).
 
     Delta time from Date where there is one, else from reception. An unreadable Expires is as if absent, an unreadable
     Date as if absent: a client's clock format must not lose a message. A number too large counts as the largest one.
     """
-    text = expires.strip()
-    if not text.isascii() or not text.isdigit():
+    seconds = delta_seconds(expires)
+    if seconds is None:
         return None
-    digits = text.lstrip("0") or "0"
-    seconds = _MAX_DELTA if len(digits) > len(str(_MAX_DELTA)) else min(int(digits), _MAX_DELTA)
     start = received
     if date:
         try:

@@ -33,12 +33,13 @@ def capable(contact: str, content: str) -> bool:
     """Whether the registration is one for IM (COR-07): `contact` is the Contact header, `content` the body, in which the
     core may send the client's own REGISTER (message/sip, alone or in a multipart body).
 
-    A core that passes no feature tags on sends requests by them, so its registrations count as for IM.
+    The client's own contacts decide where they are shown (COR-08). A core that shows none, and passes no feature tags on,
+    sends requests by them, so its registrations count as for IM.
     """
-    values = [contact, *(found[1] for found in _CONTACT.finditer(_FOLD.sub(" ", content)))]
-    if any(is_capable for value in values for _, is_capable, _ in contact_capabilities(value)):
+    own = [found[1] for found in _CONTACT.finditer(_FOLD.sub(" ", content))]
+    if any(is_capable for value in (contact, *own) for _, is_capable, _ in contact_capabilities(value)):
         return True
-    return not any(tag.startswith("+g.") for value in values for tag in feature_tags(value))
+    return not own and not any(tag.startswith("+g.") for tag in feature_tags(contact))
 
 
 def decide(answer: Answer, expires: str, policy: Policy) -> Respond | Refuse:

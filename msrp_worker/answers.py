@@ -15,6 +15,8 @@ from kemi.messages import (
     Incoming,
     PagerFacts,
     PagerQuestion,
+    Published,
+    PublishQuestion,
     Registered,
     RegisterQuestion,
     TraceBatch,
@@ -22,13 +24,24 @@ from kemi.messages import (
     read_trace_lines,
 )
 from msrp_worker.common_policy import Action, Decision
+from msrp_worker.service_settings import SettingsError
 from msrp_worker.sip_message import header_fields, tag_of, without_credentials
 from msrp_worker.store import deferred, trace
-from msrp_worker.store.errors import QuotaExceeded, StoreBusy, StoreError
+from msrp_worker.store.errors import (
+    PublicationTooBrief,
+    QuotaExceeded,
+    StoreBusy,
+    StoreError,
+    UnknownTag,
+    UnknownUser,
+)
 from msrp_worker.store.store import Store
 from msrp_worker.store.users import MISS, UserFacts
 
 log = logging.getLogger("im.answers")
+
+LONGEST_DETAIL = 200
+"""Characters of what is wrong with a document, for a header."""
 
 
 class Answers:
@@ -39,6 +52,7 @@ class Answers:
         self._clock = clock
         self.deferred = 0
         self.deferrals_refused = 0
+        self.published = 0
 
     def __call__(self, incoming: Incoming) -> Answer | Awaitable[Answer] | None:
         """Answer at once from memory where possible; a coroutine where the disk is needed."""
@@ -49,6 +63,8 @@ class Answers:
                 return self._defer(question, incoming.content)
             case RegisterQuestion() as question:
                 return self._register(question)
+            case PublishQuestion() as question:
+                return self._publish(question, incoming.content)
             case TraceBatch():
                 self._trace(incoming.content)
         return None
@@ -135,6 +151,24 @@ class Answers:
             return Failed("store unavailable")
         return Registered(stored=True)
 
+    async def _publish(self, question: PublishQuestion, document: bytes) -> Answer:
+        settings = self._store.settings
+        try:
+            grant = await settings.publish(question.address, question.if_match, question.seconds, document)
+        except UnknownUser:
+            return Published(refusal="unknown user")
+        except UnknownTag:
+            return Published(refusal="unknown tag")
+        except PublicationTooBrief as error:
+            return Published(refusal="too brief", seconds=error.seconds)
+        except SettingsError as error:
+            return Published(refusal="malformed", detail=str(error)[:LONGEST_DETAIL])
+        except StoreError as error:
+            log.error("Call-ID %s: settings of %s not stored: %s", question.call_id, question.address, error)
+            return Published(refusal="unavailable")
+        self.published += 1
+        return Published(grant.etag, grant.seconds)  # SET-04: durable now
+
     def _trace(self, lines: bytes) -> None:
         for event in read_trace_lines(lines):
             if event.received:
@@ -181,6 +215,10 @@ def _end(user: UserFacts, *, registered: bool, question: PagerQuestion | None = 
         pager_barred=user.pager_barred,
         session_barred=user.session_barred,
         willing=user.willing,
+        offline_delivery=user.offline_delivery,
+        visible=user.visible,
+        session_history=user.session_history,
+        message_history=user.message_history,
         originator_rejected=rules is not None and rules.decide(Action.PAGER_MODE_MESSAGE, who) is Decision.REJECT,
         session_originator_rejected=rules is not None and rules.decide(Action.SESSION, who) is Decision.REJECT,
         registered=registered,

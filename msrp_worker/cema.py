@@ -69,8 +69,6 @@ def answer_cema(
         return CemaAnswer.FALL_BACK if tolerant and not we_are_active else CemaAnswer.REJECT
     both_relayed = offer.uses_relay and we_use_relay
     offerer_relayed_and_active = offer.uses_relay and not we_are_active
-    if offer.setup is Setup.ACTPASS:
-        offerer_relayed_and_active = False  # it can be told to be passive, and a CEMA offerer says so (4.2)
     we_relayed_and_active = we_use_relay and we_are_active
     if both_relayed or offerer_relayed_and_active or we_relayed_and_active:
         return CemaAnswer.FALL_BACK

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 from lxml import etree
 
+from msrp_worker import safe_xml
 from msrp_worker.address import canonical, domain_of
 
 LARGEST_DOCUMENT = 1 << 18
@@ -154,57 +155,17 @@ def _matches_entity(entity: One | Many, originator: str) -> bool:
 
 
 def parse_rules(document: bytes) -> Rules:
-    """The rules in a document. RulesError says what is wrong with it (SEC-05).
-
-    No DTD is accepted, so no entity can be declared; nothing is fetched; size and depth are bounded.
-    """
-    if len(document) > LARGEST_DOCUMENT:
-        raise RulesError(f"the document has {len(document)} bytes, at most {LARGEST_DOCUMENT} are read")
-    root = _parse_xml(document)
+    """The rules in a document. RulesError says what is wrong with it (SEC-05)."""
+    try:
+        root = safe_xml.parse(document, LARGEST_DOCUMENT, DEEPEST_ELEMENT)
+    except safe_xml.XmlError as error:
+        raise RulesError(str(error)) from None
     if etree.QName(root) != etree.QName(COMMON_POLICY, "ruleset"):
         raise RulesError(f"the root is {root.tag}, not ruleset of {COMMON_POLICY}")
     elements = [child for child in root if child.tag == f"{{{COMMON_POLICY}}}rule"]
     if len(elements) > MOST_RULES:
         raise RulesError(f"{len(elements)} rules, at most {MOST_RULES} are read")
     return Rules(tuple(_rule(element) for element in elements))
-
-
-def _parse_xml(document: bytes) -> etree._Element:
-    parser = etree.XMLPullParser(
-        events=("start", "end"),
-        resolve_entities=False,
-        load_dtd=False,
-        no_network=True,
-        huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
-    )
-    depth = 0
-    root: etree._Element | None = None
-    try:
-        # Fed in pieces, so that depth is judged before a deep document is built.
-        for start in range(0, len(document), 4096):
-            parser.feed(document[start : start + 4096])
-            for event, element in parser.read_events():
-                assert isinstance(element, etree._Element)
-                depth += 1 if event == "start" else -1
-                if depth > DEEPEST_ELEMENT:
-                    raise RulesError(f"elements are nested deeper than {DEEPEST_ELEMENT}")
-                if root is None:
-                    root = element
-                    _refuse_dtd(root)
-        parser.close()
-    except etree.XMLSyntaxError as error:
-        raise RulesError(f"not well-formed XML: {error.msg}") from None
-    if root is None:
-        raise RulesError("not well-formed XML: the document is empty")
-    return root
-
-
-def _refuse_dtd(root: etree._Element) -> None:
-    dtd = cast("etree.DTD | None", root.getroottree().docinfo.internalDTD)
-    if dtd is not None:  # no DTD, no entities (SEC-05)
-        raise RulesError("a document type declaration is not accepted")
 
 
 def _rule(element: etree._Element) -> Rule:

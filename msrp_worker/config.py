@@ -121,6 +121,8 @@ _YES_NO = "yes or no"
 LARGEST_SIZE = 1 << 40
 """Bytes of the largest message or file that can be permitted: 1 TiB, beyond any real one."""
 _ANY_COUNT = _whole(0, 1 << 31)
+LONGEST_PUBLICATION = 366 * SECONDS_PER_DAY
+"""Seconds that published settings can be let hold: soft state of a device not seen for a year is nobody's."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -202,6 +204,24 @@ class Config:
     settings_history: bool = _setting("IM_SETTINGS_HISTORY", False, _yes_no, _YES_NO)
     """Service setting `hist-activation` of a user who published none (SET-06). Default no."""
 
+    settings_expires: int = _setting(
+        "IM_SETTINGS_EXPIRES", 3600, _whole(1, LONGEST_PUBLICATION), f"a number of seconds, 1 to {LONGEST_PUBLICATION}"
+    )
+    """How long published settings hold when the client leaves it to us, seconds (SET-04). Default 3600."""
+
+    settings_min_expires: int = _setting(
+        "IM_SETTINGS_MIN_EXPIRES", 60, _whole(1, LONGEST_PUBLICATION), f"a number of seconds, 1 to {LONGEST_PUBLICATION}"
+    )
+    """Shortest time for which settings can be published, seconds; below it 423 (SET-04). Default 60."""
+
+    settings_max_expires: int = _setting(
+        "IM_SETTINGS_MAX_EXPIRES",
+        604800,
+        _whole(1, LONGEST_PUBLICATION),
+        f"a number of seconds, 1 to {LONGEST_PUBLICATION}",
+    )
+    """Longest time that is granted to a publication, seconds. Default 604800: a week without the device."""
+
     trace_days: int = _setting("IM_TRACE_DAYS", 7, _whole(0, 36_500), "a number of days")
     """How long trace events are kept, days. Default 7."""
 
@@ -213,6 +233,9 @@ class Config:
 
     tls_key: Path | None = _setting("IM_TLS_KEY", None, _optional_path, "a PEM file")
     """Private key of the certificate. Default none."""
+
+    msrp_public_host: str = _setting("IM_MSRP_PUBLIC_HOST", "", _text, "a host name or IP address")
+    """Host in a=path of our MSRP sessions (MED-05). Default empty: the address the kernel would use towards the peer."""
 
     demo: bool = _setting("IM_DEMO", True, _yes_no, "1 or 0")
     """Whether a new database gets the demo users and group. Default 1."""
@@ -249,6 +272,13 @@ class Config:
         if (self.tls_certificate is None) != (self.tls_key is None):
             missing = "IM_TLS_KEY" if self.tls_key is None else "IM_TLS_CERTIFICATE"
             raise ConfigError(missing, "", "a PEM file, as certificate and key come together")
+        if not self.settings_min_expires <= self.settings_expires <= self.settings_max_expires:
+            raise ConfigError(
+                "IM_SETTINGS_EXPIRES",
+                str(self.settings_expires),
+                f"IM_SETTINGS_MIN_EXPIRES to IM_SETTINGS_MAX_EXPIRES, "
+                f"now {self.settings_min_expires} to {self.settings_max_expires}",
+            )
         longest = max(len(bytes(path)) for path in (self.question_socket, self.kamailio_rpc_socket))
         if longest > LONGEST_UNIX_SOCKET_PATH:
             raise ConfigError(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 MAX_HEAD_BYTES = 32_768
 """Largest head (message and content headers with their blank lines) in bytes: 16 times the largest seen of a
@@ -32,13 +33,15 @@ ANONYMOUS_URI = "sip:anonymous@anonymous.invalid"
 _NAME = r"[!#-'*+\-^-`|~0-9A-Za-z]+"
 # Header = Header-name ":" *( ";" Parameter ) SP Header-value CRLF ; COMPAT(several clients): the SP missing
 # or doubled
-_HEADER = re.compile(rf"((?:{_NAME}\.)?{_NAME}):((?:;(?:[^\s\";]|\"(?:[^\"\\]|\\.)*\")*)*) ?(.*)", re.DOTALL)
+_HEADER = re.compile(
+    rf'^((?:{_NAME}\.)?{_NAME}):((?:;(?:[^\s";]|"(?:[^"\\\n]|\\.)*")*)*) ?([^\n]*)$', re.MULTILINE
+)
 _CONTENT_HEADER = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*:[ \t]*(.*)", re.DOTALL)
 _ADDRESS = re.compile(r'(?:"((?:[^"\\]|\\.)*)"|([^<>"]*?))\s*<\s*([^<>\s]+)\s*>')
 _BARE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^<>\s\"]+")
 _NAMESPACE_VALUE = re.compile(rf"({_NAME})?\s*<([^<>\s]+)>")
-_BLANK_LINE = re.compile(rb"\r?\n\r?\n")  # COMPAT(several clients): lone LF
-_LINE_END = re.compile(r"\r?\n")
+# An NS header without prefix: names without one are of another namespace from there on (3.4).
+_NEW_DEFAULT = re.compile(rb"^NS:(?:;[^\n]*)? *<", re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.))?", re.DOTALL)
 _ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "r": "\r"}
@@ -53,8 +56,7 @@ class CpimError(ValueError):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """`[Formal-name] "<" URI ">"`, unescaped."""
 
     uri: str
@@ -67,8 +69,7 @@ class Address:
         return f'"{escape(self.name).replace(chr(34), chr(92) + chr(34))}" <{self.uri}>'
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """A message header as written: name with its prefix, value still escaped, parameters as in `;lang=fr`."""
 
     name: str
@@ -122,6 +123,8 @@ class Envelope:
 
     def all(self, name: str, namespace: str = NAMESPACE) -> list[Header]:
         """The headers of one name, which is case-sensitive (RFC 3862 2.2)."""
+        if namespace == NAMESPACE and _NEW_DEFAULT.search(self.head) is None:
+            return [header for header in self.headers if header.name == name]
         return [header for found, local, header in self.named() if local == name and found == namespace]
 
     def first(self, name: str, namespace: str = NAMESPACE) -> str | None:
@@ -322,17 +325,24 @@ def unescape(value: str) -> str:
 
 def _head_end(data: bytes | bytearray) -> int:
     """Offset of the body, -1 when the head is not complete."""
-    message = _BLANK_LINE.search(data, 0, MAX_HEAD_BYTES)
-    if message is None:
+    start = _after_blank_line(data, 0)
+    if start < 0:
         return -1
-    start = message.end()
     # a blank line at once: no content headers
     if data[start : start + 2] == b"\r\n":
         return start + 2
     if data[start : start + 1] == b"\n":
         return start + 1
-    content = _BLANK_LINE.search(data, start, MAX_HEAD_BYTES)
-    return -1 if content is None else content.end()
+    return _after_blank_line(data, start)
+
+
+def _after_blank_line(data: bytes | bytearray, start: int) -> int:
+    """Offset after the first blank line, -1 without one. COMPAT(several clients): lone LF."""
+    both = data.find(b"\n\r\n", start, MAX_HEAD_BYTES)
+    lone = data.find(b"\n\n", start, MAX_HEAD_BYTES if both < 0 else both + 1)
+    if lone >= 0:
+        return lone + 2
+    return -1 if both < 0 else both + 3
 
 
 def _parse_head(head: bytes) -> Envelope:
@@ -340,22 +350,15 @@ def _parse_head(head: bytes) -> Envelope:
         text = head.decode("utf-8")
     except UnicodeDecodeError as error:
         raise CpimError("headers are not UTF-8") from error  # RFC 3862 2.2: MUST be used throughout
-    lines = _LINE_END.split(text)
-    if len(lines) > MAX_HEADERS:
+    text = text.replace("\r\n", "\n")
+    if text.count("\n") > MAX_HEADERS:
         raise CpimError(f"more than {MAX_HEADERS} headers", 413)
-    split = lines.index("")
-    if split == 0:
-        raise CpimError("no message headers")
-    headers = tuple(_header(line) for line in lines[:split])
-    return Envelope(headers, tuple(_content_headers(lines[split + 1 :])), head)
-
-
-def _header(line: str) -> Header:
-    match = _HEADER.fullmatch(line)
-    if match is None:
+    block, _, rest = text.partition("\n\n")
+    found = _HEADER.findall(block)  # one match per line, or a line is none
+    if len(found) != block.count("\n") + 1:
         raise CpimError("malformed message header")
-    name, parameters, value = match.groups()
-    return Header(name, value, parameters)
+    headers = tuple([Header(name, value, parameters) for name, parameters, value in found])
+    return Envelope(headers, tuple(_content_headers(rest.split("\n"))), head)
 
 
 def _content_headers(lines: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,8 @@ log = logging.getLogger("im.link")
 CONTROL_KEY = "control.key"
 CONTROL_CONNECTIONS = 4
 """As many as Kamailio has TCP processes by default: each connection belongs to one of them."""
+BEAT_PIN = 0
+"""Pin of the beats, and of an answer that must not overtake one."""
 RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 RPC_SOCKET = "kamailio-rpc.sock"
 RPC_REPLY_SOCKET = "worker-rpc.sock"
@@ -94,8 +96,8 @@ class ControlChannel:
         return True
 
     def send_all(self, body: bytes) -> None:
-        """Queue one command on the first connection that stands."""
-        self.send(body, 0)
+        """Queue one command on the first connection that stands: these arrive in the order they were sent."""
+        self.send(body, BEAT_PIN)
 
     def _flush(self) -> None:
         self._flush_due = False

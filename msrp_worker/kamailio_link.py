@@ -27,6 +27,7 @@ from kemi.messages import (
     Answer,
     Failed,
     Incoming,
+    Published,
     SendRequest,
     Settle,
     SipEvent,
@@ -40,6 +41,7 @@ from kemi.messages import (
     encode_send_request,
 )
 from msrp_worker.kamailio_channels import (
+    BEAT_PIN,
     ControlChannel,
     ReplyChannel,
     control_key,
@@ -108,7 +110,9 @@ class KamailioLink:
         self.settle: Callable[[], Awaitable[None]] = _nothing
         """What else is to be done before an operator's command sees the state of things."""
         self._revision = revision
+        self._told = False
         self._told_revision: int | None = None
+        self._reloaded_revision: int | None = None
         self._address = address
         self._handler = handler
         self._listener: socket.socket | None = None
@@ -125,6 +129,11 @@ class KamailioLink:
     def connected(self) -> bool:
         """Whether Kamailio's control listener is reached."""
         return self._control.connected
+
+    @property
+    def ready(self) -> bool:
+        """Whether Kamailio has been reached and told that the worker is there: from now on it asks (SEC-06)."""
+        return self.connected and self._told
 
     def start(self) -> None:
         """Open the question socket, connect to the control listener, start the heartbeat."""
@@ -177,15 +186,18 @@ class KamailioLink:
 
     def tell_revision(self) -> None:
         """Tell Kamailio at once when the store has changed, so that it forgets what it was told before (SET-07)."""
-        if self._revision() != self._told_revision:
+        revision = self._revision()
+        if revision != self._told_revision or revision != self._reloaded_revision:
             self._send_beat()
 
-    def _send_beat(self) -> None:
+    def _send_beat(self, *, reload: bool = True) -> None:
         revision = self._revision()
-        if revision != self._told_revision:
+        if reload and revision != self._reloaded_revision:
             self._control.send_all(encode_command(RELOAD_SUBSCRIPTIONS))  # COR-04
+            self._reloaded_revision = revision if self.connected else None
         self._control.send_all(encode_command(BEAT, -1 if revision is None else revision))
-        self._told_revision = revision if self.connected else None
+        self._told = self.connected
+        self._told_revision = revision if self._told else None
 
     async def _beat(self) -> None:
         last = 0.0
@@ -320,7 +332,12 @@ class KamailioLink:
         future.add_done_callback(done)
 
     def _answer(self, transaction: TransactionId, answer: Answer) -> None:
-        if self._control.send(encode_answer(transaction, answer), transaction[1]):
+        pin = transaction[1]
+        if isinstance(answer, Published):  # SET-07: Kamailio forgets what it was told before the client hears of success
+            if self._revision() != self._told_revision:
+                self._send_beat(reload=False)  # settings say nothing about subscriptions
+            pin = BEAT_PIN
+        if self._control.send(encode_answer(transaction, answer), pin):
             self.counters.answers += 1
         else:
             self.counters.answers_lost += 1

@@ -52,7 +52,8 @@ class LocalEndpoint:
         """The value of a=path for one session: our relays, then ourselves."""
         host = f"[{self.address}]" if ":" in self.address else self.address
         scheme, transport = ("msrps" if secure else "msrp"), ("ws" if websocket else "tcp")
-        uri = f"{scheme}://{host}:{self.port(secure, websocket)}/{session_id};{transport}"
+        port = self.port(secure, websocket) or ACTIVE_PORT
+        uri = f"{scheme}://{host}:{port}/{session_id};{transport}"
         return (*self.relay_path, uri)
 
 
@@ -126,7 +127,9 @@ class Answer:
     refused: tuple[tuple[int, Refusal], ...] = ()
 
 
-def answer(offered: SessionDescription, policy: LocalPolicy, resolved: Resolved | None = None) -> Answer | Refusal:
+def answer(
+    offered: SessionDescription, policy: LocalPolicy, resolved: Resolved | None = None
+) -> Answer | Refusal:
     """Answer an offer. Lines that are not MSRP, or not acceptable, get port 0; none acceptable is a Refusal
     (CNF-04).
 
@@ -206,7 +209,9 @@ def conclude(
         if section.refused or mine.refused or not is_msrp(section):
             continue
         local, remote = parse(ours, mine), parse(theirs, section)
-        active = remote.setup is not Setup.ACTIVE  # RFC 4975 8.5: the offerer connects unless agreed otherwise
+        active = (
+            remote.setup is not Setup.ACTIVE
+        )  # RFC 4975 8.5: the offerer connects unless agreed otherwise
         if not active and local.setup is Setup.ACTIVE:
             return Refusal(NOT_ACCEPTABLE, "both sides want to connect")
         outcome = conclude_cema(
@@ -252,7 +257,7 @@ def _answer_line(
         return Refusal(NOT_ACCEPTABLE, "TLS required")
     if policy.endpoint.port(remote.secure, remote.websocket) is None:
         return Refusal(NOT_ACCEPTABLE, f"transport {section.protocol} not served")
-    active = _we_connect(remote.setup, policy.behind_nat)
+    active = _we_connect(remote, policy)
     if active and remote.websocket:
         return Refusal(NOT_ACCEPTABLE, "a WebSocket client has to connect")  # RFC 7977 5.2.2
     types = _answered_types(remote, policy)
@@ -278,11 +283,16 @@ def _answer_line(
     return _Draft(remote, active, direction, types, choice is CemaAnswer.USE, file)
 
 
-def _we_connect(offered: Setup | None, behind_nat: bool) -> bool:
-    """RFC 6135 4.2.2 and RFC 4145 4.1; without the attribute the offerer connects (RFC 4975 8.5)."""
-    if offered is Setup.PASSIVE:
-        return True  # must not be offered, and means what it says
-    return offered is Setup.ACTPASS and behind_nat  # MED-05
+def _we_connect(remote: MsrpMedia, policy: LocalPolicy) -> bool:
+    """RFC 6135 4.2.2 and RFC 4145 4.1; without the attribute the offerer connects (RFC 4975 8.5).
+
+    Where the offer leaves it to us we are active behind a NAT, and where the offerer has a relay and wants
+    media anchoring: a relay cannot connect to a middlebox (RFC 6714 4.1).
+    """  # MED-05
+    if remote.setup is not Setup.ACTPASS:
+        return remote.setup is Setup.PASSIVE  # which must not be offered, and means what it says
+    anchored = policy.cema and remote.cema and remote.uses_relay and not policy.endpoint.relay_path
+    return policy.behind_nat or anchored
 
 
 def _answered_types(remote: MsrpMedia, policy: LocalPolicy) -> tuple[str, ...]:
@@ -362,7 +372,9 @@ def _wrapped_types(remote: MsrpMedia, policy: LocalPolicy) -> tuple[str, ...]:
     return content_types.intersect(remote.accept_wrapped_types, policy.accept_wrapped_types)
 
 
-def _negotiated(index: int, local: MsrpMedia, remote: MsrpMedia, policy: LocalPolicy, outcome: CemaOutcome) -> Negotiated:
+def _negotiated(
+    index: int, local: MsrpMedia, remote: MsrpMedia, policy: LocalPolicy, outcome: CemaOutcome
+) -> Negotiated:
     allowed = (CPIM,) if policy.conference else policy.accept_types
     return Negotiated(
         index,

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import cast
 
 from lxml import etree
 
 MAX_BYTES = 65_536
 """Largest document read unless the caller says otherwise, in bytes: notifications and status bodies are
 under 4 KiB."""
+
+MAX_DEPTH = 64
+"""Nesting of elements unless the caller says otherwise; documents of the service need less than ten."""
+_PIECE = 4096
+"""Bytes fed to the parser at a time, so that depth is judged before a deep document is built."""
 
 # Char = #x9 | #xA | #xD | [#x20-#xD7FF] | [#xE000-#xFFFD] | [#x10000-#x10FFFF]
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -21,11 +27,12 @@ class XmlError(ValueError):
     status = 400
 
 
-def parse(data: bytes, max_bytes: int = MAX_BYTES) -> etree._Element:
-    """The root element. Raises XmlError for malformed, oversized, and DTD-carrying documents."""
+def parse(data: bytes, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> etree._Element:
+    """The root element. Raises XmlError, with the reason, for malformed, oversized, too deep and DTD-carrying documents."""
     if len(data) > max_bytes:
-        raise XmlError(f"document over {max_bytes} bytes")
-    parser = etree.XMLParser(  # a parser keeps state of its last document: one each
+        raise XmlError(f"the document has {len(data)} bytes, at most {max_bytes} are read")
+    parser = etree.XMLPullParser(
+        events=("start", "end"),
         resolve_entities=False,
         no_network=True,
         load_dtd=False,
@@ -34,13 +41,31 @@ def parse(data: bytes, max_bytes: int = MAX_BYTES) -> etree._Element:
         remove_comments=True,
         remove_pis=True,
     )
+    depth = 0
+    root: etree._Element | None = None
     try:
-        root = etree.fromstring(data, parser)
-    except (etree.XMLSyntaxError, ValueError) as error:
-        raise XmlError("malformed XML") from error
-    if root.getroottree().docinfo.internalDTD is not None:
-        raise XmlError("document type declarations are not allowed")
+        for start in range(0, len(data), _PIECE):
+            parser.feed(data[start : start + _PIECE])
+            for event, element in parser.read_events():
+                assert isinstance(element, etree._Element)
+                depth += 1 if event == "start" else -1
+                if depth > max_depth:
+                    raise XmlError(f"elements are nested deeper than {max_depth}")
+                if root is None:
+                    root = element
+                    _refuse_dtd(root)
+        parser.close()
+    except etree.XMLSyntaxError as error:
+        raise XmlError(f"not well-formed XML: {error.msg}") from None
+    if root is None:
+        raise XmlError("not well-formed XML: the document is empty")
     return root
+
+
+def _refuse_dtd(root: etree._Element) -> None:
+    dtd = cast("etree.DTD | None", root.getroottree().docinfo.internalDTD)
+    if dtd is not None:  # no DTD, no entities (SEC-05)
+        raise XmlError("a document type declaration is not accepted")
 
 
 def text_of(parent: etree._Element, tag: str) -> str | None:
@@ -50,7 +75,9 @@ def text_of(parent: etree._Element, tag: str) -> str | None:
     return None if found is None else (found.text or "").strip()
 
 
-def new_document(namespace: str, name: str, children: Iterable[tuple[str, str | None]] = ()) -> etree._Element:
+def new_document(
+    namespace: str, name: str, children: Iterable[tuple[str, str | None]] = ()
+) -> etree._Element:
     """A root element in a default namespace with text children; those whose text is None are left out.
     Characters that XML 1.0 has no way to write are dropped: the text may come from a message."""
     root = etree.fromstring(f'<{name} xmlns="{namespace}"/>')

@@ -18,6 +18,8 @@ from msrp_worker import PRODUCT
 from msrp_worker.answers import Answers
 from msrp_worker.config import Config
 from msrp_worker.kamailio_link import KamailioLink, LinkAddress
+from msrp_worker.msrp import EndpointConfig, MsrpEndpoint
+from msrp_worker.msrp.websocket import websocket_handler
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store, open_store
 from msrp_worker.web import application
@@ -27,6 +29,8 @@ log = logging.getLogger("im.serve")
 PURGE_SECONDS = 5.0
 """Between two looks for expired messages. They are never delivered or listed meanwhile; this frees their room."""
 PURGE_BATCH = 1000
+EXPIRY_SECONDS = 0.5
+"""Between two looks for published settings that expired: how late the defaults may be back (SET-04)."""
 
 TRACES_COME_SECONDS = 0.15
 """Kamailio sends what it traced ten times a second."""
@@ -60,18 +64,49 @@ async def _serve(config: Config) -> None:
 
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
-        runner = web.AppRunner(
-            application(lambda: "" if link.connected else "not linked to Kamailio", lambda: _readings(store, link, answers))
+        endpoint = MsrpEndpoint(msrp_config(config))
+        await endpoint.start()
+        stack.push_async_callback(endpoint.stop)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_certificate, endpoint)
+        app = application(
+            lambda: "" if link.ready else "not linked to Kamailio",
+            lambda: _readings(store, link, answers, endpoint),
         )
+        app.router.add_get("/msrp", websocket_handler(endpoint))  # MED-11
+        runner = web.AppRunner(app)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, config.listen, config.http_port).start()
+        await _expire_once(store)  # what expired while no worker ran holds for no request
         link.start()
         stack.push_async_callback(link.close)
         stack.push_async_callback(_cancel, asyncio.create_task(_purge(store)))
+        stack.push_async_callback(_cancel, asyncio.create_task(_expire_settings(store, link)))
         log.info("%s serves %s, store %s", PRODUCT, config.domain, config.database_shown)
         await stopped.wait()
         log.info("stopping")
+
+
+def msrp_config(config: Config) -> EndpointConfig:
+    """The MSRP endpoint of this configuration: msrp always, msrps with a certificate (SEC-04)."""
+    return EndpointConfig(
+        listen=config.listen,
+        port=config.msrp_port,
+        tls_port=config.msrps_port if config.tls_enabled else None,
+        tls_certificate=config.tls_certificate,
+        tls_key=config.tls_key,
+        public_host=config.msrp_public_host or None,
+    )
+
+
+def _reload_certificate(endpoint: MsrpEndpoint) -> None:
+    """SIGHUP: the certificate of msrps was renewed (SEC-04)."""
+    try:
+        endpoint.reload_certificate()
+    except (OSError, ValueError) as error:
+        log.error("certificate not reloaded, the old one stays: %s", error)
+    else:
+        log.info("certificate reloaded")
 
 
 async def _settle(store: Store) -> None:
@@ -99,7 +134,28 @@ async def _purge(store: Store) -> None:
         await asyncio.sleep(0 if len(purged) == PURGE_BATCH else PURGE_SECONDS)
 
 
-def _readings(store: Store, link: KamailioLink, answers: Answers) -> Iterable[tuple[str, str, float]]:
+async def _expire_settings(store: Store, link: KamailioLink) -> None:
+    while True:
+        await asyncio.sleep(EXPIRY_SECONDS)
+        if await _expire_once(store):
+            link.tell_revision()
+
+
+async def _expire_once(store: Store) -> int:
+    """Return users to the defaults whose published settings expired; how many publications there were (SET-04)."""
+    try:
+        expired = await store.settings.expire(time.time())
+    except StoreError as error:
+        log.error("cannot expire published settings: %s", error)
+        return 0
+    if expired:
+        log.info("SET-04 %d publications of settings expired", expired)
+    return expired
+
+
+def _readings(
+    store: Store, link: KamailioLink, answers: Answers, endpoint: MsrpEndpoint
+) -> Iterable[tuple[str, str, float]]:
     counters = link.counters
     yield "link_connected", "1 while Kamailio's control listener is reached", float(link.connected)
     yield "questions_total", "Questions of Kamailio", counters.questions
@@ -111,4 +167,6 @@ def _readings(store: Store, link: KamailioLink, answers: Answers) -> Iterable[tu
     yield "failures_total", "Questions that ended in an error", counters.failures
     yield "deferred_total", "Messages stored", answers.deferred
     yield "deferrals_refused_total", "Messages not stored: quota, or the store unavailable", answers.deferrals_refused
+    yield "publications_total", "Publications of service settings taken", answers.published
     yield "trace_dropped_total", "Trace events lost because the disk did not keep up", store.trace.dropped
+    yield "msrp_connections", "MSRP connections open", endpoint.connections

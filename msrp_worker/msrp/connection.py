@@ -104,7 +104,10 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         link = self.link
         if link is not None:
-            link.receive(data, self.endpoint.now())
+            now = self.endpoint.now()
+            link.receive(data, now)
+            if link.output.waiting_bytes >= self.endpoint.config.write_high_bytes:
+                self.flush(now)  # uvloop may deliver many full reads before anything else gets its turn
 
     def eof_received(self) -> bool | None:
         return None  # the transport closes itself: MSRP has no half-closed connections

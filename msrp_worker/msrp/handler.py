@@ -57,7 +57,10 @@ class SessionHandler:
         """A message that began will not be completed: its sender gave up, or the session ended."""
 
     def done(self, session: Session, message: OutgoingMessage) -> None:
-        """The outcome of a message sent is known: `message.status`, 200 or an error."""
+        """The outcome of a message sent is known: `message.status`, 200 or an error.
+
+        Not called for a handle that had failed already when `send` or `open` returned it.
+        """
 
     def report(self, session: Session, report: Request, message: OutgoingMessage | None) -> None:
         """A REPORT came; `message` is None if it is not one still kept. `report.status` is never None."""

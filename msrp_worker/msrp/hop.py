@@ -15,21 +15,38 @@ reports pass once per message. A side that reads slowly stops the reading of the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from .frames import NO, YES, Request, Response, encode_request
 from .handler import SessionHandler
 from .incoming import IncomingMessage
+from .options import DEFAULT_OPTIONS, SessionOptions
 from .outgoing import OutgoingMessage
 from .session import Session
 from .state import State
 from .uri import format_path
 
-_OF_ONE_HOP = frozenset(("message-id", "byte-range", "success-report", "failure-report", "content-type", "status"))
+_OF_ONE_HOP = frozenset(
+    ("message-id", "byte-range", "success-report", "failure-report", "content-type", "status")
+)
 """Header fields that the other session writes anew; all others pass, Content-Disposition among them
 (LRG-07)."""
 
+OLDER_CLIENT_CHUNK = 2_048
+"""Bytes per chunk towards IM clients of which nothing is known: what every one of them takes."""
+RCS_CLIENT_CHUNK = 10_240
+"""Bytes per chunk towards RCS clients."""
+
 TIMED_OUT = 408
 """What the sender is told when the other side is gone or does not answer."""
+
+
+def leg_options(
+    chunk_size: int = OLDER_CLIENT_CHUNK, options: SessionOptions = DEFAULT_OPTIONS
+) -> SessionOptions:
+    """Options of one leg: content goes on as it arrives, and reports are those of the other side.
+    `chunk_size` is what this leg's client takes, 0 for as few chunks as possible."""
+    return replace(options, collect=0, auto_report=False, chunk_size=chunk_size)
 
 
 class HopPolicy:
@@ -73,8 +90,8 @@ class Hop(SessionHandler):
         self._legs: tuple[Session, ...] = ()
 
     def join(self, one: Session, other: Session) -> None:
-        """Connect two sessions; call again to replace one after a new offer and answer. Options that fit:
-        `collect=0` and `auto_report=False`."""
+        """Connect two sessions, made with `leg_options`; call again to replace one after a new offer and
+        answer."""
         self._legs = (one, other)
         one.handler = other.handler = self
 
@@ -181,7 +198,9 @@ class Hop(SessionHandler):
         if isinstance(out, OutgoingMessage) and out.status is None:
             self._stop(session, message, out, 413, reason)
 
-    def _stop(self, session: Session, message: IncomingMessage, out: OutgoingMessage, code: int, reason: str) -> int:
+    def _stop(
+        self, session: Session, message: IncomingMessage, out: OutgoingMessage, code: int, reason: str
+    ) -> int:
         """End a copy with `#`. Its sender knows by itself, or by the response: no REPORT."""
         out.context = None
         out.abort(code, reason)
@@ -231,7 +250,9 @@ class Hop(SessionHandler):
             return
         fields = [(name, value) for name, value in report.headers if name.lower() in _REPORT_HEADERS]
         sender.link.output.emit(
-            encode_request("REPORT", next(sender.idents), format_path(sender.remote), sender.local_text, fields)
+            encode_request(
+                "REPORT", next(sender.idents), format_path(sender.remote), sender.local_text, fields
+            )
         )  # MED-02
 
     def writable(self, session: Session) -> None:

@@ -240,6 +240,11 @@ class Output:
             request.on_answer(response)
 
     @property
+    def waiting_bytes(self) -> int:
+        """Bytes of responses and reports that `take` has not given out yet."""
+        return self._out_size
+
+    @property
     def has_more(self) -> bool:
         """True where `take` may give more at once."""
         return bool(self._out) or (self._active is not None and self.writable)
@@ -258,7 +263,9 @@ class Output:
             del self._transactions[ident]
             # With Failure-Report partial no answer is a good answer.
             timed_out = transaction.message.failure_report == YES
-            self._end_transaction(transaction, 408 if timed_out else 200, "no response" if timed_out else None)
+            self._end_transaction(
+                transaction, 408 if timed_out else 200, "no response" if timed_out else None
+            )
         self._fail_requests(lambda request: request.deadline is not None and request.deadline <= now)
 
     def forget(self, session: Session) -> None:

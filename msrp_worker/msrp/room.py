@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from msrp_worker.cpim import Address, Envelope
 
-from .media_types import AcceptTypes, accept_types
+from .media_types import CPIM, AcceptTypes, accept_types
+from .options import DEFAULT_OPTIONS, SessionOptions
 from .session import Session
 
 if TYPE_CHECKING:
     from .incoming import IncomingMessage
+
+
+def seat_options(
+    chunk_size: int, wrapped_types: tuple[str, ...] = ("*",), options: SessionOptions = DEFAULT_OPTIONS
+) -> SessionOptions:
+    """Options of a participant's session: message/cpim alone is taken (RFC 7701 section 5.2), with these
+    types in it. `chunk_size` is what the participant's client takes."""  # MED-07, MED-12
+    return replace(
+        options, accept=accept_types((CPIM,), wrapped_types), chunk_size=chunk_size, auto_report=True
+    )
 
 
 class FailureReports(Enum):
@@ -56,7 +67,7 @@ class Participant:
     """Further URIs the participant may write in From: tel, im, other registered identities."""
     anonymous: str | None = None
     """The anonymous URI by which the others know the participant (IDN-04); None: no privacy asked for."""
-    accept: AcceptTypes = field(default_factory=lambda: accept_types(("message/cpim",), ("*",)))
+    accept: AcceptTypes = field(default_factory=lambda: accept_types((CPIM,), ("*",)))
     """What the endpoint takes: of its a=accept-types and a=accept-wrapped-types."""
     private_messages: bool = False
     """The endpoint's a=chatroom has private-messages (RFC 7701 section 8)."""

@@ -88,6 +88,8 @@ class ServerTls:
 class TlsProtocol(asyncio.Protocol):
     """The server side of TLS on one accepted connection. `inner` gets a transport as if there were none."""
 
+    __slots__ = ("_established", "_handshake_seconds", "_inner", "_timer", "_tls", "_transport")
+
     def __init__(self, inner: asyncio.Protocol, context: SSL.Context, handshake_seconds: float) -> None:
         self._inner = inner
         self._tls = SSL.Connection(context, None)
@@ -206,6 +208,8 @@ class TlsProtocol(asyncio.Protocol):
 
 class TlsTransport(asyncio.Transport):
     """What the inner protocol writes to: the outer transport, with encryption in between."""
+
+    __slots__ = ("_certificate", "_outer", "_tls")
 
     def __init__(self, outer: asyncio.Transport, tls: TlsProtocol, certificate: bytes | None) -> None:
         super().__init__()

@@ -3,15 +3,18 @@
 from msrp_worker.store.deferred import Deferred, DeferredEntry, DeferredMessage, NewDeferred, Usage
 from msrp_worker.store.errors import (
     Conflict,
+    PublicationTooBrief,
     QuotaExceeded,
     SchemaError,
     StoreBusy,
     StoreClosed,
     StoreError,
     StoreUnavailable,
+    UnknownTag,
     UnknownUser,
     Unmet,
 )
+from msrp_worker.store.settings import Effective, Grant
 from msrp_worker.store.store import Store, open_store, prepare_store
 from msrp_worker.store.trace import TraceEvent
 from msrp_worker.store.users import MISS, Miss, User, UserFacts
@@ -22,8 +25,11 @@ __all__ = [
     "Deferred",
     "DeferredEntry",
     "DeferredMessage",
+    "Effective",
+    "Grant",
     "Miss",
     "NewDeferred",
+    "PublicationTooBrief",
     "QuotaExceeded",
     "SchemaError",
     "Store",
@@ -32,6 +38,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "TraceEvent",
+    "UnknownTag",
     "UnknownUser",
     "Unmet",
     "Usage",

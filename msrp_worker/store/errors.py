@@ -45,3 +45,18 @@ class UnknownUser(StoreError):
     def __init__(self, address: str) -> None:
         super().__init__(f"no user {address}")
         self.address = address
+
+
+class UnknownTag(StoreError):
+    """The user has no live publication with this entity-tag (RFC 3903: 412)."""
+
+    def __init__(self, etag: str) -> None:
+        super().__init__(f"no publication has the entity-tag {etag}")
+
+
+class PublicationTooBrief(StoreError):
+    """Settings are not published for so short a time (RFC 3903: 423)."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"settings are published for at least {seconds} s")
+        self.seconds = seconds

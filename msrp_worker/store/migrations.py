@@ -22,7 +22,30 @@ class Migration(NamedTuple):
     statements: tuple[str, ...]
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(1, "first schema", ()),)
+_PUBLICATIONS = (
+    """
+    CREATE TABLE publication (
+        etag VARCHAR(64) PRIMARY KEY NOT NULL,
+        address VARCHAR(255) NOT NULL,
+        sequence BIGINT NOT NULL,
+        expires_at DOUBLE PRECISION NOT NULL,
+        entity VARCHAR(255) NOT NULL,
+        session_barred SMALLINT,
+        pager_barred SMALLINT,
+        offline_delivery SMALLINT,
+        visible SMALLINT,
+        session_history SMALLINT,
+        message_history SMALLINT
+    )
+    """,
+    "CREATE INDEX publication_address ON publication (address)",
+    "CREATE INDEX publication_expires_at ON publication (expires_at)",
+)
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(1, "first schema", ()),
+    Migration(2, "published service settings", _PUBLICATIONS),
+)
 """In order, numbered from 1. The statements of the first are schema.sql."""
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import asyncpg
 
 from msrp_worker.store import migrations
-from msrp_worker.store.database import Result, Row, Statement
+from msrp_worker.store.database import BUMP_REVISION, Result, Row, Statement
 from msrp_worker.store.errors import (
     Conflict,
     StoreBusy,
@@ -37,8 +37,9 @@ READING_CONNECTIONS = 2
 MAX_PENDING_UNITS = 8192
 """Units that may wait, a few seconds of work; beyond it the sender is better told at once."""
 CONNECT_TIMEOUT_S = 5.0
-COMMAND_TIMEOUT_S = 10.0
-"""Longest time for one statement: a server that is gone is an error, not a wait."""
+COMMAND_TIMEOUT_S = 3.0
+"""Longest time for one statement: a server that is gone is an error, not a wait. Less than the 4 s after which
+Kamailio gives up on an answer, so that a message is not stored whose sender has been told 503."""
 HEARTBEAT_S = 5.0
 """How often the connection that hears of changes is tried: the longest time that caches may be old when the
 network cuts a node off without a word."""
@@ -205,12 +206,21 @@ class PostgresDatabase:
     async def _unit(self, statements: Sequence[Statement]) -> list[Result]:
         for attempt in range(1, DEADLOCK_ATTEMPTS + 1):
             try:
-                async with self._pool.acquire() as connection, connection.transaction():
-                    return await _run(connection, statements)
+                async with self._pool.acquire() as connection:
+                    async with connection.transaction():
+                        results = await _run(connection, statements)
+                    self._note_revision(statements, results)
+                    return results
             except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError):
                 if attempt == DEADLOCK_ATTEMPTS:
                     raise
         raise AssertionError("the loop returns or raises")
+
+    def _note_revision(self, statements: Sequence[Statement], results: Sequence[Result]) -> None:
+        """Know of one's own change before the server tells of it: whoever waited for the commit counts on it (SET-07)."""
+        for statement, result in zip(statements, results, strict=True):
+            if statement is BUMP_REVISION and self._revision is not None:
+                self._revision = max(self._revision, int(result.rows[0][0]))
 
     def revision(self) -> int | None:
         """See Database.revision: what the server told last; None while it cannot tell."""
@@ -275,7 +285,7 @@ class PostgresDatabase:
 
     def _heard(self, connection: Any, process: int, channel: str, payload: str) -> None:
         if channel == REVISION_CHANNEL:
-            self._revision = int(payload)
+            self._revision = max(self._revision or 0, int(payload))
             return
         for heard in self._watches[channel]:
             heard(payload)

@@ -41,6 +41,9 @@ log = logging.getLogger(__name__)
 BUSY_TIMEOUT_S = 3.0
 """How long to wait for another process (an operator's command, Kamailio) that is writing. Less than the 4 s after which
 Kamailio gives up on an answer, so that a message is not stored whose sender has been told 503."""
+LONGEST_WAIT_S = BUSY_TIMEOUT_S
+"""How long a unit may wait for its turn. One that has waited longer, behind a batch that found the database locked, is not
+done at all: whoever asked has been told so by then, or soon will be, and tries again."""
 MAX_PENDING_UNITS = 8192
 """Units that may wait, about two seconds of work; beyond it the sender is better told at once."""
 MAX_BATCH_UNITS = 256
@@ -117,12 +120,13 @@ def prepare(path: Path, known: Sequence[migrations.Migration] | None = None) -> 
 class _Unit:
     """Statements that succeed or fail together, and who waits for them."""
 
-    __slots__ = ("background", "future", "statements")
+    __slots__ = ("background", "future", "queued", "statements")
 
     def __init__(self, statements: Sequence[Statement], future: asyncio.Future[list[Result]], background: bool) -> None:
         self.statements = statements
         self.future = future
         self.background = background
+        self.queued = time.monotonic()
 
 
 _Outcome = list[Result] | StoreError
@@ -287,7 +291,11 @@ class SQLiteDatabase:
     ) -> list[_Outcome]:
         cursor = self._writer_connection.cursor()
         cursor.execute("BEGIN IMMEDIATE")
-        outcomes = [run(cursor, unit.statements) for unit in batch]
+        oldest = time.monotonic() - LONGEST_WAIT_S
+        outcomes = [
+            run(cursor, unit.statements) if unit.background or unit.queued >= oldest else StoreBusy("waited too long")
+            for unit in batch
+        ]
         cursor.execute("COMMIT")  # DEF-01: synced when it returns, and only then does anybody hear of it
         return outcomes
 

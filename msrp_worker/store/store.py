@@ -14,6 +14,7 @@ from msrp_worker.store.deferred import Deferred
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.registrations import Registrations
 from msrp_worker.store.rules_store import RulesStore
+from msrp_worker.store.settings import SettingsStore
 from msrp_worker.store.trace import Trace
 from msrp_worker.store.users import Users
 
@@ -23,8 +24,9 @@ class Store:
 
     def __init__(self, database: Database, config: Config, clock: Callable[[], float] = time.time) -> None:
         self.database = database
-        self.users = Users(database, config)
+        self.users = Users(database, config, clock)
         self.rules = RulesStore(database, self.users, clock)
+        self.settings = SettingsStore(database, self.users, config, clock)
         self.deferred = Deferred(database, config, clock)
         self.registrations = Registrations(database)
         self.trace = Trace(database, days=config.trace_days, max_events=config.trace_max_events, clock=clock)

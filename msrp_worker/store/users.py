@@ -5,7 +5,9 @@ from __future__ import annotations
 import enum
 import hashlib
 import logging
+import time
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -13,8 +15,10 @@ import msgspec
 from msrp_worker.address import canonical, domain_of
 from msrp_worker.common_policy import REJECT_EVERYONE, Rules, RulesError, parse_rules
 from msrp_worker.config import LARGEST_SIZE, Config, parse_content_types
+from msrp_worker.service_settings import compose
 from msrp_worker.store.database import BUMP_REVISION, Database, Result, Row, Statement
 from msrp_worker.store.errors import UnknownUser, Unmet
+from msrp_worker.store.publications import SETTINGS_COLUMNS, read_settings
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +59,17 @@ class UserFacts(msgspec.Struct, frozen=True, kw_only=True):
     willing: bool
     """False: messages are deferred although the user is registered (DEF-12)."""
     pager_barred: bool
-    """Pager mode is refused (PAG-06)."""
+    """Pager mode is refused (PAG-06): the operator or a device of the user bars it."""
     session_barred: bool
-    """Sessions are refused."""
+    """Sessions are refused: the operator or a device of the user bars them."""
+    offline_delivery: bool
+    """Deferred messages are pushed when the user is there again (DEF-06)."""
+    visible: bool
+    """Others may see the user (PRS-02)."""
+    session_history: bool
+    """Sessions are recorded without further request (HIS-07)."""
+    message_history: bool
+    """Pager mode and large messages are recorded without further request (HIS-07)."""
     rules: Rules | None
     """Parsed IM rules (XDM-03), None when the user has none."""
 
@@ -74,7 +86,7 @@ Results = list[Result]
 
 _COLUMNS = (
     "users.address, im_service, im_allowed, pager_max_size, large_max_size, content_types, "
-    "willing, pager_barred, session_barred"
+    "willing, users.pager_barred, users.session_barred"
 )
 SETTABLE = ("im_service", "im_allowed", "willing", "pager_barred", "session_barred")
 """Keys with yes or no, for the operator."""
@@ -101,9 +113,10 @@ def account(address: str) -> tuple[str, str]:
 class Users:
     """The table of users, with a cache that is right on the next request after any change (SET-07)."""
 
-    def __init__(self, database: Database, config: Config) -> None:
+    def __init__(self, database: Database, config: Config, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._config = config
+        self._clock = clock
         self._facts: OrderedDict[str, UserFacts | None] = OrderedDict()
         self._revision: int | None = None
         self._generation = 0
@@ -126,11 +139,14 @@ class Users:
             return known
         generation = self._generation
         rows = await self._database.read(
-            f"SELECT {_COLUMNS}, document FROM users LEFT JOIN im_rules ON im_rules.address = users.address "
-            "WHERE users.address = ?",
+            f"SELECT {_COLUMNS}, document, {SETTINGS_COLUMNS} FROM users "
+            "LEFT JOIN im_rules ON im_rules.address = users.address "
+            "LEFT JOIN publication ON publication.address = users.address AND publication.expires_at > ? "
+            "WHERE users.address = ? ORDER BY publication.sequence",
+            self._clock(),
             address,
         )
-        found = self._as_facts(rows[0]) if rows else None
+        found = self._as_facts(rows) if rows else None
         # A change while the row was being read may not be in it: then it is not kept.
         if generation == self._generation and self._database.revision() == self._revision is not None:
             self._facts[address] = found
@@ -195,6 +211,7 @@ class Users:
                 Statement("DELETE FROM deferred WHERE recipient = ?", (address,)),
                 Statement("DELETE FROM im_rules WHERE address = ?", (address,)),
                 Statement("DELETE FROM registration WHERE address = ?", (address,)),
+                Statement("DELETE FROM publication WHERE address = ?", (address,)),
                 Statement("DELETE FROM subscriber WHERE username = ? AND domain = ?", (username, domain)),
             )
         except Unmet:
@@ -217,8 +234,10 @@ class Users:
         self._facts.clear()
         self._revision = revision
 
-    def _as_facts(self, row: Row) -> UserFacts:
-        user, document = _as_user(row), row[9]
+    def _as_facts(self, rows: Sequence[Row]) -> UserFacts:
+        """Facts of a user from its row, repeated for each publication, the last published last."""
+        user, document = _as_user(rows[0]), rows[0][9]
+        published = compose(read_settings(row[10:]) for row in rows)
         config = self._config
         own_types = None if user.content_types is None else parse_content_types(user.content_types)
         return UserFacts(
@@ -229,10 +248,18 @@ class Users:
             large_max_size=config.large_max_size if user.large_max_size is None else user.large_max_size,
             content_types=config.content_types if own_types is None else own_types,
             willing=user.willing,
-            pager_barred=user.pager_barred,
-            session_barred=user.session_barred,
+            pager_barred=user.pager_barred or bool(published.pager_barred),
+            session_barred=user.session_barred or bool(published.session_barred),
+            offline_delivery=_or_default(published.offline_delivery, config.settings_offline_delivery),
+            visible=_or_default(published.visible, config.settings_visibility),
+            session_history=_or_default(published.session_history, config.settings_history),
+            message_history=_or_default(published.message_history, config.settings_history),
             rules=None if document is None else _read_rules(user.address, document),
         )
+
+
+def _or_default(published: bool | None, default: bool) -> bool:
+    return default if published is None else published  # SET-06
 
 
 def _read_rules(address: str, document: bytes) -> Rules:

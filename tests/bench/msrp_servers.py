@@ -22,14 +22,13 @@ import uvloop
 
 from msrp_worker.cpim import Address
 from msrp_worker.msrp import EndpointConfig, MsrpEndpoint, Session, SessionHandler, SessionOptions, parse_path
-from msrp_worker.msrp.hop import Hop
-from msrp_worker.msrp.media_types import accept_types
-from msrp_worker.msrp.room import Participant
+from msrp_worker.msrp.hop import OLDER_CLIENT_CHUNK, Hop, leg_options
+from msrp_worker.msrp.room import Participant, seat_options
 from msrp_worker.msrp.switch import Switch
 
 ROOM = "sip:room@example.com"
-LEG = SessionOptions(collect=0, auto_report=False, chunk_size=8_192)
-SEAT = SessionOptions(accept=accept_types(("message/cpim",), ("*",)))
+LEG = leg_options(8_192)
+SEAT = seat_options(OLDER_CLIENT_CHUNK)
 
 
 class Forwarder(asyncio.Protocol):

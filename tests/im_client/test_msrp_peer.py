@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,16 +19,15 @@ from msrp_worker.msrp import (
     MsrpEndpoint,
     SessionHandler,
     SessionOptions,
-    accept_types,
     parse_path,
 )
-from msrp_worker.msrp.hop import Hop
-from msrp_worker.msrp.room import Participant
+from msrp_worker.msrp.hop import OLDER_CLIENT_CHUNK, Hop, leg_options
+from msrp_worker.msrp.room import Participant, seat_options
 from msrp_worker.msrp.switch import Switch
 
 ROOM = Address("sip:room@example.com")
-LEG = SessionOptions(collect=0, auto_report=False, chunk_size=2_048)
-SEAT = SessionOptions(accept=accept_types(("message/cpim",), ("*",)))
+LEG = leg_options()
+SEAT = seat_options(OLDER_CLIENT_CHUNK)
 
 
 def address(name: str) -> Address:
@@ -48,6 +47,7 @@ async def endpoints() -> AsyncIterator[tuple[MsrpEndpoint, MsrpEndpoint]]:
 
 
 Endpoints = tuple[MsrpEndpoint, MsrpEndpoint]
+Join = Callable[[Endpoints], Awaitable[tuple[MsrpPeer, MsrpPeer]]]
 
 
 async def pair(endpoints: Endpoints, options: SessionOptions | None = None) -> tuple[MsrpPeer, MsrpPeer]:
@@ -87,7 +87,7 @@ async def room(endpoints: Endpoints, *names: str) -> list[MsrpPeer]:
 
 @pytest.mark.requirement("MED-01", "MED-02")
 @pytest.mark.parametrize("join", [pair, through_hop])
-async def test_chat(endpoints: Endpoints, join) -> None:  # type: ignore[no-untyped-def]
+async def test_chat(endpoints: Endpoints, join: Join) -> None:
     alice, bob = await join(endpoints)
     sent = await alice.send("grüße", success_report=True)
     message = await bob.receive()
@@ -102,7 +102,7 @@ async def test_chat(endpoints: Endpoints, join) -> None:  # type: ignore[no-unty
 
 @pytest.mark.requirement("LRG-05", "LRG-07")
 @pytest.mark.parametrize("join", [pair, through_hop])
-async def test_file_with_its_hash(endpoints: Endpoints, tmp_path: Path, join) -> None:  # type: ignore[no-untyped-def]
+async def test_file_with_its_hash(endpoints: Endpoints, tmp_path: Path, join: Join) -> None:
     alice, bob = await join(endpoints)
     source = tmp_path / "cat picture.bin"
     source.write_bytes(bytes(range(256)) * 4_000)

@@ -20,6 +20,8 @@ from kemi.messages import (
     Message,
     PagerFacts,
     PagerQuestion,
+    Published,
+    PublishQuestion,
     Registered,
     RegisterQuestion,
     SendRequest,
@@ -50,6 +52,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(PagerQuestion, TEXT, TEXT, TEXT, st.booleans(), st.booleans(), st.booleans(), TEXT),
     st.builds(DeferQuestion, TEXT, TEXT, TEXT, st.booleans(), TIME, st.none() | TIME, TEXT),
     st.builds(RegisterQuestion, TEXT, TEXT, NUMBER, st.booleans()),
+    st.builds(PublishQuestion, TEXT, TEXT, TEXT, st.none() | NUMBER),
     st.builds(SipRequest, TEXT, TEXT, TEXT, TEXT),
     st.builds(SipEvent, TEXT, st.sampled_from(EVENT_KINDS), TEXT, NUMBER, TEXT, TEXT, st.none() | TRANSACTION),
     st.just(TraceBatch()),
@@ -67,6 +70,7 @@ ANSWERS: st.SearchStrategy[Answer] = st.one_of(
     st.builds(PagerFacts, st.none() | ENDS, st.none() | ENDS, NUMBER),
     st.builds(Deferred, TEXT, st.sampled_from(["", "quota", "unavailable"])),
     st.builds(Registered, st.booleans()),
+    st.builds(Published, TEXT, NUMBER, st.sampled_from(["", "unknown tag", "too brief", "malformed"]), TEXT),
     st.builds(Failed, TEXT),
 )
 

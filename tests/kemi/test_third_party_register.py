@@ -60,7 +60,7 @@ CORE = "<sip:scscf.example.com>"
         (CORE, 'From: "odd <sip:a@h>;tag=1\r\nContact: <sip:a@h>;+g.oma.sip-im\r\n', True),
         (CORE, "--b\r\nContent-Type: message/sip\r\n\r\nm: <sip:a@h>;+g.oma.sip-im\r\n\r\n--b--", True),
         (CORE, "Contact: <sip:a@h>;+g.3gpp.smsip\r\n", False),
-        (CORE, "Contact: <sip:a@h>;expires=0\r\n", True),
+        (CORE, "Contact: <sip:a@h>;expires=60\r\n", False),
         (CORE, "Subject: ;+g.oma.sip-im\r\nContact: <sip:a@h>;+g.3gpp.smsip\r\n", False),
         (CORE, 'Contact: "+g.oma.sip-im" <sip:a@h>;+g.3gpp.smsip\r\n', False),
         ("", "", True),

@@ -66,7 +66,10 @@ def test_imdn_headers_under_any_prefix() -> None:
 
 
 def test_namespaces_begin_with_their_declaration_and_default_can_change() -> None:
-    head = b"x.a: 1\r\nNS: x <urn:one>\r\nx.a: 2\r\nNS: x <urn:two>\r\nx.a: 3\r\nNS: <urn:three>\r\na: 4\r\nFrom: <im:x>"
+    head = (
+        b"x.a: 1\r\nNS: x <urn:one>\r\nx.a: 2\r\nNS: x <urn:two>\r\nx.a: 3\r\n"
+        b"NS: <urn:three>\r\na: 4\r\nFrom: <im:x>"
+    )
     envelope, _ = parse(head + b"\r\n\r\n\r\n")
     assert [(ns, local, header.value) for ns, local, header in envelope.named() if local == "a"] == [
         ("", "a", "1"),
@@ -75,6 +78,11 @@ def test_namespaces_begin_with_their_declaration_and_default_can_change() -> Non
         ("urn:three", "a", "4"),
     ]
     assert envelope.sender is None  # it is a header of urn:three
+    for declaration in (b"NS:<urn:x>", b'NS:;a="b c" <urn:x>', b"NS:  <urn:x>"):
+        other, _ = parse(declaration + b"\r\nFrom: <im:x>\r\n\r\n\r\n")
+        assert other.sender is None
+    prefixed, _ = parse(b"NS: y <urn:x>\r\nFrom: <im:x>\r\n\r\n\r\n")
+    assert prefixed.sender == Address("im:x")
 
 
 def test_requirements() -> None:
@@ -120,6 +128,7 @@ def test_every_cut_gives_the_same() -> None:
         (b"From: <im:a>\r\n\r\n\r\nx", "text/plain", b"x"),
         (b"From: <im:a>\n\nContent-Type: a/b\n\nx", "a/b", b"x"),
         (b"From: <im:a>\n\n\nx", "text/plain", b"x"),
+        (b"From: <im:a>\n\nContent-Type: a/b\n\n\r\nx", "a/b", b"\r\nx"),
         (b"From: <im:a>\r\n\r\nContent-Type:\r\n a/b;\r\n\tc=d\r\n\r\n", "a/b; c=d", b""),
         (b"From:<im:a>\r\n\r\nContent-Type : a/b\r\n\r\n", "a/b", b""),
     ],

@@ -23,7 +23,9 @@ from msrp_worker.sdp_msrp import Direction, MsrpMedia, Setup, parse
 
 US = Origin("-", "9", 1, "198.51.100.1")
 THEM = Origin("anna", "5", 5, "192.0.2.7")
-ENDPOINT = LocalEndpoint("198.51.100.1", tcp_port=2855, tls_port=2856, ws_port=8080, fingerprints=("sha-1 01",))
+ENDPOINT = LocalEndpoint(
+    "198.51.100.1", tcp_port=2855, tls_port=2856, ws_port=8080, fingerprints=("sha-1 01",)
+)
 POLICY = LocalPolicy(ENDPOINT, US, ("n1", "n2", "n3"))
 PLAIN = MsrpMedia(
     path=("msrp://192.0.2.7:7394/a1;tcp",),
@@ -111,8 +113,12 @@ def test_nothing_acceptable_is_488(description: sdp.SessionDescription, policy: 
 
 @pytest.mark.requirement("CNF-09", "MED-07")
 def test_focus_answers_cpim_alone() -> None:
-    policy = replace(POLICY, conference=True, accept_wrapped_types=("text/*",), chatroom=("nickname", "private-messages"))
-    line = one(answer(offered(replace(PLAIN, accept_types=("*",), accept_wrapped_types=("text/plain",))), policy))
+    policy = replace(
+        POLICY, conference=True, accept_wrapped_types=("text/*",), chatroom=("nickname", "private-messages")
+    )
+    line = one(
+        answer(offered(replace(PLAIN, accept_types=("*",), accept_wrapped_types=("text/plain",))), policy)
+    )
     assert line.local.accept_types == ("message/cpim",)
     assert line.local.accept_wrapped_types == ("text/*",)
     assert line.local.chatroom == ("nickname", "private-messages")
@@ -339,12 +345,15 @@ def test_address_matching(media: MsrpMedia, same: bool) -> None:
         (MOVED, False, False, True, CemaAnswer.FALL_BACK),
         (RELAYED, True, False, False, CemaAnswer.FALL_BACK),  # both use relays
         (replace(RELAYED, setup=None), False, False, False, CemaAnswer.FALL_BACK),  # its relay would connect
-        (replace(RELAYED, setup=Setup.ACTPASS), False, False, False, CemaAnswer.USE),
+        (replace(RELAYED, setup=Setup.ACTPASS), False, False, False, CemaAnswer.FALL_BACK),
+        (replace(RELAYED, setup=Setup.ACTPASS), False, True, False, CemaAnswer.USE),
         (PLAIN, True, True, False, CemaAnswer.FALL_BACK),
         (PLAIN, True, False, False, CemaAnswer.USE),
     ],
 )
-def test_cema_answerer(media: MsrpMedia, relay: bool, active: bool, tolerant: bool, expected: CemaAnswer) -> None:
+def test_cema_answerer(
+    media: MsrpMedia, relay: bool, active: bool, tolerant: bool, expected: CemaAnswer
+) -> None:
     found = answer_cema(media, we_use_relay=relay, we_are_active=active, tolerant=tolerant)
     assert found is expected
 
@@ -364,7 +373,9 @@ def test_cema_answerer(media: MsrpMedia, relay: bool, active: bool, tolerant: bo
         (RELAYED, True, False, True, CemaOutcome.CONNECT_TO_PATH),
     ],
 )
-def test_cema_offerer(media: MsrpMedia, offered_cema: bool, relay: bool, active: bool, expected: CemaOutcome) -> None:
+def test_cema_offerer(
+    media: MsrpMedia, offered_cema: bool, relay: bool, active: bool, expected: CemaOutcome
+) -> None:
     found = conclude_cema(media, we_offered_cema=offered_cema, we_use_relay=relay, we_are_active=active)
     assert found is expected
 
@@ -373,3 +384,19 @@ def test_active_cema_answerer_connects_to_the_middlebox() -> None:
     line = one(answer(offered(replace(MOVED, cema=True, setup=Setup.PASSIVE)), POLICY))
     assert line.connect_to == ("203.0.113.5", 9000)
     assert line.local.cema
+
+
+@pytest.mark.requirement("MED-05")
+@pytest.mark.parametrize(("cema", "active"), [(True, True), (False, False)])
+def test_we_connect_to_an_anchored_offerer_behind_a_relay(cema: bool, active: bool) -> None:
+    line = one(answer(offered(replace(RELAYED, cema=cema)), POLICY))
+    assert line.active is active
+    assert line.local.cema is active
+    assert line.connect_to == (("192.0.2.7", 7394) if active else None)
+
+
+@pytest.mark.requirement("MED-05")
+def test_a_side_that_serves_no_port_offers_to_connect() -> None:
+    line = offered_line(replace(POLICY, endpoint=LocalEndpoint("198.51.100.1", tcp_port=None)), "f1")
+    assert (line.setup, line.port) == (Setup.ACTIVE, 9)
+    assert line.path == ("msrp://198.51.100.1:9/f1;tcp",)

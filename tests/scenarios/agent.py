@@ -152,6 +152,14 @@ class Agent:
         ]
         return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
+    @staticmethod
+    def cancel(invite: bytes) -> bytes:
+        """The CANCEL of an INVITE as it was sent (RFC 3261 section 9.1)."""
+        kept = ("Via:", "Route:", "Max-Forwards:", "From:", "To:", "Call-ID:", "CSeq:")
+        start, *lines = invite.partition(b"\r\n\r\n")[0].decode().split("\r\n")
+        lines = [line for line in lines if line.startswith(kept)]
+        return "\r\n".join([start, *lines, "Content-Length: 0"]).replace("INVITE", "CANCEL").encode() + b"\r\n\r\n"
+
     def send(self, data: bytes, target: tuple[str, int] | None = None) -> None:
         """One datagram."""
         self.sent.append(data)
@@ -226,6 +234,16 @@ class Agent:
         assert method in ("", request.method), request.head
         return request
 
+    def outcome(self, call_id: str) -> int:
+        """Final status of a request; when it comes back to this agent for delivery, 200 is answered there."""
+        while True:
+            queue = self._requests or self._responses
+            message = self._next(queue, SECONDS) if queue else self._any()
+            if not message.status:
+                self.reply(message, 200, "OK")
+            elif message.status >= 200 and message.value("Call-ID") == call_id:
+                return message.status
+
     def quiet(self, seconds: float = 0.5) -> bool:
         """Whether no request comes for that long."""
         try:
@@ -235,7 +253,9 @@ class Agent:
         return False
 
     def reply(self, request: Message, status: int, reason: str, *headers: str, body: bytes = b"") -> None:
-        """Answer a request along its Via."""
+        """Answer a request along its Via. The ACK to a failure is not shown: it belongs to the transaction."""
+        if status >= 300:
+            self._seen.add((request.value("Via"), "ACK"))
         tag = "" if ";tag=" in request.value("To") else f";tag={secrets.token_hex(4)}"
         lines = [
             f"SIP/2.0 {status} {reason}",
@@ -256,6 +276,10 @@ class Agent:
         self.reply(request, 200, "OK")
         return request
 
+    def _any(self) -> Message:
+        self._socket.settimeout(SECONDS)
+        return Message(self._socket.recv(65535))
+
     def _next(self, queue: deque[Message], seconds: float) -> Message:
         deadline = time.monotonic() + seconds
         while not queue:
@@ -267,7 +291,7 @@ class Agent:
             if message.status:
                 self._responses.append(message)
                 continue
-            key = (message.value("Via"), message.method if not message.raw.startswith(b"ACK") else "ACK")
+            key = (message.value("Via"), message.method)
             if key not in self._seen:  # a retransmission otherwise
                 self._seen.add(key)
                 self._requests.append(message)

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -254,6 +255,11 @@ def header(message: str, name: str) -> list[str]:
     """All values of a header of a SIP message as text."""
     head = re.split(r"\r?\n\r?\n", message, maxsplit=1)[0]
     return re.findall(rf"^{re.escape(name)}\s*:\s*(.*?)\r?$", head, re.MULTILINE | re.IGNORECASE)
+
+
+def sip_date(seconds: float) -> str:
+    """RFC 3261 20.17 SIP-date, always GMT."""
+    return formatdate(seconds, usegmt=True)
 
 
 def status(message: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 
 from msrp_worker.common_policy import Action, Decision
 from msrp_worker.config import Config
+from msrp_worker.service_settings import Document, Settings, build_settings
 from msrp_worker.store import NewDeferred, Store, TraceEvent, open_store
 
 ROOT = Path(__file__).parents[3]
@@ -133,6 +135,7 @@ def test_without_a_database_a_command_says_what_to_do(tmp_path: Path, arguments:
         (("user", "add", "x" * 65), b"at most 64"),
         (("user", "add", "eve", "--password", ""), b"empty"),
         (("user", "delete", "nobody"), b"no user"),
+        (("settings", "get", "nobody"), b"no user"),
         (("rules", "get", "alice"), b"no IM rules"),
         (("rules", "delete", "alice"), b"no IM rules"),
         (("rules", "put", "nobody", "-"), b"no user"),
@@ -275,3 +278,24 @@ def test_the_doctor_says_what_is_missing(tmp_path: Path) -> None:
     lines = process.stdout.decode().splitlines()
     failed = [line.split(":")[0].removeprefix("FAIL").strip() for line in lines if line.startswith("FAIL")]
     assert {"state directory", "disk space", "database", "TLS files"} <= set(failed)
+
+
+@pytest.mark.requirement("SET-06", "SET-07")
+async def test_settings_show_what_holds_and_why(command: Command, store: Store) -> None:
+    await done(command, "user", "set", "alice", "session_barred=yes")
+    document = build_settings(Document("phone", Settings(pager_barred=True)))
+    grant = await store.settings.publish(ALICE, "", 600, document)
+    rows = {row["setting"]: row for row in json.loads(await done(command, "settings", "get", "alice", "--json"))}
+    assert {name: (row["value"], row["source"]) for name, row in rows.items()} == {
+        "session_barred": (True, "operator"),
+        "pager_barred": (True, "published"),
+        "offline_delivery": (False, "default"),
+        "visible": (True, "default"),
+        "session_history": (False, "default"),
+        "message_history": (False, "default"),
+    }
+    assert rows["pager_barred"]["entity"] == "phone"
+    assert grant.seconds - 60 < rows["pager_barred"]["expires_at"] - time.time() <= grant.seconds
+    table = (await done(command, "settings", "get", "alice")).decode()
+    assert re.search(r"^pager_barred +yes +published +phone +\d{4}-", table, re.MULTILINE)
+    assert re.search(r"^visible +yes +default +- +-$", table, re.MULTILINE)

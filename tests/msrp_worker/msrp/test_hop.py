@@ -8,16 +8,18 @@ from hypothesis import strategies as st
 
 from msrp_worker.msrp.frames import Request, Response
 from msrp_worker.msrp.handler import DEFERRED
-from msrp_worker.msrp.hop import Hop, HopPolicy
+from msrp_worker.msrp.hop import OLDER_CLIENT_CHUNK, RCS_CLIENT_CHUNK, Hop, HopPolicy, leg_options
 from msrp_worker.msrp.incoming import IncomingMessage
+from msrp_worker.msrp.link import Link
 from msrp_worker.msrp.options import SessionOptions
 from msrp_worker.msrp.session import Session
-from tests.msrp_worker.msrp.harness import parse_frames, sends
+from msrp_worker.msrp.uri import parse_path, parse_uri
+from tests.msrp_worker.msrp.harness import Shell, parse_frames, sends
 from tests.msrp_worker.msrp.wiring import Client, Net
 
-LEG = SessionOptions(collect=0, auto_report=False)
-OLD_CLIENT = SessionOptions(collect=0, auto_report=False, chunk_size=2_048)
-RCS_CLIENT = SessionOptions(collect=0, auto_report=False, chunk_size=10_240)
+LEG = leg_options()
+OLD_CLIENT = leg_options(OLDER_CLIENT_CHUNK)
+RCS_CLIENT = leg_options(RCS_CLIENT_CHUNK)
 WHOLE = SessionOptions(chunk_size=0)
 KEEP = SessionOptions(collect=10_000_000)
 
@@ -174,7 +176,9 @@ def test_late_failure_report_passes_though_the_message_is_forgotten() -> None:
     bob.session.report(received, 413, "disk full")
     net.settle()
     (report,) = [
-        event for event in parse_frames(alice.wire.down) if isinstance(event, Request) and event.method == "REPORT"
+        event
+        for event in parse_frames(alice.wire.down)
+        if isinstance(event, Request) and event.method == "REPORT"
     ]
     assert report.message_id == "m123"
     assert report.status is not None
@@ -312,8 +316,10 @@ def test_replacing_a_leg() -> None:
     st.sampled_from([0, 1, 500, 2_048, 10_240]),
     st.sampled_from([0, 1_000, 2_048, 10_240]),
 )
-def test_any_conversation_arrives(messages: list[tuple[int, bool, bool]], chunk_in: int, chunk_out: int) -> None:
-    options = SessionOptions(collect=0, auto_report=False, chunk_size=chunk_out)
+def test_any_conversation_arrives(
+    messages: list[tuple[int, bool, bool]], chunk_in: int, chunk_out: int
+) -> None:
+    options = leg_options(chunk_out)
     sender = SessionOptions(chunk_size=chunk_in if chunk_in != 1 else 100)
     net, _, alice, bob = joined(bob=options, sender=sender)
     handles = []
@@ -336,7 +342,9 @@ def test_nickname_passes_and_its_answer_comes_back() -> None:
     net.settle()
     assert [answer.code for answer in answers] == [425]
     (passed,) = [
-        event for event in parse_frames(bob.wire.down) if isinstance(event, Request) and event.method == "NICKNAME"
+        event
+        for event in parse_frames(bob.wire.down)
+        if isinstance(event, Request) and event.method == "NICKNAME"
     ]
     assert passed.headers == [("Use-Nickname", '"Al"')]
     assert passed.from_path == "msrp://server.example.com:2855/bob-leg;tcp"
@@ -373,3 +381,24 @@ def test_request_of_a_session_without_connection_or_with_a_line_break() -> None:
         alice.session.request("NICKNAME", [("Use-Nickname", "a\r\nb: c")], lambda *_: None)
     alice.session.close()
     assert not alice.session.request("NICKNAME", [], lambda *_: None)
+
+
+@pytest.mark.requirement("PFS-02")
+def test_what_comes_before_the_other_side_is_connected_waits() -> None:
+    net = Net()
+    alice = net.client("alice", LEG, WHOLE)
+    leg = Session(parse_uri("msrp://server.example.com:2855/late;tcp"), Hop(), net.idents, LEG)
+    Hop().join(alice.leg, leg)
+    handles = [alice.session.send(b"x" * size, "a/b") for size in (10, 50_000, 20)]
+    net.settle()
+    assert [handle.status for handle in handles] == [200, 200, 200]
+    leg.set_remote(parse_path("msrp://bob.example.com:7000/b;tcp"))
+    link = Link(net.registry, net.idents, Shell())
+    leg.bind(link)
+    written = b""
+    while pieces := link.take(0.0):
+        written += b"".join(pieces)
+    sizes: dict[str | None, int] = {}
+    for copy in sends(written):
+        sizes[copy.message_id] = sizes.get(copy.message_id, 0) + len(copy.body or b"")
+    assert sizes == {handle.message_id: size for handle, size in zip(handles, (10, 50_000, 20), strict=True)}

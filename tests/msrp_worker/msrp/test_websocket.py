@@ -75,7 +75,7 @@ async def test_text_and_binary_messages(
         assert ws._response.headers["Access-Control-Allow-Origin"] == "https://a.example"
         frame = send(session, "grüße".encode())
         await (ws.send_str(frame.decode()) if text else ws.send_bytes(frame))
-        answer = await ws.receive()
+        answer = await ws.receive(timeout=5)
         assert answer.type is (aiohttp.WSMsgType.TEXT if text else aiohttp.WSMsgType.BINARY)
         event = one_frame(answer.data)
         assert isinstance(event, Response)
@@ -84,7 +84,7 @@ async def test_text_and_binary_messages(
             assert await message.read() == "grüße".encode()
             break
         session.send(b"\xff\x00", "application/octet-stream")  # not text, whatever the peer prefers
-        answer = await ws.receive()
+        answer = await ws.receive(timeout=5)
         assert answer.type is aiohttp.WSMsgType.BINARY
         event = one_frame(answer.data)
         assert isinstance(event, Request)
@@ -99,11 +99,11 @@ async def test_long_messages_are_cut_into_whole_frames(
     session = waiting_session(endpoint, MessageStream(), chunk_size=0)
     async with http.ws_connect(url, protocols=["msrp"]) as ws:
         await ws.send_bytes(send(session, None))
-        assert isinstance(one_frame((await ws.receive()).data), Response)
+        assert isinstance(one_frame((await ws.receive(timeout=5)).data), Response)
         message = session.send(bytes(10_000), "a/b")
         size = 0
         while size < 10_000:
-            event = one_frame((await ws.receive()).data)
+            event = one_frame((await ws.receive(timeout=5)).data)
             assert isinstance(event, Request)
             size += len(event.body or b"")
             await ws.send_bytes(
@@ -121,7 +121,7 @@ async def test_half_a_frame_in_a_message_closes_the_connection(
     session = waiting_session(endpoint, MessageStream())
     async with http.ws_connect(url, protocols=["msrp"]) as ws:
         await ws.send_bytes(send(session, b"hello")[:cut])
-        closing = await ws.receive()
+        closing = await ws.receive(timeout=5)
         assert closing.type is aiohttp.WSMsgType.CLOSE
         assert closing.data == aiohttp.WSCloseCode.POLICY_VIOLATION
     await until(lambda: not endpoint.connections)
@@ -152,7 +152,7 @@ async def test_msrps_session_wants_tls_where_that_is_configured(
     session = waiting_session(endpoint, MessageStream())
     async with http.ws_connect(f"http://127.0.0.1:{port}/msrp", protocols=["msrp"]) as ws:
         await ws.send_bytes(send(session, b"x"))
-        event = one_frame((await ws.receive()).data)
+        event = one_frame((await ws.receive(timeout=5)).data)
         assert isinstance(event, Response)
         assert event.code == 403
     assert session.state is State.WAITING
@@ -167,7 +167,7 @@ async def test_connection_without_session_is_closed(
         await until(lambda: endpoint.connections == 1)
         shell = next(iter(endpoint._connections))
         shell._since -= endpoint.config.bind_seconds  # type: ignore[attr-defined]
-        assert (await ws.receive()).type is aiohttp.WSMsgType.CLOSE
+        assert (await ws.receive(timeout=5)).type is aiohttp.WSMsgType.CLOSE
     await until(lambda: not endpoint.connections)
 
 

@@ -120,6 +120,23 @@ async def test_a_locked_file_is_an_error_and_the_writer_goes_on(
     await store.close()
 
 
+@pytest.mark.requirement("DEF-01", "SEC-06")
+async def test_what_has_waited_too_long_is_not_stored_behind_the_back_of_its_sender(
+    config: Config, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "LONGEST_WAIT_S", 0.05)
+    store = await open_store(config)
+    other.execute("BEGIN IMMEDIATE")
+    waiting = asyncio.create_task(store.deferred.add(message(1)))
+    await asyncio.wait([waiting], timeout=0.1)
+    other.execute("ROLLBACK")
+    with pytest.raises(StoreBusy):
+        await waiting
+    await store.deferred.add(message(2))
+    assert [entry.call_id for entry in await store.deferred.list(ALICE)] == ["call-2"]
+    await store.close()
+
+
 async def test_too_much_that_waits_is_refused_at_once(
     config: Config, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,9 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from kemi.sip_values import sip_date
 from tests.scenarios.agent import Agent
-from tests.scenarios.bed import Instance, wait_until
+from tests.scenarios.bed import Instance, sip_date, wait_until
 from tests.scenarios.evidence import address, assert_refused, steps
 from tests.scenarios.pager.conftest import Sent
 
