@@ -39,9 +39,7 @@ class Stream:
         if total is not None:
             self._expected = total - head_size + len(taken.envelope.head)
         for recipient in taken.recipients:
-            copy = recipient.session.open(
-                CPIM, total=self._expected, context=taken if reports_failure else None
-            )
+            copy = recipient.session.open(CPIM, total=self._expected, context=taken if reports_failure else None)
             if copy.status is None:
                 self._copies.append(copy)
 

@@ -213,9 +213,7 @@ class Inbox:
             message.touched = now
             self._arriving = message
             if request.byte_range is None and message.progress is not Progress.REFUSED:
-                self._refuse(
-                    message, 400, "chunk without Byte-Range"
-                )  # section 7.1.1: all but the first MUST
+                self._refuse(message, 400, "chunk without Byte-Range")  # section 7.1.1: all but the first MUST
                 return
             if message.progress is Progress.REFUSED:
                 self._respond(message, message.status)
