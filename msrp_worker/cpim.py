@@ -38,9 +38,7 @@ ANONYMOUS_URI = "sip:anonymous@anonymous.invalid"
 _NAME = r"[!#-'*+\-^-`|~0-9A-Za-z]+"
 # Header = Header-name ":" *( ";" Parameter ) SP Header-value CRLF ; COMPAT(several clients): the SP missing
 # or doubled
-_HEADER = re.compile(
-    rf'^((?:{_NAME}\.)?{_NAME}):((?:;(?:[^\s";]|"(?:[^"\\\n]|\\.)*")*)*) ?([^\n]*)$', re.MULTILINE
-)
+_HEADER = re.compile(rf'^((?:{_NAME}\.)?{_NAME}):((?:;(?:[^\s";]|"(?:[^"\\\n]|\\.)*")*)*) ?([^\n]*)$', re.MULTILINE)
 _CONTENT_HEADER = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*:[ \t]*(.*)", re.DOTALL)
 _ADDRESS = re.compile(r'(?:"((?:[^"\\]|\\.)*)"|([^<>"]*?))\s*<\s*([^<>\s]+)\s*>')
 _BARE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^<>\s\"]+")

@@ -185,9 +185,7 @@ class MsrpEndpoint:
         self.registry.add(session)
         return session
 
-    async def connect(
-        self, session: Session, address: tuple[str, int] | None = None, *, greet: bool = True
-    ) -> None:
+    async def connect(self, session: Session, address: tuple[str, int] | None = None, *, greet: bool = True) -> None:
         """Be the active side: connect to the first hop of the peer's path and send the first SEND.
 
         `greet` False leaves the first SEND to the caller, who has to talk to a relay before (`relay`).

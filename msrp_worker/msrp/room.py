@@ -21,9 +21,7 @@ def seat_options(
 ) -> SessionOptions:
     """Options of a participant's session: message/cpim alone is taken (RFC 7701 section 5.2), with these
     types in it. `chunk_size` is what the participant's client takes."""  # MED-07, MED-12
-    return replace(
-        options, accept=accept_types((CPIM,), wrapped_types), chunk_size=chunk_size, auto_report=True
-    )
+    return replace(options, accept=accept_types((CPIM,), wrapped_types), chunk_size=chunk_size, auto_report=True)
 
 
 class FailureReports(Enum):

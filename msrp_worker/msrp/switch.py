@@ -57,9 +57,7 @@ class Switch(SessionHandler):
         "policy",
     )
 
-    def __init__(
-        self, uris: Sequence[str], policy: RoomPolicy | None = None, observer: RoomObserver | None = None
-    ) -> None:
+    def __init__(self, uris: Sequence[str], policy: RoomPolicy | None = None, observer: RoomObserver | None = None) -> None:
         """`uris`: all by which To may name the room, its IM Session Identity first."""
         self.policy = policy if policy is not None else RoomPolicy()
         self.observer = observer if observer is not None else RoomObserver()
@@ -83,9 +81,7 @@ class Switch(SessionHandler):
     def join(self, participant: Participant) -> bool:
         """Take a session into the room. False: its user is there already, and may not be twice."""
         key = address_key(participant.known_as)
-        own = frozenset(
-            map(address_key, (participant.address.uri, participant.known_as, *participant.aliases))
-        )
+        own = frozenset(map(address_key, (participant.address.uri, participant.known_as, *participant.aliases)))
         if not self.policy.multiple_sessions and any(own & keys for keys in self._keys.values()):
             return False
         session = participant.session
