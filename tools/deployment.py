@@ -67,6 +67,7 @@ def kamailio_environment(config: Config, environ: Mapping[str, str]) -> dict[str
         "IM_CONTENT_TYPES": ",".join(config.content_types),
         "IM_ANONYMITY": config.anonymity,
         "IM_BARRED_RESPONSE": str(config.barred_response),
+        "IM_MEDIA_PATH": config.media_path,
     }
 
 
