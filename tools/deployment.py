@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from msrp_worker.config import Config
 
@@ -230,6 +232,20 @@ class Deployment:
     def wait_ready(self) -> None:
         """Wait until worker and Kamailio have found each other."""
         self._wait(self.worker, self._worker_ready, "the worker is not linked to Kamailio")
+
+    def rpc(self, method: str, *parameters: object) -> Any:
+        """Result of one of Kamailio's JSON-RPC commands; None for an error."""
+        here = self.config.state_dir / f"rpc-{os.getpid()}-{time.monotonic_ns()}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            client.bind(str(here))
+            client.settimeout(5)
+            try:
+                client.connect(str(self.config.kamailio_rpc_socket))
+                client.send(json.dumps({"jsonrpc": "2.0", "method": method, "params": parameters, "id": 1}).encode())
+                answer = json.loads(client.recv(1 << 20))
+            finally:
+                here.unlink()
+        return answer.get("result")
 
     def stop(self) -> None:
         """Stop Kamailio, then the worker, so that what Kamailio took is finished."""
