@@ -121,7 +121,7 @@ def register(port: int, expires: int) -> None:
 
 
 def send(deployment: Deployment, header: str, status: int, count: int, rate: int = 100_000) -> Run:
-    """Send `count` messages with IN_FLIGHT outstanding, at most `rate` per second."""
+    """Send `count` messages with at most IN_FLIGHT outstanding, at most `rate` per second."""
     scenario = (SIPP / "message.xml").read_text().replace("HEADER", header, 2).replace("STATUS", str(status), 2)
     scenario = re.sub(r"<!--.*?-->", "", scenario)
     with tempfile.TemporaryDirectory() as directory:
