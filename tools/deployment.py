@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from msrp_worker.config import Config
+from msrp_worker.kamailio_channels import control_key
 
 ROOT = Path(__file__).resolve().parent.parent
 KAMAILIO = shutil.which("kamailio", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin") or "kamailio"
@@ -64,11 +66,17 @@ def kamailio_environment(config: Config, environ: Mapping[str, str]) -> dict[str
         "IM_TERMINATING_PORT": str(config.terminating_port),
         "IM_TERMINATING_LISTEN": f"{listen}:{config.terminating_port}",
         "IM_RPC_SOCKET": str(config.kamailio_rpc_socket),
+        "IM_ROUTE_SECRET": environ.get("IM_ROUTE_SECRET") or route_secret(config.state_dir),
         "IM_PAGER_MAX_SIZE": str(config.pager_max_size),
         "IM_CONTENT_TYPES": ",".join(config.content_types),
         "IM_ANONYMITY": config.anonymity,
         "IM_BARRED_RESPONSE": str(config.barred_response),
     }
+
+
+def route_secret(state_dir: Path) -> str:
+    """What proves our Record-Route (SEC-01), made of the control key, which outlives restarts."""
+    return hmac.new(control_key(state_dir), b"record-route", "sha256").hexdigest()
 
 
 def kamailio_defines(config: Config) -> list[str]:
