@@ -360,3 +360,18 @@ def test_an_offer_in_an_early_dialog_is_answered_there() -> None:
     assert only(script.do(AcceptOffer(sdp=OFFER)), Reply).status == 200
     assert only(script.respond(invite, 200, contact=""), Answered).sdp == OTHER_ANSWER
     assert script.leg.dialog.remote_target == "sip:bob@203.0.113.8"
+
+
+@pytest.mark.requirement("PFS-09")
+def test_the_end_of_another_branch_is_not_ours() -> None:
+    script = calling()
+    invite = script.sent()
+    script.respond(invite, 200, body=ANSWER)
+    other = only(script.respond(invite, 200, to_tag="c", body=ANSWER), SendRequest)
+    ours = only(script.do(Release()), SendRequest)
+    assert header(other, "CSeq") == header(ours, "CSeq") == "2 BYE"
+    script.respond(other, 200, to_tag="c")
+    script.do(TimedOut("BYE", 2, "c"))
+    assert script.leg.phase is Phase.RELEASING
+    script.respond(ours, 200)
+    assert script.leg.phase is Phase.TERMINATED
