@@ -317,6 +317,7 @@ async def test_each_setting_tells_where_it_comes_from(store: Store) -> None:
 
 async def test_an_older_database_gets_the_same_table_as_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     new, old = tmp_path / "new", tmp_path / "old"
+    monkeypatch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:2])
     sqlite.prepare(new)
     sqlite.prepare(old)
     with sqlite3.connect(old) as connection:
