@@ -196,3 +196,31 @@ CREATE TABLE publication (
 );
 CREATE INDEX publication_address ON publication (address);
 CREATE INDEX publication_expires_at ON publication (expires_at);
+-- SIP legs of the workers (SEC-06): there before our INVITE or our 200 to one is sent, gone when the dialog is over.
+-- route_set is a JSON array, nearest proxy first; expires is 0 without a session timer (RFC 4028).
+CREATE TABLE leg (
+    call_id TEXT NOT NULL,
+    local_tag TEXT NOT NULL,
+    node TEXT NOT NULL,
+    owner_kind TEXT NOT NULL,
+    owner_id TEXT NOT NULL,
+    role TEXT NOT NULL,
+    state TEXT NOT NULL,
+    remote_tag TEXT NOT NULL,
+    local_uri TEXT NOT NULL,
+    remote_uri TEXT NOT NULL,
+    remote_target TEXT NOT NULL,
+    route_set TEXT NOT NULL,
+    contact TEXT NOT NULL,
+    local_cseq BIGINT NOT NULL,
+    remote_cseq BIGINT NOT NULL,
+    invite_cseq BIGINT NOT NULL,
+    session_interval BIGINT NOT NULL,
+    refreshes_here SMALLINT NOT NULL,
+    expires DOUBLE PRECISION NOT NULL,
+    peer_update SMALLINT NOT NULL,
+    local_sdp BYTEA NOT NULL,
+    remote_sdp BYTEA NOT NULL,
+    PRIMARY KEY (call_id, local_tag)
+);
+CREATE INDEX leg_node ON leg (node, call_id, local_tag);
