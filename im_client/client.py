@@ -8,18 +8,28 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from . import PRODUCT, composing
+from . import PRODUCT, composing, service_settings
+from .body import Body
+from .calls import SUPPORTED, Calls
 from .config import ClientConfig, Contact
+from .deferred import DeferredMessage
 from .digest import Authenticator
 from .endpoint import Endpoint, EndpointSettings
+from .errors import ImClientError
 from .exchange import IncomingRequest, ReceivedResponse
+from .im_session import ImSession
+from .message_summary import Summary
+from .messaging import InvitationHandler, Messaging, Sent
 from .pager import PAGER_LIMIT, Outgoing, PagerMessage, SessionType, answer_fields, build_message
+from .publication import Publication
 from .recipients import REQUIRE, Recipient, build_body
 from .registration import Registration
 from .requester import Requester, build_request, new_call_id, new_tag
+from .service_settings import ServiceSettings
 from .wire import parse_uri, quote
 
 log = logging.getLogger(__name__)
@@ -59,10 +69,17 @@ class ImClient:
             timers=config.timers,
             keep_alive=config.keep_alive,
             tls=config.tls_context(),
+            supported=SUPPORTED,
         )
         self.endpoint = Endpoint(settings)
         self.requester = Requester(self.endpoint, Authenticator(config.username or config.user, config.password))
+        self.calls = Calls(self.endpoint, self.requester, config)
+        self.messaging = Messaging(self.calls, config)
+        self.settings = Publication(self.endpoint, self.requester, config, service_settings.EVENT)
         self.registration = Registration(config, self.endpoint, self.requester)
+        self.service_settings = config.settings
+        self._entity = new_tag()
+        self.registration.on_registered = self._on_registered
         self._inbox: asyncio.Queue[PagerMessage | None] = asyncio.Queue()
         self._pending: dict[str, _Turn] = {}
         self._uninterested: dict[str, None] = {}
@@ -78,6 +95,7 @@ class ImClient:
         async with self._starting:
             if not self._started:
                 await self.endpoint.start()
+                await self.messaging.start()
                 self._started = True
 
     async def close(self, *, deregister: bool = True) -> None:
@@ -88,6 +106,9 @@ class ImClient:
         if self._closed:
             return
         self._closed = True
+        self.settings.stop()
+        await self.calls.close()
+        await self.messaging.close()
         if deregister and self.registration.granted is not None:
             try:
                 await self.registration.deregister()
@@ -218,6 +239,52 @@ class ImClient:
         )
         return await self.requester.send(request)
 
+    # --- sessions
+
+    @property
+    def on_invite(self) -> InvitationHandler | None:
+        """Decides about each invitation to a session; without it they are refused with 480. CLI-04"""
+        return self.messaging.on_invite
+
+    @on_invite.setter
+    def on_invite(self, handler: InvitationHandler | None) -> None:
+        self.messaging.on_invite = handler
+
+    async def invite(self, to: str, **options: Any) -> ImSession:
+        """Start an IM session with a user; see `Messaging.invite` for `options` and errors. CLI-02"""
+        await self.start()
+        return await self.messaging.invite(to, **options)
+
+    async def send_large(self, to: str | Sequence[str], source: bytes | Path, **options: Any) -> Sent:
+        """Send a message of any size; see `Messaging.send_large`. LRG-01"""
+        await self.start()
+        return await self.messaging.send_large(to, source, **options)
+
+    async def send_file(self, to: str | Sequence[str], path: Path, **options: Any) -> Sent:
+        """Send a file; see `Messaging.send_file`. LRG-01"""
+        await self.start()
+        return await self.messaging.send_file(to, path, **options)
+
+    async def deferred_list(self) -> Summary:
+        """What waits for this user; see `Messaging.deferred_summary`. CLI-06"""
+        await self.start()
+        return await self.messaging.deferred_summary()
+
+    async def deferred_get(self, message_ids: Sequence[str] = (), **options: Any) -> list[DeferredMessage]:
+        """Fetch the deferred messages named, or all; see `Messaging.deferred_get`. CLI-06"""
+        await self.start()
+        return await self.messaging.deferred_get(message_ids, **options)
+
+    async def publish_settings(self, settings: ServiceSettings) -> ReceivedResponse:
+        """Publish the service settings, and keep them published (clauses 5.3.2, 6.2.5). CLI-01
+
+        Raises SubscriptionError, NoAnswerError, ConnectionFailedError.
+        """
+        await self.start()
+        self.service_settings = settings
+        document = service_settings.build(settings, self._entity)
+        return await self.settings.publish(Body(service_settings.CONTENT_TYPE, document))
+
     # --- receiving
 
     async def messages(self) -> AsyncIterator[PagerMessage]:
@@ -256,6 +323,15 @@ class ImClient:
     async def _on_options(self, request: IncomingRequest) -> None:
         fields = [("Allow", self.endpoint.allow), ("Accept", "*/*"), ("User-Agent", PRODUCT)]
         request.respond(200, headers=fields)
+
+    async def _on_registered(self) -> None:
+        """Clause 5.3.2: each initial registration publishes the settings, if there are any to publish. CLI-01"""
+        if self.service_settings is None:
+            return
+        try:
+            await self.publish_settings(self.service_settings)
+        except ImClientError as error:
+            log.warning("the service settings were not published: %s", error)
 
     def _on_connection_lost(self, error: str) -> None:
         if self.registration.granted is not None and not self._closed:

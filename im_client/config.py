@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sipmessage import URI
 
+from .service_settings import ServiceSettings
 from .timers import DEFAULT_TIMERS, BaseTimers
 from .transport import Target
 from .wire import parse_uri
@@ -55,6 +56,18 @@ class ClientConfig:
     tls_ca: Path | None = None  # PEM file of the authorities to trust; None: those of the system
     tls_verify: bool = True  # False accepts any certificate: for tests only
 
+    session_expires: int = 1800  # seconds between refreshes of a session asked for (RFC 4028); 0: no timer
+    min_se: int = 90  # seconds; a session interval below it is refused with 422 (RFC 4028 section 9)
+    ring_seconds: float = 180.0  # an invitation without final answer is cancelled then
+
+    deferred_function_uri: str = ""  # DEFERRED-MSG-FUNC-URI; empty: sip:deferred@ the domain of the identity
+    msrp_port: int = 0  # TCP port for MSRP, at the address of SIP; 0: any free one
+    msrp_chunk_size: int = 2048  # bytes of content per chunk sent; older IM clients take no more
+    max_message_size: int = 16_777_216  # bytes of a message in a session kept in memory; files may be larger
+    media_seconds: float = 30.0  # for the MSRP connection of a session to come up
+
+    settings: ServiceSettings | None = None  # published at each initial registration; None: nothing is
+
     inbox_limit: int = 10_000  # messages waiting to be read; when it is full new ones are refused with 486
 
     def __post_init__(self) -> None:
@@ -82,6 +95,11 @@ class ClientConfig:
     def factory_uri(self) -> URI:
         """Where messages to several recipients go (clause 8.1.1-5)."""
         return parse_uri(self.conference_factory_uri or f"sip:conference-factory@{self.domain}")
+
+    @property
+    def deferred_uri(self) -> URI:
+        """The Deferred Messaging Function (clause 10.1.1)."""
+        return parse_uri(self.deferred_function_uri or f"sip:deferred@{self.domain}")
 
     def tls_context(self) -> ssl.SSLContext | None:
         """For a TLS proxy; None for the others. Raises OSError or ssl.SSLError for an unusable `tls_ca`."""

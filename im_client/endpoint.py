@@ -24,14 +24,15 @@ from .errors import (
 )
 from .exchange import IncomingRequest, ReceivedResponse
 from .live import Live, LiveTransactions, Outcome
-from .matching import check_request, server_key
+from .matching import check_request, invite_key, server_key
 from .network import Network
-from .responses import build_response, datagram_destination, stream_destination
+from .responses import build_ack, build_cancel, build_response, datagram_destination, stream_destination
 from .timers import DEFAULT_TIMERS, BaseTimers
-from .transaction import Event, Machine, On, Transaction
+from .transaction import Event, Machine, On, State, Transaction
 from .transport import Address, Flow, Target, UdpFlow
 from .wire import (
     COOKIE,
+    ViaEntry,
     encode,
     header_names,
     parse,
@@ -115,6 +116,11 @@ class Endpoint:
         return self._opened().local
 
     @property
+    def sent_by(self) -> tuple[str, int]:
+        """Host and port of this endpoint as they stand in a URI. Raises ConnectionFailedError before `start`."""
+        return self._opened().sent_by
+
+    @property
     def transport(self) -> str:
         """The transport to the proxy: "udp", "tcp" or "tls"."""
         return self.settings.proxy.transport
@@ -131,16 +137,18 @@ class Endpoint:
     @property
     def allow(self) -> str:
         """The value of Allow: the methods that have a handler."""
-        return ", ".join(sorted(self._handlers))
+        return ", ".join(sorted({*self._handlers, *(["CANCEL"] if "INVITE" in self._handlers else [])}))
 
     # --- requests out ---------------------------------------------------------------------------------------
 
-    async def request(self, message: Request, *, datagram_limit: int | None = None) -> ReceivedResponse:
+    async def request(
+        self, message: Request, *, datagram_limit: int | None = None, next_hop: Target | None = None
+    ) -> ReceivedResponse:
         """Send in a client transaction of its own; returns the final response.
 
         Via is put on top here. Over UDP a request above 1300 bytes goes by TCP, if the proxy takes it; with
-        `datagram_limit` (bytes) it raises MessageTooLargeError instead. Raises NoAnswerError,
-        ConnectionFailedError.
+        `datagram_limit` (bytes) it raises MessageTooLargeError instead. `next_hop` is where a request in a
+        dialog goes in place of the proxy. Raises NoAnswerError, ConnectionFailedError.
         """
         done: asyncio.Future[ReceivedResponse] = asyncio.get_running_loop().create_future()
 
@@ -152,7 +160,7 @@ class Endpoint:
             elif outcome.message.code >= 200:
                 done.set_result(outcome)
 
-        key = await self.start_request(message, sink, datagram_limit=datagram_limit)
+        key = await self.start_request(message, sink, datagram_limit=datagram_limit, next_hop=next_hop)
         try:
             return await done
         except asyncio.CancelledError:
@@ -160,37 +168,79 @@ class Endpoint:
             raise
 
     async def start_request(
-        self, message: Request, sink: Callable[[Outcome], None], *, datagram_limit: int | None = None
+        self,
+        message: Request,
+        sink: Callable[[Outcome], None],
+        *,
+        datagram_limit: int | None = None,
+        next_hop: Target | None = None,
     ) -> ClientKey:
         """Send in a client transaction and return its key.
 
-        `sink` gets every response and at most one error, in order; otherwise as `request`.
+        `sink` gets every response and at most one error, in order; of an INVITE also each further 2xx for
+        64*T1. Otherwise as `request`.
         """
         branch = COOKIE + secrets.token_hex(12)
         network = self._opened()
-        flow, data = await self._route(network, message, branch, datagram_limit)
+        flow, sent = await self._route(network, message, branch, datagram_limit, next_hop)
         key = (branch, message.method)
-        transaction = Transaction(Machine.NON_INVITE_CLIENT, flow.reliable, self.settings.timers)
-        self._live.add(key, Live(transaction, flow, sink, network.sent_by), Event(On.START, data))
+        machine = Machine.INVITE_CLIENT if message.method == "INVITE" else Machine.NON_INVITE_CLIENT
+        transaction = Transaction(machine, flow.reliable, self.settings.timers)
+        request = sent if machine is Machine.INVITE_CLIENT else None
+        live = Live(transaction, flow, sink, network.sent_by, request=request)
+        self._live.add(key, live, Event(On.START, encode(sent)))
         return key
 
+    async def send_ack(self, message: Request, *, next_hop: Target | None = None) -> Callable[[], None]:
+        """Send the ACK to a 2xx, which no transaction carries; the result sends it again (section 13.2.2.4).
+
+        Raises ConnectionFailedError.
+        """
+        branch = COOKIE + secrets.token_hex(12)
+        flow, sent = await self._route(self._opened(), message, branch, None, next_hop)
+        data = encode(sent)
+
+        def again() -> None:
+            try:
+                flow.send(data)
+            except ConnectionFailedError as error:
+                log.info("an ACK could not be sent: %s", error)
+
+        flow.send(data)
+        return again
+
+    def cancel(self, key: ClientKey) -> None:
+        """Send the CANCEL of an INVITE in progress, which has had a provisional response (section 9.1)."""
+        live = self._live.get(key)
+        if live is None or live.request is None:
+            return
+        request = build_cancel(live.request)
+        transaction = Transaction(Machine.NON_INVITE_CLIENT, live.flow.reliable, self.settings.timers)
+        cancelling = Live(transaction, live.flow, lambda outcome: None, live.sent_by)
+        self._live.add((key[0], "CANCEL"), cancelling, Event(On.START, encode(request)))
+
+    def forget(self, key: ClientKey) -> None:
+        """Drop a client transaction: nobody waits for its responses any more."""
+        self._live.forget(key)
+
     async def _route(
-        self, network: Network, message: Request, branch: str, datagram_limit: int | None
-    ) -> tuple[Flow, bytes]:
+        self, network: Network, message: Request, branch: str, datagram_limit: int | None, next_hop: Target | None
+    ) -> tuple[Flow, Request]:
         size = 0
-        datagram = network.datagram_flow()
+        hop = await network.hop(next_hop)
+        datagram = network.datagram_flow(hop)
         if datagram is not None:
-            data = encode(self._with_via(message, datagram, network, branch))
-            size = len(data)
+            sent = self._with_via(message, datagram, network, branch)
+            size = len(encode(sent))
             if datagram_limit is not None and size > datagram_limit:
                 raise MessageTooLargeError(
                     f"the request has {size} bytes, above the {datagram_limit} allowed over UDP: "
                     "send it in large message mode, or use a proxy over TCP or TLS"
                 )
             if datagram_limit is not None:
-                return datagram, data
-        flow = await network.flow_for(size)
-        return flow, encode(self._with_via(message, flow, network, branch))
+                return datagram, sent
+        flow = await network.flow_for(size, hop)
+        return flow, self._with_via(message, flow, network, branch)
 
     @staticmethod
     def _with_via(message: Request, flow: Flow, network: Network, branch: str) -> Request:
@@ -236,41 +286,69 @@ class Endpoint:
         if live is None or len(vias) != 1 or vias[0].sent_by != live.sent_by:
             log.debug("discarding a stray %d", message.code)
             return
-        on = On.PROVISIONAL if message.code < 200 else On.FINAL
-        self._live.apply(key, Event(on), ReceivedResponse(message, raw))
+        ack = b""
+        if live.request is not None and message.code >= 300:
+            ack = encode(build_ack(live.request, message))  # section 17.1.1.3
+        self._live.apply(key, Event(_kind(message, key[1]), ack), ReceivedResponse(message, raw))
 
     def _on_request(self, message: Request, raw: bytes, flow: Flow) -> None:
         via, merge_key = check_request(message)
         key = server_key(message, via)
+        if message.method == "ACK":
+            self._on_ack(key, message, raw, flow)
+            return
         if self._live.get(key) is not None:
             self._live.apply(key, Event(On.REQUEST))
             return
-        if message.method == "ACK":
-            return  # never answered (section 17)
         source = flow.remote
         reply_to = None
         if isinstance(flow, UdpFlow):
             flow = flow.socket.flow(datagram_destination(via, flow))
         else:
             reply_to = stream_destination(via, flow)
-        transaction = Transaction(Machine.NON_INVITE_SERVER, flow.reliable, self.settings.timers)
+        machine = Machine.INVITE_SERVER if message.method == "INVITE" else Machine.NON_INVITE_SERVER
+        transaction = Transaction(machine, flow.reliable, self.settings.timers)
         live = Live(transaction, flow, merge_key=merge_key, reply_to=reply_to)
-        self._live.add(key, live, Event(On.START))
         request = IncomingRequest(message, raw, source, secrets.token_hex(8), partial(self._respond, key))
+        trying = b""
+        if machine is Machine.INVITE_SERVER:
+            trying = encode(build_response(message, 100, to_tag="", source=source))
+            live.incoming = request
+        self._live.add(key, live, Event(On.START, trying))
         if self._live.is_merged(key):
             request.respond(482)  # section 8.2.2.2: the same request by another way
+        elif message.method == "CANCEL":
+            self._on_cancel(via, request)
         else:
             self._dispatch(request)
+
+    def _on_ack(self, key: Hashable, message: Request, raw: bytes, flow: Flow) -> None:
+        """The ACK to a refusal belongs to its transaction, that to a 2xx to the user agent core (section 17.1.1.3)."""
+        live = self._live.get(key)
+        if live is not None and live.transaction.state is not State.ACCEPTED:
+            self._live.apply(key, Event(On.ACK))
+        elif (handler := self._handlers.get("ACK")) is not None:
+            request = IncomingRequest(message, raw, flow.remote, "", lambda response: None)
+            self._spawn(self._run(handler, request))
+
+    def _on_cancel(self, via: ViaEntry, request: IncomingRequest) -> None:
+        """Section 9.2: 200 to the CANCEL whether or not the INVITE is still unanswered, 481 where there is none."""
+        live = self._live.get(invite_key(request.message, via))
+        invite = None if live is None else live.incoming
+        if invite is None:
+            request.respond(481)
+            return
+        request.to_tag = invite.to_tag
+        request.respond(200)
+        invite.cancel()
 
     def _dispatch(self, request: IncomingRequest) -> None:
         method = request.message.method
         unsupported = [t for t in values(request.message.headers, "Require") if t not in self.settings.supported]
         handler = self._handlers.get(method)
-        if method == "CANCEL" and handler is None:
-            request.respond(481)
-        elif handler is None:
+        if handler is None:
             request.respond(405, headers=[("Allow", self.allow)])  # section 8.2.1
-        elif unsupported and method != "CANCEL":
+        elif unsupported:
             request.respond(420, headers=[("Unsupported", ", ".join(unsupported))])  # section 8.2.2.3
         else:
             self._spawn(self._run(handler, request))
@@ -297,7 +375,7 @@ class Endpoint:
         except Exception:
             log.exception("the handler of %s failed, Call-ID %s", request.message.method, request.message.call_id)
             request.respond(500)
-        if not request.answered:
+        if not request.answered and request.message.method != "ACK":
             log.error(
                 "the handler of %s did not answer, Call-ID %s",
                 request.message.method,
@@ -306,8 +384,8 @@ class Endpoint:
             request.respond(500)
 
     def _respond(self, key: Hashable, response: Response) -> None:
-        on = On.PROVISIONAL if response.code < 200 else On.FINAL
-        self._live.apply(key, Event(on, encode(response)))
+        method = parse_cseq(response.headers)[1]
+        self._live.apply(key, Event(_kind(response, method), encode(response)))
 
     def _refuse_statelessly(self, request: Request, status: int, text: str, flow: Flow) -> None:
         if request.method == "ACK":
@@ -326,6 +404,13 @@ class Endpoint:
             flow.send(encode(response))
         except (ImClientError, ValueError) as error:
             log.debug("cannot refuse it either: %s", error)
+
+
+def _kind(response: Response, method: str) -> On:
+    """Which event a response is: RFC 6026 tells a 2xx to INVITE from other final ones."""
+    if response.code < 200:
+        return On.PROVISIONAL
+    return On.SUCCESS if response.code < 300 and method == "INVITE" else On.FINAL
 
 
 def _printable(text: str) -> str:

@@ -42,3 +42,25 @@ class RegistrationError(ImClientError):
         super().__init__(text)
         self.status = status
         self.reason = reason
+
+
+class SessionRefusedError(ImClientError):
+    """There is no session: `status` and `reason` are those of the final response, or 487 after a CANCEL."""
+
+    def __init__(self, status: int, reason: str, warning: str = "") -> None:
+        super().__init__(f"{status} {reason}" + (f" ({warning})" if warning else ""))
+        self.status = status
+        self.reason = reason
+        self.warning = warning
+
+
+class SubscriptionError(SessionRefusedError):
+    """A subscription or publication was refused; as SessionRefusedError."""
+
+
+class SessionEndedError(ImClientError):
+    """The session has ended, or never came to be: nothing can be sent in it."""
+
+
+class MediaFailedError(ImClientError):
+    """The MSRP session of an IM session could not be brought up."""

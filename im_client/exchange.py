@@ -65,6 +65,20 @@ class IncomingRequest:
     to_tag: str
     _send: Callable[[Response], None]
     answered: int = 0  # the final status sent
+    cancelled: bool = False  # a CANCEL has come (RFC 3261 section 9.2)
+    on_cancel: Callable[[], None] | None = None
+    last: Response | None = None  # the response sent last
+
+    def cancel(self) -> None:
+        """The INVITE was cancelled; of no effect once it has a final response."""
+        if not self.answered and not self.cancelled:
+            self.cancelled = True
+            if self.on_cancel is not None:
+                self.on_cancel()
+
+    def repeat(self, response: Response) -> None:
+        """Send a response again: a 2xx without ACK, a reliable provisional without PRACK."""
+        self._send(response)
 
     def respond(
         self,
@@ -90,6 +104,7 @@ class IncomingRequest:
             headers=[*product, *headers],
             body=body,
         )
+        self.last = response
         self._send(response)
         if status >= 200:
             self.answered = status

@@ -10,10 +10,12 @@ import logging
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
+from sipmessage import Request
+
 from .errors import ConnectionFailedError, ImClientError, NoAnswerError
-from .exchange import ReceivedResponse
+from .exchange import IncomingRequest, ReceivedResponse
 from .timers import BaseTimers, TimerQueue
-from .transaction import Deliver, Effect, Event, On, Send, TimedOut, Transaction, TransportFailed, fire, step
+from .transaction import Deliver, Effect, Event, On, Send, State, TimedOut, Transaction, TransportFailed, fire, step
 from .transport import Address, Flow, Target
 from .wire import host_text
 
@@ -28,8 +30,9 @@ class Live:
     """A transaction in progress.
 
     `sink` takes what a client transaction delivers until its final response; `sent_by` is what stands in
-    its Via. Of a server transaction, `merge_key` recognises the same request by another way, and
-    `reply_to` is where its response goes once the stream of the request has closed.
+    its Via, and `request` is what an INVITE was sent as.
+    Of a server transaction, `merge_key` recognises the same request by another way, `reply_to` is where its
+    response goes once the stream of the request has closed, and `incoming` is an INVITE that a CANCEL may stop.
     """
 
     transaction: Transaction
@@ -38,6 +41,8 @@ class Live:
     sent_by: tuple[str, int] | None = None
     merge_key: Hashable = None
     reply_to: Address | None = None
+    request: Request | None = None
+    incoming: IncomingRequest | None = None
 
 
 @dataclass(slots=True)
@@ -150,7 +155,7 @@ class LiveTransactions:
         if live.sink is None or received is None:
             return
         live.sink(received)
-        if received.status >= 200:
+        if received.status >= 200 and live.transaction.state is not State.ACCEPTED:
             live.sink = None  # what it holds is not needed while retransmissions are absorbed
 
     def _silence(self) -> str:

@@ -26,9 +26,17 @@ def check_request(message: Request) -> tuple[ViaEntry, Hashable]:
     return via, ("merge", sender.tag, call_id, number, method)
 
 
+def invite_key(message: Request, via: ViaEntry) -> Hashable:
+    """The key of the INVITE transaction that an ACK or a CANCEL belongs to (sections 9.2 and 17.2.3)."""
+    return _key(message, via, "INVITE")
+
+
 def server_key(message: Request, via: ViaEntry) -> Hashable:
     """RFC 3261 section 17.2.3, with its rule for RFC 2543 peers, whose branches are not unique."""
-    method = "INVITE" if message.method == "ACK" else message.method
+    return _key(message, via, "INVITE" if message.method == "ACK" else message.method)
+
+
+def _key(message: Request, via: ViaEntry, method: str) -> Hashable:
     if via.branch.startswith(COOKIE):
         return "server", via.branch, via.sent_by, method
     headers = message.headers

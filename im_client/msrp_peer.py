@@ -107,9 +107,7 @@ class MsrpPeer:
         self.conversation = conversation
         self.stream = MessageStream()
         # `collect` 0: what comes in is for the stream to keep or to write to disk
-        self.session = endpoint.new_session(
-            self.stream, options or SessionOptions(collect=0), secure=secure, host=host
-        )
+        self.session = endpoint.new_session(self.stream, options or SessionOptions(collect=0), secure=secure, host=host)
         self._incoming = aiter(self.stream)
 
     @property
@@ -226,9 +224,7 @@ class MsrpPeer:
             raise ValueError("an envelope needs the identity of its sender")
         content_headers = [("Content-Disposition", disposition)] if disposition is not None else []
         fields.setdefault("date_time", datetime.now(UTC).isoformat(timespec="seconds"))
-        return cpim.compose(
-            self.identity, [recipient], content_type, content_headers=content_headers, **fields
-        )
+        return cpim.compose(self.identity, [recipient], content_type, content_headers=content_headers, **fields)
 
     # --- receiving ----------------------------------------------------------------------------------------
 
@@ -243,9 +239,7 @@ class MsrpPeer:
         envelope, content = cpim.parse(body)
         return ChatMessage(envelope.content_type, content, ident, envelope)
 
-    async def receive_file(
-        self, directory: Path, description: FileDescription | None = None
-    ) -> tuple[Path, FileSelector]:
+    async def receive_file(self, directory: Path, description: FileDescription | None = None) -> tuple[Path, FileSelector]:
         """The next message, as a file in `directory`; returns where, and what came with its SHA-1.
 
         With a description its name is used, and size and hash are held against it: raises FileMismatchError.

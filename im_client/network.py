@@ -27,7 +27,7 @@ DATAGRAM_LIMIT = 1300
 
 @dataclass(slots=True)
 class Network:
-    """Everything goes to the one `proxy`.
+    """Everything goes to the one `proxy`, but for requests in dialogs whose route leads elsewhere.
 
     `local` is the address this client is reached at: where its sockets listen, or over TLS, where a
     client has no certificate to listen with, that of the connection it opened.
@@ -86,17 +86,32 @@ class Network:
         """A stream to another address than the proxy's. Raises ConnectionFailedError."""
         return await self.streams.connection(address[0], address)
 
-    def datagram_flow(self) -> Flow | None:
-        """The way to the proxy by UDP, if that is its transport."""
-        return None if self.udp is None else self.udp.flow(self.proxy_address)
+    async def hop(self, target: Target | None) -> Address:
+        """The address of a next hop; that of the proxy where there is none, or where this client cannot
+        speak its transport. Raises ConnectionFailedError.
+        """
+        usable = ("udp", "tcp") if self.udp is not None else (self.proxy.transport,)
+        if target is None or self.proxy.transport == "tls" or target.transport not in usable:
+            return self.proxy_address
+        return await resolve(target.host, target.port, datagram=target.transport == "udp")
 
-    async def flow_for(self, size: int) -> Flow:
-        """The way for a request of `size` bytes (RFC 3261 section 18.1.1). Raises ConnectionFailedError."""
-        datagram = self.datagram_flow()
+    def datagram_flow(self, hop: Address | None = None) -> Flow | None:
+        """The way to `hop` (None: the proxy) by UDP, if that is the transport of this client."""
+        return None if self.udp is None else self.udp.flow(hop or self.proxy_address)
+
+    async def flow_for(self, size: int, hop: Address | None = None) -> Flow:
+        """The way for a request of `size` bytes to `hop` (None: the proxy), RFC 3261 section 18.1.1.
+
+        Raises ConnectionFailedError.
+        """
+        hop = hop or self.proxy_address
+        datagram = self.datagram_flow(hop)
         if datagram is not None and size <= DATAGRAM_LIMIT:
             return datagram
         try:
-            return await self.connect() or await self.streams.connection(self.proxy.host, self.proxy_address)
+            if hop != self.proxy_address:
+                return await self.connect_to(hop)
+            return await self.connect() or await self.streams.connection(self.proxy.host, hop)
         except ConnectionFailedError as error:
             if datagram is None:
                 raise

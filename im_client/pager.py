@@ -19,6 +19,7 @@ from .errors import MalformedMessageError
 from .multipart import Part, split
 from .recipients import RESOURCE_LISTS, Recipient, parse_list
 from .requester import build_request
+from .responses import identity_fields
 from .wire import parse_name_addr, parse_uri, quote, values
 
 PAGER_LIMIT = 1300
@@ -87,12 +88,6 @@ def build_message(message: Outgoing, config: ClientConfig, *, call_id: str, tag:
         headers=_merge(fields, message.headers),
         body=message.body,
     )
-
-
-def identity_fields(config: ClientConfig) -> list[tuple[str, str]]:
-    """The IM Address as Authenticated Originator's IM Address, the way a client gives it (clause 5.2)."""
-    name = "P-Asserted-Identity" if config.trusted else "P-Preferred-Identity"
-    return [(name, f"<{config.identity_uri}>")]
 
 
 def answer_fields(config: ClientConfig) -> list[tuple[str, str]]:

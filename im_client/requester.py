@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 from sipmessage import URI, Request
 
@@ -16,6 +17,7 @@ from .digest import Authenticator, parse_challenges
 from .endpoint import Endpoint
 from .errors import MalformedMessageError
 from .exchange import ReceivedResponse
+from .transport import Target
 from .wire import header_names, parse_name_addr, parse_uri, values
 
 MAX_CHALLENGES = 5
@@ -23,6 +25,9 @@ MAX_CHALLENGES = 5
 
 MAX_TARGETS = 8
 """URIs tried for one request after redirections (RFC 3261 section 8.1.3.4)."""
+
+Transmit = Callable[[Request], Awaitable[ReceivedResponse]]
+"""Carries out one attempt: sends the request as it is, returns its final response."""
 
 
 def new_call_id() -> str:
@@ -79,16 +84,22 @@ class Requester:
         *,
         datagram_limit: int | None = None,
         next_cseq: Callable[[], int] | None = None,
+        next_hop: Target | None = None,
+        transmit: Transmit | None = None,
+        follow: bool = True,
     ) -> ReceivedResponse:
-        """The final response, after challenges were answered and redirections followed.
+        """The final response, after challenges were answered and redirections followed, if `follow`.
 
-        `next_cseq` numbers the attempts; without it they count from 1. Errors as those of Endpoint.request.
+        `next_cseq` numbers the attempts; without it they count from 1. `transmit` carries out one attempt in place
+        of Endpoint.request. Errors as those of Endpoint.request.
         """
+        if transmit is None:
+            transmit = partial(self._endpoint.request, datagram_limit=datagram_limit, next_hop=next_hop)
         number = next_cseq or itertools.count(1).__next__
         targets, tried = [request.uri], {str(request.uri)}
         while True:
-            response = await self._with_credentials(request, targets.pop(0), number, datagram_limit)
-            if 300 <= response.status < 400:
+            response = await self._with_credentials(request, targets.pop(0), number, transmit)
+            if follow and 300 <= response.status < 400:
                 for uri in _redirections(response):
                     if str(uri) not in tried and len(tried) < MAX_TARGETS:
                         tried.add(str(uri))
@@ -98,12 +109,12 @@ class Requester:
                 return response
 
     async def _with_credentials(
-        self, request: Request, uri: URI, number: Callable[[], int], datagram_limit: int | None
+        self, request: Request, uri: URI, number: Callable[[], int], transmit: Transmit
     ) -> ReceivedResponse:
         answered: set[tuple[bool, str]] = set()
         for _ in range(MAX_CHALLENGES + 1):
             attempt = self._attempt(request, uri, number())
-            response = await self._endpoint.request(attempt, datagram_limit=datagram_limit)
+            response = await transmit(attempt)
             if response.status not in (401, 407):
                 return response
             challenges = parse_challenges(response.message.headers)

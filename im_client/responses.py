@@ -7,11 +7,14 @@ from collections.abc import Iterable
 
 from sipmessage import Request, Response
 
+from .config import ClientConfig
 from .transport import DEFAULT_PORTS, Address, Flow
-from .wire import ViaEntry, host_text, parse_name_addr, parse_vias, values
+from .wire import ViaEntry, host_text, parse_cseq, parse_name_addr, parse_vias, values
 
 REASONS = {
     100: "Trying",
+    180: "Ringing",
+    183: "Session Progress",
     200: "OK",
     202: "Accepted",
     302: "Moved Temporarily",
@@ -21,22 +24,56 @@ REASONS = {
     405: "Method Not Allowed",
     406: "Not Acceptable",
     408: "Request Timeout",
+    412: "Conditional Request Failed",
     413: "Request Entity Too Large",
     415: "Unsupported Media Type",
     416: "Unsupported URI Scheme",
     420: "Bad Extension",
+    421: "Extension Required",
+    422: "Session Interval Too Small",
+    423: "Interval Too Brief",
     480: "Temporarily Unavailable",
     481: "Call/Transaction Does Not Exist",
     482: "Loop Detected",
     486: "Busy Here",
+    487: "Request Terminated",
     488: "Not Acceptable Here",
+    489: "Bad Event",
+    491: "Request Pending",
     500: "Server Internal Error",
     501: "Not Implemented",
     503: "Service Unavailable",
+    504: "Server Time-out",
     513: "Message Too Large",
     600: "Busy Everywhere",
     603: "Decline",
 }
+
+
+def build_ack(invite: Request, response: Response) -> Request:
+    """The ACK to a refusal (RFC 3261 section 17.1.1.3); `invite` as it was sent, with its Via."""
+    ack = Request("ACK", invite.uri)
+    ack.headers.add("Via", invite.headers.get("Via") or "")
+    ack.headers.add("Max-Forwards", "70")
+    for name in ("From", "Call-ID"):
+        ack.headers.add(name, invite.headers.get(name) or "")
+    ack.headers.add("To", response.headers.get("To") or invite.headers.get("To") or "")
+    return _same_number(ack, invite)
+
+
+def build_cancel(invite: Request) -> Request:
+    """The CANCEL of an INVITE (section 9.1): its Request-URI, branch, To, From, Call-ID, number and route."""
+    cancel = Request("CANCEL", invite.uri)
+    for name in ("Via", "Max-Forwards", "From", "To", "Call-ID"):
+        cancel.headers.add(name, invite.headers.get(name) or "")
+    return _same_number(cancel, invite)
+
+
+def _same_number(request: Request, invite: Request) -> Request:
+    request.headers.add("CSeq", f"{parse_cseq(invite.headers)[0]} {request.method}")
+    for value in invite.headers.getlist("Route"):
+        request.headers.add("Route", value)
+    return request
 
 
 def build_response(
@@ -107,3 +144,9 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def identity_fields(config: ClientConfig) -> list[tuple[str, str]]:
+    """The IM Address as Authenticated Originator's IM Address, the way a client gives it (clause 5.2)."""
+    name = "P-Asserted-Identity" if config.trusted else "P-Preferred-Identity"
+    return [(name, f"<{config.identity_uri}>")]

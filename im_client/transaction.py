@@ -1,9 +1,8 @@
 """SIP transactions (RFC 3261 section 17) as tables, without I/O, clock or randomness.
 
 A transaction is a value; `step(transaction, event, now)` gives the next value and what to do. Which event
-moves which state stands in the tables below and nowhere else. A machine is one table in `TABLES`: the INVITE
-machines are two more tables with their timers, and need no change of the interpreter beyond their own
-actions.
+moves which state stands in the tables below and nowhere else. A machine is one table in `TABLES`. Those of
+INVITE have the Accepted state of RFC 6026: responses 2xx and their ACK belong to the user agent core.
 """
 
 from __future__ import annotations
@@ -19,23 +18,37 @@ from .timers import DEFAULT_TIMERS, BaseTimers
 class Machine(Enum):
     NON_INVITE_CLIENT = auto()  # section 17.1.2, figure 6
     NON_INVITE_SERVER = auto()  # section 17.2.2, figure 8
+    INVITE_CLIENT = auto()  # section 17.1.1, figure 5, with RFC 6026
+    INVITE_SERVER = auto()  # section 17.2.1, figure 7, with RFC 6026
 
 
 class State(Enum):
     INITIAL = auto()
+    CALLING = auto()
     TRYING = auto()
     PROCEEDING = auto()
     COMPLETED = auto()
+    CONFIRMED = auto()
+    ACCEPTED = auto()
     TERMINATED = auto()
 
 
 class Timer(Enum):
-    """The letters of RFC 3261 table 4."""
+    """The letters of RFC 3261 table 4 and RFC 6026 section 8.4."""
 
+    A = auto()  # INVITE client: retransmit the request
+    B = auto()  # INVITE client: give up
+    D = auto()  # INVITE client: stop answering retransmissions of a refusal with ACK
     E = auto()  # client: retransmit the request
     F = auto()  # client: give up
+    G = auto()  # INVITE server: retransmit a refusal
+    H = auto()  # INVITE server: stop waiting for the ACK to a refusal
+    I = auto()  # noqa: E741  INVITE server: stop absorbing retransmissions of that ACK
     J = auto()  # server: stop absorbing retransmissions of the request
     K = auto()  # client: stop absorbing retransmissions of the response
+    L = auto()  # INVITE server: stop absorbing retransmissions of an accepted INVITE
+    M = auto()  # INVITE client: stop delivering further 2xx
+    TRYING = auto()  # INVITE server: nothing was answered yet, so that a 100 is due (section 17.2.1)
 
 
 class On(Enum):
@@ -43,25 +56,36 @@ class On(Enum):
 
     START = auto()  # client: the request is to be sent; server: the request has come
     PROVISIONAL = auto()  # client: 1xx received; server: 1xx from the application
-    FINAL = auto()  # client: 2xx-6xx received; server: 2xx-6xx from the application
+    FINAL = auto()  # client: final response received; server: from the application; of INVITE only 3xx-6xx
+    SUCCESS = auto()  # the same for a 2xx to INVITE
     REQUEST = auto()  # server: the request came again
+    ACK = auto()  # INVITE server: the ACK to a refusal came
     TRANSPORT_ERROR = auto()
+    TIMER_A = auto()
+    TIMER_B = auto()
+    TIMER_D = auto()
     TIMER_E = auto()
     TIMER_F = auto()
+    TIMER_G = auto()
+    TIMER_H = auto()
+    TIMER_I = auto()
     TIMER_J = auto()
     TIMER_K = auto()
+    TIMER_L = auto()
+    TIMER_M = auto()
+    TIMER_TRYING = auto()
 
 
-TIMER_EVENTS: Mapping[Timer, On] = MappingProxyType(
-    {Timer.E: On.TIMER_E, Timer.F: On.TIMER_F, Timer.J: On.TIMER_J, Timer.K: On.TIMER_K}
-)
+TIMER_EVENTS: Mapping[Timer, On] = MappingProxyType({timer: On[f"TIMER_{timer.name}"] for timer in Timer})
+
+TRYING_SECONDS = 0.2
+"""How long a server may stay silent to an INVITE before it answers 100 (section 17.2.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`data`.
-
-    The bytes to send (START of a client, responses of a server); `error`: text of a TRANSPORT_ERROR.
+    """`data` are the bytes to send: the request at the START of a client, the 100 at that of an INVITE server,
+    responses of a server, the ACK with the refusal of an INVITE. `error` is the text of a TRANSPORT_ERROR.
     """
 
     on: On
@@ -178,16 +202,61 @@ def _report_transport(transaction: Transaction, event: Event, now: float) -> tup
     return transaction, (TransportFailed(event.error),)
 
 
-def _start_e(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
-    if transaction.reliable:
-        return transaction, ()
-    interval = transaction.timers.t1
-    return replace(_with(transaction, Timer.E, now + interval), interval=interval), ()
+def _keep(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
+    return replace(transaction, last_sent=event.data), ()
 
 
-def _double_e(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
-    interval = min(2 * transaction.interval, transaction.timers.t2)
-    return replace(_with(transaction, Timer.E, now + interval), interval=interval), ()
+def _stop(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
+    return replace(transaction, deadlines=MappingProxyType({})), ()
+
+
+def _forget(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
+    return replace(transaction, last_sent=b"", deadlines=MappingProxyType({})), ()
+
+
+def _repeat(timer: Timer) -> Action:
+    """Start to retransmit after T1, on unreliable transports."""
+
+    def action(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
+        if transaction.reliable:
+            return transaction, ()
+        interval = transaction.timers.t1
+        return replace(_with(transaction, timer, now + interval), interval=interval), ()
+
+    return action
+
+
+def _double(timer: Timer, *, capped: bool = True) -> Action:
+    """The next retransmission after twice the time, `capped` at T2."""
+
+    def action(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
+        interval = 2 * transaction.interval
+        interval = min(interval, transaction.timers.t2) if capped else interval
+        return replace(_with(transaction, timer, now + interval), interval=interval), ()
+
+    return action
+
+
+def _wait(timer: Timer) -> Action:
+    """Start a timer of 64*T1."""
+
+    def action(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
+        return _with(transaction, timer, now + transaction.timers.timeout), ()
+
+    return action
+
+
+def _wait_unreliable(timer: Timer, seconds: Callable[[BaseTimers], float]) -> Action:
+    """Start a timer that is zero on reliable transports, where nothing is retransmitted."""
+
+    def action(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
+        return _with(transaction, timer, now + (0.0 if transaction.reliable else seconds(transaction.timers))), ()
+
+    return action
+
+
+def _start_trying(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
+    return _with(transaction, Timer.TRYING, now + TRYING_SECONDS), ()
 
 
 def _slow_e(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
@@ -195,18 +264,12 @@ def _slow_e(transaction: Transaction, event: Event, now: float) -> tuple[Transac
     return replace(_with(transaction, Timer.E, now + interval), interval=interval), ()
 
 
-def _start_f(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
-    return _with(transaction, Timer.F, now + transaction.timers.timeout), ()
+def _timeout(timers: BaseTimers) -> float:
+    return timers.timeout
 
 
-def _start_j(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
-    return _with(transaction, Timer.J, now + (0.0 if transaction.reliable else transaction.timers.timeout)), ()
-
-
-def _start_k(transaction: Transaction, event: Event, now: float) -> tuple[Transaction, tuple[Effect, ...]]:
-    # A completed client transaction repeats nothing: let the request go.
-    stopped = replace(transaction, last_sent=b"", deadlines=MappingProxyType({}))
-    return _with(stopped, Timer.K, now + (0.0 if transaction.reliable else transaction.timers.t4)), ()
+def _t4(timers: BaseTimers) -> float:
+    return timers.t4
 
 
 def _with(transaction: Transaction, timer: Timer, deadline: float) -> Transaction:
@@ -223,15 +286,15 @@ def _without(transaction: Transaction, timer: Timer) -> Transaction:
 Table = Mapping[tuple[State, On], tuple[State, *tuple[Action, ...]]]
 
 NON_INVITE_CLIENT: Table = {
-    (State.INITIAL, On.START): (State.TRYING, _send, _start_e, _start_f),
-    (State.TRYING, On.TIMER_E): (State.TRYING, _resend, _double_e),
+    (State.INITIAL, On.START): (State.TRYING, _send, _repeat(Timer.E), _wait(Timer.F)),
+    (State.TRYING, On.TIMER_E): (State.TRYING, _resend, _double(Timer.E)),
     (State.TRYING, On.PROVISIONAL): (State.PROCEEDING, _deliver),
-    (State.TRYING, On.FINAL): (State.COMPLETED, _deliver, _start_k),
+    (State.TRYING, On.FINAL): (State.COMPLETED, _deliver, _forget, _wait_unreliable(Timer.K, _t4)),
     (State.TRYING, On.TIMER_F): (State.TERMINATED, _report_timeout),
     (State.TRYING, On.TRANSPORT_ERROR): (State.TERMINATED, _report_transport),
     (State.PROCEEDING, On.TIMER_E): (State.PROCEEDING, _resend, _slow_e),
     (State.PROCEEDING, On.PROVISIONAL): (State.PROCEEDING, _deliver),
-    (State.PROCEEDING, On.FINAL): (State.COMPLETED, _deliver, _start_k),
+    (State.PROCEEDING, On.FINAL): (State.COMPLETED, _deliver, _forget, _wait_unreliable(Timer.K, _t4)),
     (State.PROCEEDING, On.TIMER_F): (State.TERMINATED, _report_timeout),
     (State.PROCEEDING, On.TRANSPORT_ERROR): (State.TERMINATED, _report_transport),
     (State.COMPLETED, On.TIMER_K): (State.TERMINATED,),
@@ -240,18 +303,60 @@ NON_INVITE_CLIENT: Table = {
 NON_INVITE_SERVER: Table = {
     (State.INITIAL, On.START): (State.TRYING, _deliver),
     (State.TRYING, On.PROVISIONAL): (State.PROCEEDING, _send),
-    (State.TRYING, On.FINAL): (State.COMPLETED, _send, _start_j),
+    (State.TRYING, On.FINAL): (State.COMPLETED, _send, _wait_unreliable(Timer.J, _timeout)),
     (State.TRYING, On.TRANSPORT_ERROR): (State.TERMINATED, _report_transport),
     (State.PROCEEDING, On.PROVISIONAL): (State.PROCEEDING, _send),
     (State.PROCEEDING, On.REQUEST): (State.PROCEEDING, _resend),
-    (State.PROCEEDING, On.FINAL): (State.COMPLETED, _send, _start_j),
+    (State.PROCEEDING, On.FINAL): (State.COMPLETED, _send, _wait_unreliable(Timer.J, _timeout)),
     (State.PROCEEDING, On.TRANSPORT_ERROR): (State.TERMINATED, _report_transport),
     (State.COMPLETED, On.REQUEST): (State.COMPLETED, _resend),
     (State.COMPLETED, On.TRANSPORT_ERROR): (State.TERMINATED, _report_transport),
     (State.COMPLETED, On.TIMER_J): (State.TERMINATED,),
 }
 
+_ACKED = (State.COMPLETED, _stop, _send, _deliver, _wait_unreliable(Timer.D, _timeout))
+_ANSWERED = (State.ACCEPTED, _forget, _deliver, _wait(Timer.M))
+
+INVITE_CLIENT: Table = {
+    (State.INITIAL, On.START): (State.CALLING, _send, _repeat(Timer.A), _wait(Timer.B)),
+    (State.CALLING, On.TIMER_A): (State.CALLING, _resend, _double(Timer.A, capped=False)),
+    (State.CALLING, On.TIMER_B): (State.TERMINATED, _report_timeout),
+    (State.CALLING, On.TRANSPORT_ERROR): (State.TERMINATED, _report_transport),
+    (State.CALLING, On.PROVISIONAL): (State.PROCEEDING, _stop, _deliver),
+    (State.CALLING, On.SUCCESS): _ANSWERED,
+    (State.CALLING, On.FINAL): _ACKED,
+    (State.PROCEEDING, On.TRANSPORT_ERROR): (State.TERMINATED, _report_transport),
+    (State.PROCEEDING, On.PROVISIONAL): (State.PROCEEDING, _deliver),
+    (State.PROCEEDING, On.SUCCESS): _ANSWERED,
+    (State.PROCEEDING, On.FINAL): _ACKED,
+    (State.COMPLETED, On.FINAL): (State.COMPLETED, _resend),
+    (State.COMPLETED, On.TRANSPORT_ERROR): (State.TERMINATED,),
+    (State.COMPLETED, On.TIMER_D): (State.TERMINATED,),
+    (State.ACCEPTED, On.SUCCESS): (State.ACCEPTED, _deliver),
+    (State.ACCEPTED, On.TIMER_M): (State.TERMINATED,),
+}
+
+INVITE_SERVER: Table = {
+    (State.INITIAL, On.START): (State.PROCEEDING, _keep, _deliver, _start_trying),
+    (State.PROCEEDING, On.TIMER_TRYING): (State.PROCEEDING, _resend),
+    (State.PROCEEDING, On.REQUEST): (State.PROCEEDING, _resend),
+    (State.PROCEEDING, On.PROVISIONAL): (State.PROCEEDING, _stop, _send),
+    (State.PROCEEDING, On.SUCCESS): (State.ACCEPTED, _stop, _send, _wait(Timer.L)),
+    (State.PROCEEDING, On.FINAL): (State.COMPLETED, _stop, _send, _repeat(Timer.G), _wait(Timer.H)),
+    (State.PROCEEDING, On.TRANSPORT_ERROR): (State.TERMINATED, _report_transport),
+    (State.COMPLETED, On.REQUEST): (State.COMPLETED, _resend),
+    (State.COMPLETED, On.TIMER_G): (State.COMPLETED, _resend, _double(Timer.G)),
+    (State.COMPLETED, On.ACK): (State.CONFIRMED, _forget, _wait_unreliable(Timer.I, _t4)),
+    (State.COMPLETED, On.TIMER_H): (State.TERMINATED, _report_timeout),
+    (State.COMPLETED, On.TRANSPORT_ERROR): (State.TERMINATED, _report_transport),
+    (State.CONFIRMED, On.TIMER_I): (State.TERMINATED,),
+    (State.ACCEPTED, On.SUCCESS): (State.ACCEPTED, _send),
+    (State.ACCEPTED, On.TIMER_L): (State.TERMINATED,),
+}
+
 TABLES: Mapping[Machine, Table] = {
     Machine.NON_INVITE_CLIENT: NON_INVITE_CLIENT,
     Machine.NON_INVITE_SERVER: NON_INVITE_SERVER,
+    Machine.INVITE_CLIENT: INVITE_CLIENT,
+    Machine.INVITE_SERVER: INVITE_SERVER,
 }

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import KSR
 
-from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToRecipient, server_unavailable
+from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToRecipient, ToWorker, server_unavailable
 from kemi.breaker import SEND_WAIT, Breaker
 from kemi.messages import (
     ANSWER,
@@ -33,6 +33,7 @@ from kemi.messages import (
     SEND_REQUEST,
     Answer,
     EndFacts,
+    LegFunction,
     PagerFacts,
     PagerQuestion,
     Question,
@@ -52,8 +53,9 @@ from kemi.messages import (
     trace_line,
 )
 from kemi.policy import Policy, load
+from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
 from kemi.request import Request
-from kemi.sip_values import asks_for_anonymity, canonical, contact_capabilities
+from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds
 
 QUESTION_SOCKET = "question.sock"
 CONTROL_KEY = "control.key"
@@ -66,12 +68,13 @@ LEG_INVITE_MS = 200_000
 
 
 def read(name: str) -> str:
-    """A pseudo-variable as text; bytes that are not UTF-8 become replacement characters, a missing one is empty."""
+    """A pseudo-variable as text, a missing one empty. Bytes that are not UTF-8, and NULs, which Kamailio's functions do
+    not take back (SEC-05), become replacement characters."""
     try:
         value = KSR.pv.get(name)
     except UnicodeDecodeError as error:
-        return str(error.object, "utf-8", "replace")
-    return "" if value is None else str(value)
+        value = str(error.object, "utf-8", "replace")
+    return "" if value is None else str(value).replace("\0", "\ufffd")
 
 
 def read_bytes(name: str) -> bytes:
@@ -105,11 +108,6 @@ def next_step(name: str) -> int:
     """Tell the native route that called us where to go on."""
     KSR.pv.sets("$var(im_next)", name)
     return 1
-
-
-def sent_safely(text: str) -> str:
-    """Text that may go into a header or a log line: no line ends, no NUL, no surrogates (they crash the C side)."""
-    return text if text.isascii() and text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +246,8 @@ class Adapter:
                 return next_step("core" if isinstance(action, ToCore) else "recipient")
             case Ask():
                 return self.ask(request, action)
+            case ToWorker():
+                return self.hand_over(request, action.function)
             case Refuse():
                 return self.refuse(request, action)
             case Respond():
@@ -331,17 +331,42 @@ class Adapter:
             return next_step("done")
         if not self._new_transaction():
             return next_step("done")
-        patience = LEG_INVITE_MS if method == "INVITE" else self.policy.answer_timeout
+        return self._wait_for_replies(SipRequest(read("$ci"), method, canonical(read("$var(im_ao)")), self._source()))
+
+    def hand_over(self, request: Request, function: LegFunction) -> int:
+        """Make an initial request a leg of the worker, at once or after the worker's answer to a question."""
+        if not self._worker_alive():
+            return self.refuse(request, server_unavailable("IM worker is not running", self.policy.retry_after))
+        if current_transaction() == (-1, -1) and not self._new_transaction():
+            return next_step("done")
+        self.save_state(request, "")
+        anonymous = asks_for_anonymity(request.privacy)
+        return self._wait_for_replies(
+            SipRequest(
+                request.call_id,
+                request.method,
+                request.originator,
+                self._source(),
+                function,
+                request.recipient,
+                anonymous,
+            )
+        )
+
+    def _source(self) -> str:
+        return f"{read('$si')}:{read('$sp')};{read('$pr')}"
+
+    def _wait_for_replies(self, question: SipRequest) -> int:
+        patience = LEG_INVITE_MS if question.method == "INVITE" else self.policy.answer_timeout
         KSR.tm.t_set_fr(patience, patience)
         KSR.tm.t_on_failure("IM_LEG_UNANSWERED")
         if KSR.tmx.t_suspend() < 0:
             self._reply(500, "Server Internal Error")
             return next_step("done")
-        source = f"{read('$si')}:{read('$sp')};{read('$pr')}"
-        question = SipRequest(read("$ci"), method, canonical(read("$var(im_ao)")), source)
         transaction = current_transaction()
         if self._send(transaction, question, read_bytes("$mb")):
             return next_step("done")
+        self._answer = None
         return self._continue(transaction)
 
     def tell_leg(self, kind: SipEventKind, message: bytes, waiting: TransactionId | None = None) -> int:
@@ -403,16 +428,12 @@ class Adapter:
             self._link().send(encode_question(None, TraceBatch(), "\n".join(lines).encode("utf-8", "replace")), SEND_WAIT)
         return 1
 
-    def capable_contacts(self) -> list[tuple[str, bool, bool]]:
-        """The contacts of a REGISTER; those without the feature tag are remembered beside the others (COR-10)."""
-        contacts = contact_capabilities(read("$(hdr(Contact)[*])"))
-        mixed = any(capable for _, capable, _ in contacts)
-        for uri, capable, _ in contacts:
-            if capable:
-                KSR.htable.sht_rm("im_plain", sent_safely(uri))
-            elif mixed:
-                KSR.htable.sht_seti("im_plain", sent_safely(uri), 1)
-        return contacts
+    def contact_kinds(self) -> tuple[str, str, str]:
+        """The contacts of a REGISTER by kind: large messages, IM, plain; left in `$var` for the native routes (COR-10)."""
+        kinds = contact_kinds(read("$(hdr(Contact)[*])"))
+        for name, contacts in zip(("im_large", "im_capable", "im_plain"), kinds, strict=True):
+            KSR.pv.sets(f"$var({name})", sent_safely(contacts))
+        return kinds
 
     def _look_up(self, uri: str) -> bool:
         """Set the branches to the recipient's bindings; whether an IM-capable one is among them (COR-07)."""
@@ -474,18 +495,3 @@ class Adapter:
         for header in headers:
             KSR.hdr.append_to_reply(header + "\r\n")
         KSR.sl.send_reply(status, reason)
-
-
-def quoted(text: str) -> str:
-    """Text as a quoted-string (RFC 3261 section 25.1): whatever a client has put into it, it ends where it should."""
-    return '"' + sent_safely(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def sent_safely_line(text: str) -> str:
-    """A trace line: its separators kept, everything else printable."""
-    return "\t".join(sent_safely(part) for part in text.split("\t"))
-
-
-def sent_lines(text: str) -> str:
-    """A traceback for the log: line ends kept, everything else printable."""
-    return "\n".join(sent_safely(line) for line in text.splitlines())

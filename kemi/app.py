@@ -165,13 +165,12 @@ class App:
         return self._adapter.perform(request, action)
 
     def _contacts(self) -> int:
-        contacts = self._adapter.capable_contacts()
-        capable = [large for _, is_capable, large in contacts if is_capable]
-        if not capable:
+        large, capable, plain = self._adapter.contact_kinds()
+        if not large and not capable:
             return next_step("plain")
-        if len(capable) < len(contacts):
+        if sum(map(bool, (large, capable, plain))) > 1:
             return next_step("mixed")
-        return next_step("large" if any(capable) else "capable")
+        return next_step("large" if large else "capable")
 
     def _unavailable(self, request: Request, warning: str) -> int:
         return self._adapter.refuse(request, server_unavailable(warning, self._adapter.policy.retry_after))

@@ -91,6 +91,12 @@ class PublishQuestion:
     seconds: int | None
 
 
+LegFunction: TypeAlias = Literal["", "participating", "deferring", "deferred", "controlling", "history"]
+"""What a new leg is to be: a participating function in the media path, the store that takes a large message for an absent
+recipient (LRG-04), the Deferred Messaging Function itself (DEF-07, DEF-08), the focus, the History Function. Empty within
+a dialog."""
+
+
 @dataclass(frozen=True, slots=True)
 class SipRequest:
     """A request for a leg of the worker: its transaction waits for the worker's replies. The message travels behind."""
@@ -100,6 +106,10 @@ class SipRequest:
     originator: str = ""
     source: str = ""
     """`address:port;transport` it came from."""
+    function: LegFunction = ""
+    recipient: str = ""
+    """Canonical address of the Request-URI of an initial request."""
+    anonymous: bool = False
 
 
 SipEventKind: TypeAlias = Literal["response", "timeout", "ack", "cancelled"]

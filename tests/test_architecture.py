@@ -21,7 +21,9 @@ IMPURE = frozenset(
     {"asyncio", "os", "pathlib", "random", "secrets", "select", "socket", "subprocess", "threading", "time", "uuid"}
 )
 """A pure module of kemi/ has no clock, no randomness and no I/O."""
-SHARED_WITH_CLIENT = re.compile(r"msrp_worker\.(msrp(\.\w+)*|sdp\w*|cpim|imdn|is_composing|file_transfer|content_types)")
+SHARED_WITH_CLIENT = re.compile(
+    r"msrp_worker\.(msrp(\.\w+)*|sdp\w*|cpim|imdn|is_composing|file_transfer|content_types|offer_answer)"
+)
 CONFERENCE = {"msrp_worker.msrp.switch", "msrp_worker.msrp.room", "msrp_worker.msrp.fanout"}
 """The switch reads the envelopes it passes on (RFC 7701 section 6.2); nothing else of MSRP knows a content format."""
 MAX_LINES = 500

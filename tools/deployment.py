@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -251,7 +252,27 @@ class Deployment:
             return probe.connect_ex(str(self.config.question_socket)) == 0
 
     def _worker_ready(self) -> bool:
-        return http_status(self.config.listen, self.config.http_port, "/readyz") == 200
+        linked = http_status(self.config.listen, self.config.http_port, "/readyz") == 200
+        return linked and self._kamailio_has_heard()
+
+    def _kamailio_has_heard(self) -> bool:
+        """Whether the worker's heartbeat has arrived; taken for granted where Kamailio has no RPC socket to ask at."""
+        server = self.config.kamailio_rpc_socket
+        if not server.exists():
+            return True
+        own = server.with_name(f"ready-{os.getpid()}.sock")
+        question = {"jsonrpc": "2.0", "method": "htable.get", "params": ["im_link", "beat"], "id": 1}
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+            own.unlink(missing_ok=True)
+            probe.bind(str(own))
+            probe.settimeout(1)
+            try:
+                probe.sendto(json.dumps(question).encode(), str(server))
+                return "result" in json.loads(probe.recv(65535))
+            except OSError:
+                return False
+            finally:
+                own.unlink(missing_ok=True)
 
     def _sip_answers(self) -> bool:
         return sip_options(self.config.listen, self.config.sip_port)

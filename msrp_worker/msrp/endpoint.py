@@ -98,7 +98,9 @@ class MsrpEndpoint:
             if self.tls is None:
                 raise ValueError("tls_port needs tls_certificate and tls_key")  # SEC-04
             tls = self.tls
-            server = await loop.create_server(lambda: tls.protocol(Connection(self)), host, config.tls_port, backlog=1024)
+            server = await loop.create_server(
+                lambda: tls.protocol(Connection(self), self), host, config.tls_port, backlog=1024
+            )
             self._servers.append(server)
             self.tls_port = server.sockets[0].getsockname()[1]
         await self.local_addresses.start()

@@ -24,7 +24,7 @@ UNINTERRUPTED_BYTES = 2_048
 7.1.1)."""
 TURN_BYTES = 16_384
 """Content one message may send before the next one has its turn."""
-TAKE_BYTES = 65_536
+TAKE_BYTES = 131_072
 """Bytes gathered for one write."""
 
 

@@ -54,7 +54,7 @@ class RoomPolicy:
     """A user may be in the room with several sessions (RFC 7701 section 6.1)."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Participant:
     """One session in the room. Made by the focus from what it negotiated."""
 
@@ -83,7 +83,7 @@ class Participant:
         return self.anonymous or self.address.uri
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class SwitchedMessage:
     """A message the room has taken, as observers see it."""
 

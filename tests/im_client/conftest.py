@@ -16,6 +16,7 @@ from im_client.framing import Framer
 from im_client.timers import BaseTimers
 from im_client.transport import Target
 from im_client.wire import parse
+from tests.im_client.relay import MakePair, Pair, open_pair
 
 PATIENCE = 5.0
 """Seconds after which a message that was expected counts as missing."""
@@ -203,3 +204,29 @@ async def udp_stage(make_stage: StageMaker) -> Stage:
 @pytest.fixture
 async def tcp_stage(make_stage: StageMaker) -> Stage:
     return await make_stage("tcp")
+
+
+@pytest.fixture
+async def make_pair() -> AsyncIterator[MakePair]:
+    open_ones = []
+
+    async def make(transport: str = "udp", **options: Any) -> Pair:
+        context = open_pair(transport, **options)
+        open_ones.append(context)
+        return await context.__aenter__()
+
+    yield make
+    for context in open_ones:
+        await context.__aexit__(None, None, None)
+
+
+@pytest.fixture
+async def pair(make_pair: MakePair, transport: str) -> Pair:
+    found: Pair = await make_pair(transport)
+    return found
+
+
+@pytest.fixture
+async def udp_pair(make_pair: MakePair) -> Pair:
+    found: Pair = await make_pair("udp")
+    return found

@@ -13,8 +13,8 @@ from im_client.wire import parse
 @pytest.mark.parametrize(
     ("method", "headers", "status", "name", "value"),
     [
-        ("OPTIONS", (), 200, "Allow", "MESSAGE, OPTIONS"),
-        ("INFO", (), 405, "Allow", "MESSAGE, OPTIONS"),
+        ("OPTIONS", (), 200, "Allow", "ACK, BYE, CANCEL, INVITE, MESSAGE, NOTIFY, OPTIONS, PRACK, UPDATE"),
+        ("INFO", (), 405, "Allow", "ACK, BYE, CANCEL, INVITE, MESSAGE, NOTIFY, OPTIONS, PRACK, UPDATE"),
         ("MESSAGE", ("Require: a, b",), 420, "Unsupported", "a, b"),
         ("CANCEL", (), 481, "Server", "IM-client/OMA1.0 simple-im/0.1.0"),
         (

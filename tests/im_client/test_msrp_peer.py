@@ -110,9 +110,7 @@ async def test_file_with_its_hash(endpoints: Endpoints, tmp_path: Path, join: Jo
     inbox = tmp_path / "inbox"
     inbox.mkdir()
     for expected in ("cat picture.bin", "cat picture-2.bin"):
-        _, (place, came) = await asyncio.gather(
-            alice.send_file(source, description), bob.receive_file(inbox, description)
-        )
+        _, (place, came) = await asyncio.gather(alice.send_file(source, description), bob.receive_file(inbox, description))
         assert place == inbox / expected
         assert place.read_bytes() == source.read_bytes()
         assert came == description.selector
@@ -201,9 +199,7 @@ async def test_conference(endpoints: Endpoints, tmp_path: Path) -> None:
     source = tmp_path / "a.txt"
     source.write_bytes(b"file for all" * 10_000)
     description = describe_file(source, "text/plain")
-    _, (place, _) = await asyncio.gather(
-        carol.send_file(source, description), alice.receive_file(tmp_path, description)
-    )
+    _, (place, _) = await asyncio.gather(carol.send_file(source, description), alice.receive_file(tmp_path, description))
     assert place.name == "a-2.txt"
     assert place.read_bytes() == source.read_bytes()
 

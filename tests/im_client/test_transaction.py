@@ -23,6 +23,7 @@ from im_client.transaction import (
 )
 
 CLIENT, SERVER = Machine.NON_INVITE_CLIENT, Machine.NON_INVITE_SERVER
+INVITING, INVITED = Machine.INVITE_CLIENT, Machine.INVITE_SERVER
 REQUEST, FINAL = b"request", b"final"
 
 
@@ -92,6 +93,43 @@ ROWS = [
         State.TERMINATED,
         [TransportFailed("x")],
     ),
+    (INVITING, [], Event(On.START, REQUEST), State.CALLING, [Send(REQUEST)]),
+    (INVITING, [On.START], Event(On.TIMER_A), State.CALLING, [Send(REQUEST)]),
+    (INVITING, [On.START], Event(On.TIMER_B), State.TERMINATED, [TimedOut()]),
+    (INVITING, [On.START], Event(On.TRANSPORT_ERROR, error="x"), State.TERMINATED, [TransportFailed("x")]),
+    (INVITING, [On.START], Event(On.PROVISIONAL), State.PROCEEDING, [Deliver()]),
+    (INVITING, [On.START], Event(On.SUCCESS), State.ACCEPTED, [Deliver()]),
+    (INVITING, [On.START], Event(On.FINAL, b"ack"), State.COMPLETED, [Send(b"ack"), Deliver()]),
+    (INVITING, [On.START, On.PROVISIONAL], Event(On.PROVISIONAL), State.PROCEEDING, [Deliver()]),
+    (INVITING, [On.START, On.PROVISIONAL], Event(On.SUCCESS), State.ACCEPTED, [Deliver()]),
+    (INVITING, [On.START, On.PROVISIONAL], Event(On.FINAL, b"ack"), State.COMPLETED, [Send(b"ack"), Deliver()]),
+    (INVITING, [On.START, On.PROVISIONAL], Event(On.TRANSPORT_ERROR, error="x"), State.TERMINATED, [TransportFailed("x")]),
+    (INVITING, [On.START, On.PROVISIONAL], Event(On.TIMER_A), State.PROCEEDING, []),
+    (INVITING, [On.START, On.FINAL], Event(On.FINAL, b"other"), State.COMPLETED, [Send(REQUEST)]),
+    (INVITING, [On.START, On.FINAL], Event(On.TRANSPORT_ERROR, error="x"), State.TERMINATED, []),
+    (INVITING, [On.START, On.FINAL], Event(On.TIMER_D), State.TERMINATED, []),
+    (INVITING, [On.START, On.FINAL], Event(On.SUCCESS), State.COMPLETED, []),
+    (INVITING, [On.START, On.SUCCESS], Event(On.SUCCESS), State.ACCEPTED, [Deliver()]),
+    (INVITING, [On.START, On.SUCCESS], Event(On.PROVISIONAL), State.ACCEPTED, []),
+    (INVITING, [On.START, On.SUCCESS], Event(On.TRANSPORT_ERROR, error="x"), State.ACCEPTED, []),
+    (INVITING, [On.START, On.SUCCESS], Event(On.TIMER_M), State.TERMINATED, []),
+    (INVITED, [], Event(On.START, b"100"), State.PROCEEDING, [Deliver()]),
+    (INVITED, [On.START], Event(On.TIMER_TRYING), State.PROCEEDING, [Send(REQUEST)]),
+    (INVITED, [On.START], Event(On.REQUEST), State.PROCEEDING, [Send(REQUEST)]),
+    (INVITED, [On.START], Event(On.PROVISIONAL, b"180"), State.PROCEEDING, [Send(b"180")]),
+    (INVITED, [On.START], Event(On.SUCCESS, b"200"), State.ACCEPTED, [Send(b"200")]),
+    (INVITED, [On.START], Event(On.FINAL, b"486"), State.COMPLETED, [Send(b"486")]),
+    (INVITED, [On.START], Event(On.TRANSPORT_ERROR, error="x"), State.TERMINATED, [TransportFailed("x")]),
+    (INVITED, [On.START, On.FINAL], Event(On.REQUEST), State.COMPLETED, [Send(REQUEST)]),
+    (INVITED, [On.START, On.FINAL], Event(On.TIMER_G), State.COMPLETED, [Send(REQUEST)]),
+    (INVITED, [On.START, On.FINAL], Event(On.TIMER_H), State.TERMINATED, [TimedOut()]),
+    (INVITED, [On.START, On.FINAL], Event(On.ACK), State.CONFIRMED, []),
+    (INVITED, [On.START, On.FINAL], Event(On.TRANSPORT_ERROR, error="x"), State.TERMINATED, [TransportFailed("x")]),
+    (INVITED, [On.START, On.FINAL, On.ACK], Event(On.REQUEST), State.CONFIRMED, []),
+    (INVITED, [On.START, On.FINAL, On.ACK], Event(On.TIMER_I), State.TERMINATED, []),
+    (INVITED, [On.START, On.SUCCESS], Event(On.REQUEST), State.ACCEPTED, []),
+    (INVITED, [On.START, On.SUCCESS], Event(On.SUCCESS, b"200"), State.ACCEPTED, [Send(b"200")]),
+    (INVITED, [On.START, On.SUCCESS], Event(On.TIMER_L), State.TERMINATED, []),
 ]
 
 
@@ -174,3 +212,34 @@ def test_a_late_timer_run_does_everything_that_was_due() -> None:
 
 def test_every_timer_has_an_event() -> None:
     assert {on for _, on in [row for table in TABLES.values() for row in table]} >= set(TIMER_EVENTS.values())
+
+
+def test_an_invite_is_repeated_at_doubling_intervals_without_limit_until_timer_b() -> None:
+    transaction, _ = run(Transaction(INVITING, False), Event(On.START, REQUEST))
+    assert send_times(transaction, 100.0) == [0.5, 1.5, 3.5, 7.5, 15.5, 31.5]
+
+
+@pytest.mark.parametrize("reliable", [False, True])
+def test_an_invite_that_was_heard_of_waits_for_ever(reliable: bool) -> None:
+    transaction, _ = run(Transaction(INVITING, reliable), Event(On.START, REQUEST), Event(On.PROVISIONAL))
+    assert transaction.deadline is None
+
+
+def test_a_refusal_is_repeated_up_to_t2_until_its_ack_on_unreliable_transports() -> None:
+    transaction, _ = run(Transaction(INVITED, False), Event(On.START, b"100"), Event(On.FINAL, FINAL))
+    assert send_times(transaction, 12.0) == [0.5, 1.5, 3.5, 7.5, 11.5]
+    transaction, _ = run(Transaction(INVITED, True), Event(On.START, b"100"), Event(On.FINAL, FINAL))
+    assert send_times(transaction, 100.0) == []
+
+
+def test_an_invite_is_answered_100_after_200_ms_unless_something_was_answered() -> None:
+    transaction, _ = run(Transaction(INVITED, True), Event(On.START, b"100"))
+    assert fire(transaction, 0.2)[1] == (Send(b"100"),)
+    transaction, _ = step(transaction, Event(On.PROVISIONAL, b"180"), 0.1)
+    assert transaction.deadline is None
+
+
+@pytest.mark.parametrize("machine", [INVITING, INVITED])
+def test_an_accepted_invite_is_kept_for_64_t1_on_any_transport(machine: Machine) -> None:
+    transaction, _ = run(Transaction(machine, True), Event(On.START, REQUEST), Event(On.SUCCESS, FINAL), now=1.0)
+    assert transaction.deadline == 33.0

@@ -29,7 +29,6 @@ SIGNATURES = {
     "htable.sht_get": "str, str",
     "htable.sht_seti": "str, str, int",
     "htable.sht_sets": "str, str, str",
-    "htable.sht_rm": "str, str",
     "jsonrpcs.exec": "str",
     "mqueue.mq_add": "str, str, str",
     "mqueue.mq_fetch": "str",
@@ -120,7 +119,7 @@ class Reply:
 class FakeKamailio:
     """One Kamailio process with the memory it shares with the others. `ksr` takes the place of the module `KSR`."""
 
-    def __init__(self, settings: dict[str, str], tables: Sequence[str] = ("im_facts", "im_link", "im_plain")) -> None:
+    def __init__(self, settings: dict[str, str], tables: Sequence[str] = ("im_facts", "im_link")) -> None:
         self.settings = settings
         self.tables: dict[str, dict[str, str | int]] = {name: {} for name in tables}
         self.queues: dict[str, list[str]] = {"im_trace": []}
@@ -289,12 +288,6 @@ class FakeKamailio:
             return -1
         self._branches = self.bindings[address]
         self.message.request_uri = self._branches[0][0].encode()
-        return 1
-
-    def _htable_sht_rm(self, table: str, key: str) -> int:
-        if table not in self.tables:
-            return -1
-        self.tables[table].pop(key, None)
         return 1
 
     def _jsonrpcs_exec(self, request: str) -> int:

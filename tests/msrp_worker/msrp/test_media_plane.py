@@ -92,7 +92,7 @@ async def pieces(size: int, head: bytes = b"") -> AsyncIterator[bytes]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - the other end of a socket tells nobody
+    while not condition():
         await asyncio.sleep(0.01)
 
 

@@ -357,6 +357,25 @@ def test_memory_of_a_slow_reader_is_bounded_and_overflow_cuts_it() -> None:
     assert reports(alice) == []  # failure of a recipient of regular messages stays inside (RFC 7701 6.3)
 
 
+@pytest.mark.requirement("MED-08")
+def test_full_queue_cuts_a_reader_also_where_a_long_message_begins() -> None:
+    room = Room()
+    alice, carol = room.clients("alice", "carol")
+    bob, _ = room.join("bob", replace(LEG, queue_bytes=0, congested_bytes=10))
+    bob.wire.client_reads = False
+    room.say(alice, envelope("alice", body=b"x" * 5_000))
+    assert bob.leg.queued > 0
+    message = envelope("alice", body=b"x" * 50_000)
+    handle = alice.session.open("message/cpim", total=len(message))
+    handle.write(message[:20_000])
+    room.net.settle()
+    assert room.notes.log[-1] == (uri("bob"), True)
+    handle.write(message[20_000:])
+    room.net.settle()
+    assert handle.status == 200
+    assert received(carol)[-1] == message
+
+
 @pytest.mark.requirement("MED-08", "LRG-06")
 def test_long_message_goes_at_the_pace_of_its_slowest_reader_until_that_is_cut() -> None:
     room = Room(RoomPolicy(stall_seconds=20))

@@ -1,0 +1,335 @@
+"""IM sessions of one client: chats, large messages, files, and the deferred messages it fetches or is pushed.
+
+Clauses 7.1, 9.1, 9.2, 10.1 and 10.2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import quote
+
+from msrp_worker.cpim import Address
+from msrp_worker.file_transfer import FileDescription
+from msrp_worker.msrp import EndpointConfig, MsrpEndpoint
+from msrp_worker.sdp_msrp import Direction, Purpose
+
+from . import deferred, message_summary
+from .body import Body, sdp_of
+from .callee import IncomingCall
+from .caller import OutgoingCall
+from .calls import Calls
+from .config import ClientConfig
+from .deferred import DeferredMessage
+from .errors import ImClientError, MalformedMessageError, MediaFailedError
+from .exchange import ReceivedResponse
+from .im_invitation import ImInvitation, peer_info
+from .im_session import ImSession
+from .invitation import Invite
+from .media import MediaLine, MediaPlan
+from .message_summary import Summary
+from .msrp_peer import describe_file
+from .multipart import Part, build
+from .pager import SessionType
+from .recipients import RESOURCE_LISTS, Recipient, build_list
+from .replaces import same_user
+from .requester import new_call_id
+from .session import NotAcceptableError
+from .subscriber import MESSAGE_SUMMARY, Subscriber
+from .transfer import Progress, Source, describe_message, send_content
+from .wire import parse_name_addr, values
+
+log = logging.getLogger(__name__)
+
+RECIPIENT_LIST = (("Content-Disposition", "recipient-list"),)
+INVITE_LIST = ("Require", "recipient-list-invite")  # RFC 5366 section 4
+
+InvitationHandler = Callable[[ImInvitation], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What became of a large message or file: `focus` where a server took it for several."""
+
+    size: int
+    focus: bool
+
+
+class Messaging:
+    """The sessions of one client. `on_invite` decides about invitations; pushes need no decision."""
+
+    def __init__(self, calls: Calls, config: ClientConfig) -> None:
+        self.calls = calls
+        self.config = config
+        self.on_invite: InvitationHandler | None = None
+        self.pushed: asyncio.Queue[DeferredMessage] = asyncio.Queue()
+        self.identity = Address(str(config.identity_uri), config.display_name)
+        self._endpoint: MsrpEndpoint | None = None
+        calls.on_call = self._on_call
+
+    async def start(self) -> None:
+        """Open the MSRP listener. Raises OSError where its port is taken."""
+        host = self.calls.layer.endpoint.local[0]
+        self._endpoint = MsrpEndpoint(EndpointConfig(listen=host, port=self.config.msrp_port))
+        await self._endpoint.start()
+
+    async def close(self) -> None:
+        """Close the media; the sessions have been released."""
+        if self._endpoint is not None:
+            await self._endpoint.stop()
+
+    def line(self, plan: MediaPlan | None = None) -> MediaLine:
+        """A media line that is not agreed yet."""
+        assert self._endpoint is not None, "start comes first"
+        return MediaLine(self._endpoint, self.identity, plan or self.plan())
+
+    def plan(self, direction: Direction = Direction.SENDRECV) -> MediaPlan:
+        """The plan of the configuration."""
+        config = self.config
+        return MediaPlan(direction=direction, chunk_size=config.msrp_chunk_size, seconds=config.media_seconds)
+
+    # --- inviting
+
+    async def invite(
+        self,
+        to: str,
+        *,
+        line: MediaLine | None = None,
+        extra: Sequence[Part] = (),
+        session_type: SessionType | None = None,
+        anonymous: bool = False,
+        nickname: str = "",
+        subject: str = "",
+        headers: Sequence[tuple[str, str]] = (),
+        on_progress: Callable[[ReceivedResponse], None] | None = None,
+        keep_messages: bool = True,
+    ) -> ImSession:
+        """Invite a user, or whatever else is at a URI; returns when session and media are up. CLI-02
+
+        `extra` are body parts beside the description. Cancelling the task cancels the invitation. Raises
+        SessionRefusedError, NoAnswerError, ConnectionFailedError, MediaFailedError.
+        """
+        line = line or self.line()
+        invite = Invite(
+            to=to,
+            body=_with_parts(line.offer(), extra),
+            session_type=session_type,
+            anonymous=anonymous,
+            nickname=nickname,
+            subject=subject,
+            headers=tuple(headers),
+        )
+        call = self.calls.outgoing(invite, on_progress=on_progress)
+        try:
+            return await self._run(call, line, keep_messages)
+        except BaseException:
+            line.close()
+            raise
+
+    async def _run(self, call: OutgoingCall, line: MediaLine, keep_messages: bool) -> ImSession:
+        try:
+            async with asyncio.timeout(self.config.ring_seconds):
+                session, response = await call.run()
+        except TimeoutError:
+            raise MediaFailedError(
+                f"no answer within {self.config.ring_seconds:g} s; the invitation was cancelled"
+            ) from None
+        asserted = values(response.message.headers, "P-Asserted-Identity")
+        peer = peer_info(response.message.headers.getlist("Contact"), _uri(asserted) or call.target)
+        try:
+            await line.complete(sdp_of(response.message))
+        except NotAcceptableError as error:
+            await session.close([("Reason", "SIP;cause=488")])
+            raise MediaFailedError(f"the answer cannot be used: {error}") from None
+        found = ImSession(session, line, peer, keep_messages=keep_messages)
+        self._remember(found)
+        await found.start()
+        return found
+
+    def _remember(self, session: ImSession) -> None:
+        self.calls.remember(session.session, session.peer.uri)
+
+    # --- large messages and files
+
+    async def send_large(
+        self,
+        to: str | Sequence[str],
+        source: Source,
+        *,
+        content_type: str = "text/plain;charset=UTF-8",
+        progress: Progress | None = None,
+        success_report: bool = False,
+        subject: str = "",
+    ) -> Sent:
+        """Send one message of any size: INVITE sendonly, SEND, BYE after the last acknowledged chunk. LRG-01
+
+        To several users it goes through the conference factory (clause 9.1.1.2-3). Raises as `invite`, and
+        MessageFailedError.
+        """
+        file = describe_message(source, content_type)
+        return await self._transfer(to, source, content_type, file, "", progress, success_report, subject)
+
+    async def send_file(
+        self,
+        to: str | Sequence[str],
+        path: Path,
+        *,
+        content_type: str = "application/octet-stream",
+        progress: Progress | None = None,
+        success_report: bool = False,
+        subject: str = "",
+    ) -> Sent:
+        """Send a file with its name, size and hash (RFC 5547). Raises as `send_large`, and OSError. LRG-01, LRG-05"""
+        file = await asyncio.to_thread(describe_file, path, content_type)
+        name = (file.selector.name or "").replace('"', "_").replace("\\", "_")
+        disposition = f'attachment; filename="{name}"' if name.isascii() and name.isprintable() else "attachment"
+        return await self._transfer(to, path, content_type, file, disposition, progress, success_report, subject)
+
+    async def _transfer(
+        self,
+        to: str | Sequence[str],
+        source: Source,
+        content_type: str,
+        file: FileDescription,
+        disposition: str,
+        progress: Progress | None,
+        success_report: bool,
+        subject: str,
+    ) -> Sent:
+        plan = replace(self.plan(Direction.SENDONLY), file=file)
+        target, users = (to, []) if isinstance(to, str) else (str(self.config.factory_uri), list(to))
+        session = await self.invite(
+            target,
+            line=self.line(plan),
+            extra=[_list_part(users)] if users else [],
+            session_type=SessionType.ADHOC if users else None,
+            subject=subject,
+            headers=[INVITE_LIST] if users else [],
+            keep_messages=False,
+        )
+        try:
+            size = file.selector.size or 0
+            negotiated = session.line.negotiated
+            limit = negotiated.max_send_size if negotiated is not None else None
+            if limit is not None and size > limit:
+                raise MediaFailedError(f"{size} bytes are more than the {limit} the other side takes")
+            await send_content(
+                session.line.peer,
+                source,
+                content_type,
+                disposition=disposition,
+                progress=progress,
+                # 9.1.1.2: a focus has only taken the message; what it came to, its report tells
+                success_report=success_report or session.peer.focus,
+            )
+            return Sent(size, session.peer.focus)
+        finally:
+            await session.close()  # 9.1.3
+
+    # --- deferred messages
+
+    async def deferred_summary(self, seconds: float = 10.0) -> Summary:
+        """What waits (clause 10.3.2.6): the summary is fetched once. CLI-06
+
+        Raises SubscriptionError, NoAnswerError, MalformedMessageError, TimeoutError.
+        """
+        subscriber = Subscriber(self.calls.layer, str(self.config.identity_uri), MESSAGE_SUMMARY, expires=0)
+        await subscriber.start()
+        try:
+            while True:
+                found = await subscriber.next(seconds)
+                if found.body:
+                    return message_summary.parse(found.body.data)
+        except EOFError:
+            raise MalformedMessageError("the notification had no message summary") from None
+
+    async def watch_deferred(self, expires: int = 3600) -> Subscriber:
+        """Subscribe to the summary: each notification's body is for `message_summary.parse`. Raises as above."""
+        subscriber = Subscriber(self.calls.layer, str(self.config.identity_uri), MESSAGE_SUMMARY, expires=expires)
+        await subscriber.start()
+        return subscriber
+
+    async def deferred_get(
+        self, message_ids: Sequence[str] = (), *, escaped: bool = False, seconds: float = 60.0
+    ) -> list[DeferredMessage]:
+        """Fetch the messages named, or all (clause 10.1.1): INVITE recvonly to the Deferred Messaging Function. CLI-06
+
+        `escaped` names a single one in the user part of the Request-URI (Appendix K). Returns when the function
+        releases the session, or after `seconds` without a message. Raises as `invite`.
+        """
+        target, extra = str(self.config.deferred_uri), []
+        if escaped and len(message_ids) == 1:
+            target = f"sip:{quote(message_ids[0], safe='')}@{self.config.deferred_uri.host}"
+        elif message_ids:
+            extra = [_list_part([f"sip:{ident.removeprefix('sip:')}" for ident in message_ids])]
+        headers = [INVITE_LIST] if extra else []
+        line = self.line(self.plan(Direction.RECVONLY))
+        session = await self.invite(target, line=line, extra=extra, headers=headers)
+        try:
+            return await _collect(session, seconds)
+        finally:
+            await session.close()
+
+    # --- being invited
+
+    async def _on_call(self, call: IncomingCall) -> None:
+        invitation = ImInvitation(call, self.line(), self.calls.give_way, self._remember)
+        if self._is_push(invitation):
+            await self._take_push(invitation)
+        elif self.on_invite is not None:
+            await self.on_invite(invitation)
+        else:
+            invitation.reject(480)
+
+    def _is_push(self, invitation: ImInvitation) -> bool:
+        """Deferred messages come from the function's own address (clause 10.3.2.3)."""
+        return invitation.purpose is Purpose.LARGE_MESSAGE and same_user(invitation.sender, str(self.config.deferred_uri))
+
+    async def _take_push(self, invitation: ImInvitation) -> None:
+        try:
+            session = await invitation.accept()
+        except (ImClientError, NotAcceptableError) as error:
+            log.info("a push of deferred messages came to nothing: %s", error)
+            return
+        async for message in session.messages():
+            for one in _decoded(message.content_type, message.body):
+                self.pushed.put_nowait(one)
+
+
+async def _collect(session: ImSession, seconds: float) -> list[DeferredMessage]:
+    found: list[DeferredMessage] = []
+    while True:
+        try:
+            message = await session.receive(seconds)
+        except (EOFError, TimeoutError):
+            return found
+        found += _decoded(message.content_type, message.body)
+
+
+def _decoded(content_type: str, body: bytes) -> list[DeferredMessage]:
+    try:
+        return deferred.decode(content_type, body)
+    except MalformedMessageError as error:
+        log.warning("a deferred message cannot be read: %s", error)
+        return []
+
+
+def _list_part(users: Sequence[str]) -> Part:
+    return Part(RESOURCE_LISTS, build_list([Recipient(user, None) for user in users]), RECIPIENT_LIST)
+
+
+def _with_parts(description: Body, extra: Sequence[Part]) -> Body:
+    """The description alone, or with other parts in a multipart/mixed (clause 7.1.1.1-7)."""
+    if not extra:
+        return description
+    return Body(*build([Part(description.content_type, description.data), *extra], new_call_id()))
+
+
+def _uri(found: list[str]) -> str:
+    try:
+        return parse_name_addr(found[0]).uri if found else ""
+    except MalformedMessageError:
+        return ""
