@@ -74,9 +74,10 @@ async def test_many_legs_come_in_parts(store: Store, monkeypatch: pytest.MonkeyP
 async def test_an_older_database_gets_the_table(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     config = Config.load(environ)
     with monkeypatch.context() as patch:
-        patch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:1])
+        patch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:2])
         await prepare_store(config)
     await drop_table(config)  # the schema of today has it already
+    monkeypatch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:3])
     assert await prepare_store(config) == ["SIP legs"]
     store = await open_store(config)
     await store.legs.put(LEG)
