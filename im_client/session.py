@@ -76,7 +76,7 @@ class Session:
         self.leg = leg
         self.state = state
         self.media: Media | None = None
-        self.on_refer_notify: Callable[[IncomingRequest], None] | None = None
+        self.refer_notified: Callable[[IncomingRequest], None] | None = None
         self.on_prack: Callable[[IncomingRequest], None] | None = None
         loop = asyncio.get_running_loop()
         self.established: asyncio.Future[None] = loop.create_future()
@@ -259,8 +259,8 @@ class Session:
                 await self._on_offer(request, glare.on_update(self._exchange, offer=offer))
             case "PRACK" if self.on_prack is not None:
                 self.on_prack(request)
-            case "NOTIFY" if self.on_refer_notify is not None:
-                self.on_refer_notify(request)
+            case "NOTIFY" if self.refer_notified is not None:
+                self.refer_notified(request)
             case _:
                 request.respond(481)
 

@@ -33,7 +33,8 @@ class Incoming:
     send: Callable[[bytes], None]
 
     def header(self, name: str) -> str | None:
-        return self.message.headers.get(name)
+        found: str | None = self.message.headers.get(name)
+        return found
 
     def reply(self, status: int, reason: str = "R", *headers: str, body: bytes = b"") -> None:
         self.send(self.response(status, reason, *headers, body=body))
