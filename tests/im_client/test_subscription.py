@@ -12,7 +12,7 @@ from im_client.errors import NoAnswerError, SubscriptionError
 from im_client.subscriber import CONFERENCE, MESSAGE_SUMMARY, Subscriber
 from im_client.subscription import Due, State, Subscription, SubscriptionState, again_after, parse_state
 from im_client.timers import BaseTimers
-from tests.im_client.conftest import Incoming, Peer, Stage
+from tests.im_client.conftest import Incoming, Stage, contact, notify
 
 TIMERS = BaseTimers()
 ACTIVE = SubscriptionState("active")
@@ -96,37 +96,6 @@ def test_when_to_subscribe_again(reason: str, wait: int | None, expected: float 
 
 
 # --- on the wire
-
-
-def notify(
-    peer: Peer,
-    subscribe: Incoming,
-    number: int,
-    state: str,
-    body: bytes = b"",
-    *,
-    event: str = "message-summary",
-    tag: str = "peer",
-) -> bytes:
-    fields: dict[str, str] = {
-        "Via": f"SIP/2.0/{peer.transport.upper()} 127.0.0.1:{peer.port};branch=z9hG4bKn{number}{tag}",
-        "From": f"<sip:alice@example.com>;tag={tag}",
-        "To": subscribe.header("From") or "",
-        "Call-ID": subscribe.header("Call-ID") or "",
-        "CSeq": f"{number} NOTIFY",
-        "Event": event,
-        "Contact": f"<sip:server@127.0.0.1:{peer.port};transport={peer.transport}>",
-        "Subscription-State": state,
-        "Max-Forwards": "70",
-        "Content-Type": "application/simple-message-summary" if body else "",
-        "Content-Length": str(len(body)),
-    }
-    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items() if value)
-    return f"NOTIFY sip:alice@127.0.0.1 SIP/2.0\r\n{head}\r\n".encode() + body
-
-
-def contact(peer: Peer) -> str:
-    return f"Contact: <sip:server@127.0.0.1:{peer.port};transport={peer.transport}>"
 
 
 async def subscribed(stage: Stage, **options: Any) -> tuple[Subscriber, Incoming]:
