@@ -23,8 +23,9 @@ from .errors import MediaFailedError, SessionEndedError
 from .exchange import ReceivedResponse
 from .media import MediaLine
 from .msrp_peer import ChatMessage, MessageFailedError, MsrpPeer
+from .negotiation import NotAcceptableError
 from .referring import Referring, invite_users
-from .session import NotAcceptableError, Session
+from .session import Session
 
 log = logging.getLogger(__name__)
 

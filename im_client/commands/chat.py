@@ -16,7 +16,7 @@ from ..exchange import ReceivedResponse
 from ..im_invitation import ImInvitation
 from ..im_session import ImSession
 from ..msrp_peer import ChatMessage, FileMismatchError, MessageFailedError
-from ..session import NotAcceptableError
+from ..negotiation import NotAcceptableError
 from .options import FAILED, add_account, clean, make_config
 
 

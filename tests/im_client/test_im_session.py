@@ -15,7 +15,7 @@ from im_client.im_invitation import ImInvitation, ReceivedFile
 from im_client.im_session import ImSession
 from im_client.invitation import Invite
 from im_client.msrp_peer import FileMismatchError, MessageFailedError
-from im_client.session import NotAcceptableError
+from im_client.negotiation import NotAcceptableError
 from msrp_worker.sdp_msrp import Direction, Purpose
 from tests.im_client.relay import ALICE, BOB, PATIENCE, Pair, Passing, open_pair
 
