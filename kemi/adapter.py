@@ -173,6 +173,7 @@ class Adapter:
             received=number("$var(im_received)") or time.time(),
             date=read("$hdr(Date)"),
             expires=read("$hdr(Expires)"),
+            event=read("$hdr(Event)"),
             serves_recipient=serves_recipient,
             available=look_up and serves_recipient and not separate_core and self._look_up(uri),
             separate_core=separate_core,

@@ -212,6 +212,15 @@ def read_trace_lines(content: bytes) -> list[TraceEvent]:
     return events
 
 
+_REGISTERED = b"registered\t"
+
+
+def read_registered_lines(content: bytes) -> list[str]:
+    """Addresses whose IM registration succeeded, among the lines of a batch: `registered`, a tab, the address (COR-09)."""
+    lines = (line for line in content.split(b"\n") if line.startswith(_REGISTERED))
+    return list(dict.fromkeys(line.removeprefix(_REGISTERED).decode("utf-8", "replace") for line in lines))
+
+
 Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion | PublishQuestion | SipRequest
 
 Message: TypeAlias = Question | SipEvent | TraceBatch | Settle

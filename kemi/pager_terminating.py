@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kemi.actions import Action, Ask, Refuse, Respond, ToRecipient, ToWorker, forbidden
+from kemi.deferred_uri import is_deferred_uri, is_foreign_summary
 from kemi.messages import Answer, DeferQuestion, Deferred, EndFacts, PagerFacts, PagerQuestion
 from kemi.participating import (
     is_anonymous,
@@ -43,6 +44,10 @@ def screen(request: Request, policy: Policy) -> Action:
 def decide(request: Request, facts: PagerFacts, policy: Policy) -> Action:
     """The checks of 6.2.6.1 with the facts at hand; then delivery or deferral."""
     recipient = facts.recipient
+    if request.method != "MESSAGE" and is_deferred_uri(request.recipient, policy.domain):
+        return forbidden("DEF-07", "Deferred messages are for their recipients")  # DEF-07
+    if request.method == "SUBSCRIBE" and is_foreign_summary(request):
+        return forbidden("DEF-08", "What waits is told to its recipient only")  # DEF-08
     if recipient is None:
         return Refuse(404, "Not Found", "COR-04", "No such user")  # COR-04
     refusal = _refuse_by_recipient(request, recipient, policy)

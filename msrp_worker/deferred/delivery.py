@@ -127,6 +127,12 @@ class Claimed(Struct, frozen=True):
     items: tuple[Item, ...]
 
 
+class Narrowed(Struct, frozen=True):
+    """Only these of the messages leased so far are for this session, and no others will be."""
+
+    message_ids: tuple[str, ...]
+
+
 class Progress(Struct, frozen=True):
     """The client takes a long message."""
 
@@ -161,7 +167,9 @@ class Tick(Struct, frozen=True):
     """`next_deadline` has come."""
 
 
-Event: TypeAlias = Answered | Ready | Claimed | Progress | Acknowledged | Skipped | Deleted | NotDeleted | Broken | Tick
+Event: TypeAlias = (
+    Answered | Ready | Claimed | Narrowed | Progress | Acknowledged | Skipped | Deleted | NotDeleted | Broken | Tick
+)
 
 
 # --- effects ------------------------------------------------------------------------------------------------------
@@ -252,6 +260,9 @@ class _Turn:
                     self.state = replace(self.state, limit=self.now + STALL_S)
             case Claimed(items):
                 self.state = replace(state, queue=state.queue + items, claiming=False, more=state.more and bool(items))
+            case Narrowed(message_ids):
+                queue = tuple(item for item in state.queue if item.message_id in message_ids)
+                self.state = replace(state, queue=queue, more=False)
             case Progress():
                 self._alive()
             case Acknowledged(message_id):
