@@ -83,6 +83,8 @@ class LegPolicy(Struct, frozen=True, kw_only=True):
     """Option tags of Supported; another one in Require gets 420."""
     understood: frozenset[str] = frozenset()
     """Further option tags that the owner takes care of."""
+    request_headers: Headers = ()
+    """In every request of the leg, such as User-Agent and P-Asserted-Identity (HDR-07)."""
     ring_s: float = 180.0
     """How long an INVITE may ring, in seconds: three minutes, as proxies keep it (RFC 3261 16.6, timer C)."""
     offer_s: float = 30.0
