@@ -193,6 +193,8 @@ class Leg(Struct, frozen=True, kw_only=True):
     ack_cseq: int = 0
     """CSeq of the INVITE whose 2xx has no ACK yet; 0 for none."""
     ack_limit: float = float("inf")
+    undo: tuple[TransactionId, bytes, bytes] | None = None
+    """The re-INVITE of `ack_cseq`, and the descriptions before it: a CANCEL may turn out to have been first."""
     offer: PendingOffer | None = None
     outgoing: tuple[Outgoing, ...] = ()
     again: Again | None = None
