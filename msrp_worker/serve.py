@@ -23,6 +23,7 @@ from msrp_worker.functions import Functions
 from msrp_worker.kamailio_link import KamailioLink, LinkAddress
 from msrp_worker.msrp import EndpointConfig, MsrpEndpoint
 from msrp_worker.msrp.websocket import websocket_handler
+from msrp_worker.participating.function import ParticipatingFunction
 from msrp_worker.sip.restart import restore
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store, open_store
@@ -85,6 +86,7 @@ async def _serve(config: Config) -> None:
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
         deferred = DeferredFunction(store, functions, endpoint, config)
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
+        ParticipatingFunction(functions, endpoint, config)
         stack.push_async_callback(functions.legs.close)
         stack.push_async_callback(deferred.close)
         link.start()

@@ -33,7 +33,8 @@ class Incoming:
     send: Callable[[bytes], None]
 
     def header(self, name: str) -> str | None:
-        return self.message.headers.get(name)
+        found: str | None = self.message.headers.get(name)
+        return found
 
     def reply(self, status: int, reason: str = "R", *headers: str, body: bytes = b"") -> None:
         self.send(self.response(status, reason, *headers, body=body))
@@ -157,6 +158,37 @@ class Stage:
         task = self.start(self.client.request("OPTIONS", "sip:example.com"))
         (await self.peer.expect("OPTIONS")).reply(200)
         await task
+
+
+def notify(
+    peer: Peer,
+    subscribe: Incoming,
+    number: int,
+    state: str,
+    body: bytes = b"",
+    *,
+    event: str = "message-summary",
+    tag: str = "peer",
+) -> bytes:
+    fields: dict[str, str] = {
+        "Via": f"SIP/2.0/{peer.transport.upper()} 127.0.0.1:{peer.port};branch=z9hG4bKn{number}{tag}",
+        "From": f"<sip:alice@example.com>;tag={tag}",
+        "To": subscribe.header("From") or "",
+        "Call-ID": subscribe.header("Call-ID") or "",
+        "CSeq": f"{number} NOTIFY",
+        "Event": event,
+        "Contact": f"<sip:server@127.0.0.1:{peer.port};transport={peer.transport}>",
+        "Subscription-State": state,
+        "Max-Forwards": "70",
+        "Content-Type": "application/simple-message-summary" if body else "",
+        "Content-Length": str(len(body)),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items() if value)
+    return f"NOTIFY sip:alice@127.0.0.1 SIP/2.0\r\n{head}\r\n".encode() + body
+
+
+def contact(peer: Peer) -> str:
+    return f"Contact: <sip:server@127.0.0.1:{peer.port};transport={peer.transport}>"
 
 
 StageMaker = Callable[..., Awaitable[Stage]]
