@@ -302,7 +302,7 @@ class DeferredFunction:
         """Answer the INVITE of a retrieval (10.3.1)."""
         session.media = accepted_session(self._endpoint, line, session)
         self._deliveries[session.identity] = session
-        policy = LegPolicy(ring_s=RING_S, allow=ALLOW)
+        policy = LegPolicy(ring_s=RING_S, allow=ALLOW, understood=frozenset({"recipient-list-invite"}))  # RFC 5366
         session.leg = self._functions.legs.take(transaction, session, self._contact(session), policy)
         if session.leg is None:
             session.tell(delivery.Broken("cancelled"))
