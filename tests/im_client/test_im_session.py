@@ -113,6 +113,10 @@ async def test_composing(pair: Pair, bob: Bob) -> None:
     await ours.send("done")
     await theirs.receive()
     assert theirs.composing == []
+    theirs.composing_changed.clear()
+    ours.typing()  # what was sent has ended the composing: this is told anew
+    async with asyncio.timeout(PATIENCE):
+        await theirs.composing_changed.wait()
 
 
 @pytest.mark.requirement("CLI-02", "CLI-04")
