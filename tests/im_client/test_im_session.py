@@ -15,7 +15,10 @@ from im_client.im_invitation import ImInvitation, ReceivedFile
 from im_client.im_session import ImSession
 from im_client.invitation import Invite
 from im_client.msrp_peer import FileMismatchError, MessageFailedError
+from im_client.multipart import split
 from im_client.negotiation import NotAcceptableError
+from im_client.pager import SessionType
+from im_client.recipients import parse_list
 from im_client.replaces import Replaces
 from msrp_worker.sdp_msrp import Direction, Purpose
 from tests.im_client.relay import ALICE, BOB, PATIENCE, Pair, Passing, open_pair
@@ -168,6 +171,32 @@ async def test_a_session_is_replaced(pair: Pair, bob: Bob) -> None:
         assert await ours.ended == "released by the peer"
     await successor.send("here now")
     assert (await other.receive()).text == "here now"
+
+
+@pytest.mark.requirement("CLI-02", "CLI-03", "IDN-04")
+async def test_an_anonymous_session(pair: Pair, bob: Bob) -> None:
+    ours, theirs = await chat(pair, bob, anonymous=True, nickname="Fox", session_type=SessionType.ONE_TO_ONE)
+    await ours.close()
+    async with asyncio.timeout(PATIENCE):
+        await theirs.ended
+    invite, bye = pair.relay.log[0], await pair.relay.seen("alice BYE")
+    assert str(invite.message.uri) == f"{BOB};session=1-1"
+    assert (invite.header("From") or "").startswith('"Fox" <sip:anonymous@anonymous.invalid>')
+    assert [invite.header("Privacy"), bye.header("Privacy")] == ["id", "id"]
+    assert (bye.header("From") or "") == (invite.header("From") or "")
+
+
+@pytest.mark.requirement("LRG-01", "CLI-05")
+async def test_a_large_message_to_several_goes_to_the_factory_with_a_list(pair: Pair) -> None:
+    sending = asyncio.ensure_future(pair.alice.send_large([BOB, "sip:carol@example.com"], b"news"))
+    with pytest.raises(SessionRefusedError):
+        await sending  # Bob is no factory
+    invite = pair.relay.log[0]
+    assert str(invite.message.uri) == "sip:conference-factory@example.com;session=adhoc"
+    assert invite.header("Require") == "recipient-list-invite"
+    description, listing = split(invite.header("Content-Type") or "", invite.message.body)
+    assert description.content_type == "application/sdp"
+    assert [entry.uri for entry in parse_list(listing.body)] == [BOB, "sip:carol@example.com"]
 
 
 # --- the media fails
