@@ -277,12 +277,15 @@ class Messaging:
 
     async def _on_call(self, call: IncomingCall) -> None:
         invitation = ImInvitation(call, self.line(), self.calls.give_way, self._remember)
-        if self._is_push(invitation):
-            await self._take_push(invitation)
-        elif self.on_invite is not None:
-            await self.on_invite(invitation)
-        else:
-            invitation.reject(480)
+        try:
+            if self._is_push(invitation):
+                await self._take_push(invitation)
+            elif self.on_invite is not None:
+                await self.on_invite(invitation)
+            else:
+                invitation.reject(480)
+        finally:
+            invitation.forget()
 
     def _is_push(self, invitation: ImInvitation) -> bool:
         """Deferred messages come from the function's own address (clause 10.3.2.3)."""

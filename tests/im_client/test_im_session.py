@@ -360,6 +360,28 @@ async def test_a_recipient_that_leaves_in_the_middle(pair: Pair, bob: Bob) -> No
             await sending
 
 
+async def test_nothing_is_left_behind(pair: Pair, bob: Bob) -> None:
+    for _ in range(3):
+        ours, theirs = await chat(pair, bob)
+        await ours.close()
+        async with asyncio.timeout(PATIENCE):
+            await theirs.ended
+        calling = asyncio.ensure_future(pair.alice.invite(BOB))
+        (await bob.next()).reject()
+        with pytest.raises(SessionRefusedError):
+            await calling
+    pair.bob.on_invite = None
+    with pytest.raises(SessionRefusedError):
+        await pair.alice.invite(BOB)
+    for client in (pair.alice, pair.bob):
+        endpoint = client.messaging._endpoint
+        assert endpoint is not None
+        async with asyncio.timeout(PATIENCE):
+            while client.endpoint.live_transactions or list(endpoint.registry) or len(client.calls.layer):
+                await asyncio.sleep(0.02)
+        assert not client.calls._peers
+
+
 # --- helpers
 
 
