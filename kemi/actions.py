@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from kemi.messages import Question
+from kemi.messages import LegFunction, Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,14 @@ class ToRecipient:
     request_uri: str
 
 
-Action: TypeAlias = Refuse | Respond | Ask | ToCore | ToRecipient
+@dataclass(frozen=True, slots=True)
+class ToWorker:
+    """The request becomes a leg of the worker, which answers it from here on; `function` is what it is to be there."""
+
+    function: LegFunction
+
+
+Action: TypeAlias = ToWorker | Refuse | Respond | Ask | ToCore | ToRecipient
 
 
 def forbidden(requirement: str, warning: str) -> Refuse:

@@ -12,17 +12,17 @@ Every entry point of `im.cfg` ends in `Adapter.run`, so that an exception never 
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 import json
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import KSR
 
-from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToRecipient, server_unavailable
+from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToRecipient, ToWorker, server_unavailable
 from kemi.breaker import SEND_WAIT, Breaker
 from kemi.messages import (
     ANSWER,
@@ -33,6 +33,7 @@ from kemi.messages import (
     SEND_REQUEST,
     Answer,
     EndFacts,
+    LegFunction,
     PagerFacts,
     PagerQuestion,
     Question,
@@ -49,11 +50,13 @@ from kemi.messages import (
     decode_send_request,
     encode_end,
     encode_question,
+    not_sent,
     trace_line,
 )
-from kemi.policy import Policy, load
+from kemi.policy import Flags, Policy, load, load_flags
+from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
 from kemi.request import Request
-from kemi.sip_values import asks_for_anonymity, canonical, contact_capabilities
+from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds
 
 QUESTION_SOCKET = "question.sock"
 CONTROL_KEY = "control.key"
@@ -66,12 +69,13 @@ LEG_INVITE_MS = 200_000
 
 
 def read(name: str) -> str:
-    """A pseudo-variable as text; bytes that are not UTF-8 become replacement characters, a missing one is empty."""
+    """A pseudo-variable as text, a missing one empty. Bytes that are not UTF-8, and NULs, which Kamailio's functions do
+    not take back (SEC-05), become replacement characters."""
     try:
         value = KSR.pv.get(name)
     except UnicodeDecodeError as error:
-        return str(error.object, "utf-8", "replace")
-    return "" if value is None else str(value)
+        value = str(error.object, "utf-8", "replace")
+    return "" if value is None else str(value).replace("\0", "\ufffd")
 
 
 def read_bytes(name: str) -> bytes:
@@ -107,27 +111,6 @@ def next_step(name: str) -> int:
     return 1
 
 
-def sent_safely(text: str) -> str:
-    """Text that may go into a header or a log line: no line ends, no NUL, no surrogates (they crash the C side)."""
-    return text if text.isascii() and text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
-
-
-@dataclass(frozen=True, slots=True)
-class Flags:
-    """Numbers of the message flags, and of the branch flag, that `im.cfg` uses."""
-
-    trusted: int
-    separate_core: int
-    serves_recipient: int
-    capable: int
-
-    @classmethod
-    def load(cls) -> Flags:
-        """As they are defined in the configuration."""
-        names = ("IM_FLAG_TRUSTED", "IM_FLAG_SEPARATE_CORE", "IM_FLAG_SERVES_RECIPIENT", "IM_BFLAG_CAPABLE")
-        return cls(*(int(setting(name) or 0) for name in names))
-
-
 class Adapter:
     """Requests in, actions out. One per Kamailio process; holds what a process remembers between requests."""
 
@@ -149,7 +132,7 @@ class Adapter:
     @property
     def _flags(self) -> Flags:
         if self._flags_read is None:
-            self._flags_read = Flags.load()
+            self._flags_read = load_flags(setting)
         return self._flags_read
 
     @property
@@ -190,6 +173,7 @@ class Adapter:
             received=number("$var(im_received)") or time.time(),
             date=read("$hdr(Date)"),
             expires=read("$hdr(Expires)"),
+            event=read("$hdr(Event)"),
             serves_recipient=serves_recipient,
             available=look_up and serves_recipient and not separate_core and self._look_up(uri),
             separate_core=separate_core,
@@ -248,6 +232,8 @@ class Adapter:
                 return next_step("core" if isinstance(action, ToCore) else "recipient")
             case Ask():
                 return self.ask(request, action)
+            case ToWorker():
+                return self.hand_over(request, action.function)
             case Refuse():
                 return self.refuse(request, action)
             case Respond():
@@ -331,23 +317,55 @@ class Adapter:
             return next_step("done")
         if not self._new_transaction():
             return next_step("done")
-        patience = LEG_INVITE_MS if method == "INVITE" else self.policy.answer_timeout
+        return self._wait_for_replies(self._leg_question())
+
+    def hand_over(self, request: Request, function: LegFunction) -> int:
+        """Make an initial request a leg of the worker, at once or after the worker's answer to a question."""
+        if not self._worker_alive():
+            return self.refuse(request, server_unavailable("IM worker is not running", self.policy.retry_after))
+        if current_transaction() == (-1, -1) and not self._new_transaction():
+            return next_step("done")
+        self.save_state(request, "")
+        anonymous = asks_for_anonymity(request.privacy)
+        return self._wait_for_replies(
+            dataclasses.replace(
+                self._leg_question(),
+                originator=request.originator,
+                function=function,
+                recipient=request.recipient,
+                anonymous=anonymous,
+            )
+        )
+
+    def _leg_question(self) -> SipRequest:
+        return SipRequest(
+            call_id=read("$ci"),
+            method=read("$rm"),
+            cseq=int(read("$cs") or 0),
+            from_tag=read("$ft"),
+            source=f"{read('$si')}:{read('$sp')};{read('$pr')}",
+        )
+
+    def _wait_for_replies(self, question: SipRequest) -> int:
+        patience = self.policy.answer_timeout
+        if question.method == "INVITE":
+            patience = LEG_INVITE_MS
+            KSR.htable.sht_seti("im_legs", sent_safely(question.call_id), 1)
         KSR.tm.t_set_fr(patience, patience)
         KSR.tm.t_on_failure("IM_LEG_UNANSWERED")
         if KSR.tmx.t_suspend() < 0:
             self._reply(500, "Server Internal Error")
             return next_step("done")
-        source = f"{read('$si')}:{read('$sp')};{read('$pr')}"
-        question = SipRequest(read("$ci"), method, canonical(read("$var(im_ao)")), source)
         transaction = current_transaction()
         if self._send(transaction, question, read_bytes("$mb")):
             return next_step("done")
+        self._answer = None
         return self._continue(transaction)
 
-    def tell_leg(self, kind: SipEventKind, message: bytes, waiting: TransactionId | None = None) -> int:
+    def tell_leg(self, kind: SipEventKind, message: bytes) -> int:
         """Tell the worker what happened to a leg. Waits a little for room: such an event must not be lost (SEC-06)."""
         method = read("$rm")
-        event = SipEvent(read("$ci"), kind, method, int(read("$cs") or 0), read("$ft"), read("$tt"), waiting)
+        event = SipEvent(read("$ci"), kind, method, int(read("$cs") or 0), read("$ft"), read("$tt"))
         if not self._link().send(encode_question(None, event, message), SEND_WAIT):
             KSR.err(f"IM leg: worker not told of {kind} {method}, Call-ID {sent_safely(read('$ci'))}\n")
         return next_step("done")
@@ -361,8 +379,9 @@ class Adapter:
 
     def _send_request(self, request: SendRequest) -> None:
         next_hop = request.next_hop or "."
-        if KSR.tm.t_uac_send(request.method, request.request_uri, next_hop, ".", request.headers, request.body or ".") < 0:
+        if KSR.tm.t_uac_send(request.method, request.request_uri, next_hop, ".", request.headers, request.body) < 0:
             KSR.err(f"IM leg: cannot send {sent_safely(request.method)} to {sent_safely(request.request_uri)}\n")
+            self._link().send(encode_question(None, not_sent(request)), SEND_WAIT)
 
     def trace(
         self,
@@ -403,16 +422,12 @@ class Adapter:
             self._link().send(encode_question(None, TraceBatch(), "\n".join(lines).encode("utf-8", "replace")), SEND_WAIT)
         return 1
 
-    def capable_contacts(self) -> list[tuple[str, bool, bool]]:
-        """The contacts of a REGISTER; those without the feature tag are remembered beside the others (COR-10)."""
-        contacts = contact_capabilities(read("$(hdr(Contact)[*])"))
-        mixed = any(capable for _, capable, _ in contacts)
-        for uri, capable, _ in contacts:
-            if capable:
-                KSR.htable.sht_rm("im_plain", sent_safely(uri))
-            elif mixed:
-                KSR.htable.sht_seti("im_plain", sent_safely(uri), 1)
-        return contacts
+    def contact_kinds(self) -> tuple[str, str, str]:
+        """The contacts of a REGISTER by kind: large messages, IM, plain; left in `$var` for the native routes (COR-10)."""
+        kinds = contact_kinds(read("$(hdr(Contact)[*])"))
+        for name, contacts in zip(("im_large", "im_capable", "im_plain"), kinds, strict=True):
+            KSR.pv.sets(f"$var({name})", sent_safely(contacts))
+        return kinds
 
     def _look_up(self, uri: str) -> bool:
         """Set the branches to the recipient's bindings; whether an IM-capable one is among them (COR-07)."""
@@ -474,18 +489,3 @@ class Adapter:
         for header in headers:
             KSR.hdr.append_to_reply(header + "\r\n")
         KSR.sl.send_reply(status, reason)
-
-
-def quoted(text: str) -> str:
-    """Text as a quoted-string (RFC 3261 section 25.1): whatever a client has put into it, it ends where it should."""
-    return '"' + sent_safely(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def sent_safely_line(text: str) -> str:
-    """A trace line: its separators kept, everything else printable."""
-    return "\t".join(sent_safely(part) for part in text.split("\t"))
-
-
-def sent_lines(text: str) -> str:
-    """A traceback for the log: line ends kept, everything else printable."""
-    return "\n".join(sent_safely(line) for line in text.splitlines())

@@ -112,6 +112,18 @@ def contact_capabilities(value: str) -> list[tuple[str, bool, bool]]:
     return contacts
 
 
+def contact_kinds(value: str) -> tuple[str, str, str]:
+    """The contacts of a REGISTER by kind, each kind as one Contact value, empty for none: those for large messages, the
+    other IM-capable ones, and the rest (COR-10, LRG-08)."""
+    kinds: tuple[list[str], list[str], list[str]] = ([], [], [])
+    for contact in filter(None, map(str.strip, _parts(value, ","))):
+        tags = feature_tags(contact)
+        kind = 0 if _LARGE_MESSAGE_TAG in tags else 1 if _FEATURE_TAG in tags else 2
+        kinds[kind].append(contact)
+    large, capable, plain = map(", ".join, kinds)
+    return large, capable, plain
+
+
 def asks_for_anonymity(privacy: str) -> bool:
     """Whether the Privacy values, joined by commas, ask that the asserted identity be kept (RFC 3325 section 9.3)."""
     values = {part.strip().lower() for part in privacy.replace(",", ";").split(";")}

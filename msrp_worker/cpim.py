@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 MAX_HEAD_BYTES = 32_768
@@ -23,6 +24,10 @@ MAX_HEAD_BYTES = 32_768
 client."""
 MAX_HEADERS = 256
 """Most headers of one head; bounds the work of resolving namespaces."""
+
+MAX_REMEMBERED = 256
+"""Characters of an address that is kept parsed, since a participant sends the same two over and over; longer
+ones would let a stranger fill the memory."""
 
 NAMESPACE = "urn:ietf:params:cpim-headers:"
 IMDN_NAMESPACE = "urn:ietf:params:imdn"
@@ -33,9 +38,7 @@ ANONYMOUS_URI = "sip:anonymous@anonymous.invalid"
 _NAME = r"[!#-'*+\-^-`|~0-9A-Za-z]+"
 # Header = Header-name ":" *( ";" Parameter ) SP Header-value CRLF ; COMPAT(several clients): the SP missing
 # or doubled
-_HEADER = re.compile(
-    rf'^((?:{_NAME}\.)?{_NAME}):((?:;(?:[^\s";]|"(?:[^"\\\n]|\\.)*")*)*) ?([^\n]*)$', re.MULTILINE
-)
+_HEADER = re.compile(rf'^((?:{_NAME}\.)?{_NAME}):((?:;(?:[^\s";]|"(?:[^"\\\n]|\\.)*")*)*) ?([^\n]*)$', re.MULTILINE)
 _CONTENT_HEADER = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*:[ \t]*(.*)", re.DOTALL)
 _ADDRESS = re.compile(r'(?:"((?:[^"\\]|\\.)*)"|([^<>"]*?))\s*<\s*([^<>\s]+)\s*>')
 _BARE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:[^<>\s\"]+")
@@ -298,6 +301,10 @@ def compose(
 
 def parse_address(value: str) -> Address:
     """Read a From, To or cc value. Raises CpimError."""
+    return _remembered_address(value) if len(value) <= MAX_REMEMBERED else _parse_address(value)
+
+
+def _parse_address(value: str) -> Address:
     value = value.strip()
     match = _ADDRESS.fullmatch(value)
     if match is not None:
@@ -306,6 +313,9 @@ def parse_address(value: str) -> Address:
     if _BARE_URI.fullmatch(value):
         return Address(unescape(value))  # COMPAT(several clients): no angle brackets
     raise CpimError("malformed address")
+
+
+_remembered_address = lru_cache(maxsize=2_048)(_parse_address)
 
 
 def escape(text: str) -> str:

@@ -236,8 +236,7 @@ def _strip_quotes(text: str) -> str:
 def _quote(text: str) -> str:
     """filename-string: percent-encode what the syntax forbids, and what is a path somewhere (RFC 5547 6)."""
     return "".join(
-        character if character in _QUOTE_SAFE or ord(character) > 0x9F else _percent(character)
-        for character in text
+        character if character in _QUOTE_SAFE or ord(character) > 0x9F else _percent(character) for character in text
     )
 
 

@@ -127,9 +127,7 @@ class Answer:
     refused: tuple[tuple[int, Refusal], ...] = ()
 
 
-def answer(
-    offered: SessionDescription, policy: LocalPolicy, resolved: Resolved | None = None
-) -> Answer | Refusal:
+def answer(offered: SessionDescription, policy: LocalPolicy, resolved: Resolved | None = None) -> Answer | Refusal:
     """Answer an offer. Lines that are not MSRP, or not acceptable, get port 0; none acceptable is a Refusal
     (CNF-04).
 
@@ -209,9 +207,7 @@ def conclude(
         if section.refused or mine.refused or not is_msrp(section):
             continue
         local, remote = parse(ours, mine), parse(theirs, section)
-        active = (
-            remote.setup is not Setup.ACTIVE
-        )  # RFC 4975 8.5: the offerer connects unless agreed otherwise
+        active = remote.setup is not Setup.ACTIVE  # RFC 4975 8.5: the offerer connects unless agreed otherwise
         if not active and local.setup is Setup.ACTIVE:
             return Refusal(NOT_ACCEPTABLE, "both sides want to connect")
         outcome = conclude_cema(
@@ -372,9 +368,7 @@ def _wrapped_types(remote: MsrpMedia, policy: LocalPolicy) -> tuple[str, ...]:
     return content_types.intersect(remote.accept_wrapped_types, policy.accept_wrapped_types)
 
 
-def _negotiated(
-    index: int, local: MsrpMedia, remote: MsrpMedia, policy: LocalPolicy, outcome: CemaOutcome
-) -> Negotiated:
+def _negotiated(index: int, local: MsrpMedia, remote: MsrpMedia, policy: LocalPolicy, outcome: CemaOutcome) -> Negotiated:
     allowed = (CPIM,) if policy.conference else policy.accept_types
     return Negotiated(
         index,

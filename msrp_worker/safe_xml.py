@@ -75,9 +75,7 @@ def text_of(parent: etree._Element, tag: str) -> str | None:
     return None if found is None else (found.text or "").strip()
 
 
-def new_document(
-    namespace: str, name: str, children: Iterable[tuple[str, str | None]] = ()
-) -> etree._Element:
+def new_document(namespace: str, name: str, children: Iterable[tuple[str, str | None]] = ()) -> etree._Element:
     """A root element in a default namespace with text children; those whose text is None are left out.
     Characters that XML 1.0 has no way to write are dropped: the text may come from a message."""
     root = etree.fromstring(f'<{name} xmlns="{namespace}"/>')

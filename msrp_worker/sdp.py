@@ -112,10 +112,7 @@ class Origin:
     network_type: str = "IN"
 
     def __str__(self) -> str:
-        return (
-            f"{self.username} {self.session_id} {self.version} "
-            f"{self.network_type} {self.address_type} {self.address}"
-        )
+        return f"{self.username} {self.session_id} {self.version} {self.network_type} {self.address_type} {self.address}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +237,4 @@ def _origin(lines: list[Line]) -> Origin:
     if len(fields) != 6:
         raise SdpError("malformed o= line")
     username, session_id, version, network_type, kind, address = fields
-    return Origin(
-        username, session_id, bounded_integer(version, "version in o="), address, kind, network_type
-    )
+    return Origin(username, session_id, bounded_integer(version, "version in o="), address, kind, network_type)

@@ -52,9 +52,9 @@ class EndpointConfig:
     keepalive_seconds: int = 120
     """Silence after which TCP probes the peer: keeps NAT bindings alive, and finds out that a phone has gone
     without a word. 0: never."""
-    write_high_bytes: int = 65_536
+    write_high_bytes: int = 131_072
     """Bytes waiting in a socket's buffer at which messages stop being written into it."""
-    write_low_bytes: int = 16_384
+    write_low_bytes: int = 32_768
     """Bytes at which they go on."""
     write_limit_bytes: int = 1_048_576
     """Bytes at which we stop reading from a peer that sends requests but does not take the responses."""

@@ -98,7 +98,9 @@ class MsrpEndpoint:
             if self.tls is None:
                 raise ValueError("tls_port needs tls_certificate and tls_key")  # SEC-04
             tls = self.tls
-            server = await loop.create_server(lambda: tls.protocol(Connection(self)), host, config.tls_port, backlog=1024)
+            server = await loop.create_server(
+                lambda: tls.protocol(Connection(self), self), host, config.tls_port, backlog=1024
+            )
             self._servers.append(server)
             self.tls_port = server.sockets[0].getsockname()[1]
         await self.local_addresses.start()
@@ -183,9 +185,7 @@ class MsrpEndpoint:
         self.registry.add(session)
         return session
 
-    async def connect(
-        self, session: Session, address: tuple[str, int] | None = None, *, greet: bool = True
-    ) -> None:
+    async def connect(self, session: Session, address: tuple[str, int] | None = None, *, greet: bool = True) -> None:
         """Be the active side: connect to the first hop of the peer's path and send the first SEND.
 
         `greet` False leaves the first SEND to the caller, who has to talk to a relay before (`relay`).

@@ -31,19 +31,18 @@ class Stream:
         """Bytes of a whole copy, if announced."""
         self._written = 0
 
-    def open(self, taken: SwitchedMessage, head_size: int, reports_failure: bool) -> None:
-        """Begin the copies. `head_size`: of the envelope as it came, which may be longer than the one sent
-        on."""
+    def open(self, taken: SwitchedMessage, head_size: int, reports_failure: bool) -> list[OutgoingMessage]:
+        """Begin the copies; returns those that failed at once, since the queue of their session is full.
+        `head_size`: of the envelope as it came, which may be longer than the one sent on."""
         self.taken = taken
         total = taken.incoming.total
         if total is not None:
             self._expected = total - head_size + len(taken.envelope.head)
+        failed: list[OutgoingMessage] = []
         for recipient in taken.recipients:
-            copy = recipient.session.open(
-                CPIM, total=self._expected, context=taken if reports_failure else None
-            )
-            if copy.status is None:
-                self._copies.append(copy)
+            copy = recipient.session.open(CPIM, total=self._expected, context=taken if reports_failure else None)
+            (self._copies if copy.status is None else failed).append(copy)
+        return failed
 
     def write(self, data: bytes) -> bool:
         """Add bytes to all copies. False: more than was announced, nothing was written."""

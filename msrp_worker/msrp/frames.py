@@ -140,9 +140,7 @@ class Request:
         return self.body is not None or self.flag is None
 
     def _values(self) -> tuple[object, ...]:
-        rest = (
-            getattr(self, name) for name in self.__slots__ if not name.startswith("_") and name != "usual"
-        )
+        rest = (getattr(self, name) for name in self.__slots__ if not name.startswith("_") and name != "usual")
         return (*rest, self.headers)
 
     def __eq__(self, other: object) -> bool:

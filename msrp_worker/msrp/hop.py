@@ -26,9 +26,7 @@ from .session import Session
 from .state import State
 from .uri import format_path
 
-_OF_ONE_HOP = frozenset(
-    ("message-id", "byte-range", "success-report", "failure-report", "content-type", "status")
-)
+_OF_ONE_HOP = frozenset(("message-id", "byte-range", "success-report", "failure-report", "content-type", "status"))
 """Header fields that the other session writes anew; all others pass, Content-Disposition among them
 (LRG-07)."""
 
@@ -41,9 +39,7 @@ TIMED_OUT = 408
 """What the sender is told when the other side is gone or does not answer."""
 
 
-def leg_options(
-    chunk_size: int = OLDER_CLIENT_CHUNK, options: SessionOptions = DEFAULT_OPTIONS
-) -> SessionOptions:
+def leg_options(chunk_size: int = OLDER_CLIENT_CHUNK, options: SessionOptions = DEFAULT_OPTIONS) -> SessionOptions:
     """Options of one leg: content goes on as it arrives, and reports are those of the other side.
     `chunk_size` is what this leg's client takes, 0 for as few chunks as possible."""
     return replace(options, collect=0, auto_report=False, chunk_size=chunk_size)
@@ -198,9 +194,7 @@ class Hop(SessionHandler):
         if isinstance(out, OutgoingMessage) and out.status is None:
             self._stop(session, message, out, 413, reason)
 
-    def _stop(
-        self, session: Session, message: IncomingMessage, out: OutgoingMessage, code: int, reason: str
-    ) -> int:
+    def _stop(self, session: Session, message: IncomingMessage, out: OutgoingMessage, code: int, reason: str) -> int:
         """End a copy with `#`. Its sender knows by itself, or by the response: no REPORT."""
         out.context = None
         out.abort(code, reason)
@@ -250,9 +244,7 @@ class Hop(SessionHandler):
             return
         fields = [(name, value) for name, value in report.headers if name.lower() in _REPORT_HEADERS]
         sender.link.output.emit(
-            encode_request(
-                "REPORT", next(sender.idents), format_path(sender.remote), sender.local_text, fields
-            )
+            encode_request("REPORT", next(sender.idents), format_path(sender.remote), sender.local_text, fields)
         )  # MED-02
 
     def writable(self, session: Session) -> None:

@@ -213,9 +213,8 @@ class Inbox:
             message.touched = now
             self._arriving = message
             if request.byte_range is None and message.progress is not Progress.REFUSED:
-                self._refuse(
-                    message, 400, "chunk without Byte-Range"
-                )  # section 7.1.1: all but the first MUST
+                # All chunks but the first MUST have one (section 7.1.1).
+                self._refuse(message, 400, "chunk without Byte-Range")
                 return
             if message.progress is Progress.REFUSED:
                 self._respond(message, message.status)
@@ -244,10 +243,11 @@ class Inbox:
         self._hand_on(message, piece)
 
     def _stream(self, message: IncomingMessage) -> None:
-        message.progress = Progress.STREAMING
         refused = self.session.handler.begin(self.session, message)
         if refused is not None:
             self._refuse(message, refused, None)
+        elif message.progress is Progress.COLLECTING:  # the session may have been closed meanwhile
+            message.progress = Progress.STREAMING
 
     def _hand_on(self, message: IncomingMessage, piece: bytes) -> None:
         if message.progress is not Progress.STREAMING:

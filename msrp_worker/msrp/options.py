@@ -24,8 +24,9 @@ class SessionOptions:
     auto_report: bool = True
     """Send the success report by ourselves once a message is accepted; False where its real recipient is
     behind us and `Session.report` passes on what that one says."""
-    congested_bytes: int = 131_072
-    """Queued output at which `write` and `send` say so, and below half of which `writable` is called."""
+    congested_bytes: int = 262_144
+    """Queued output at which `write` and `send` say so, and below half of which `writable` is called. One
+    full read of uvloop: with less, long messages stop and go at every read."""
     queue_bytes: int = 1_048_576
     """Queued output beyond which new messages fail at once: the bound on memory per session."""
     window: int = 512

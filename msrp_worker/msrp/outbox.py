@@ -115,6 +115,7 @@ class Outbox:
         if self.session.link is not None:
             self.session.link.output.stop(message, tell=tell and begun and not message.is_sent)
         self._settle(message, code, comment)
+        self._relieve()
 
     @property
     def congested(self) -> bool:
@@ -150,6 +151,11 @@ class Outbox:
     def chunk_sent(self, size: int) -> None:
         """The link has cut `size` bytes off the queue."""
         self.queued -= size
+        if self._congested:
+            self._relieve()
+
+    def _relieve(self) -> None:
+        """Tell those who wait once the queue is short enough."""
         if self._congested and self.queued <= self.session.options.congested_bytes // 2:
             self._congested = False
             self._tell_waiting()

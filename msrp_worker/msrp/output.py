@@ -24,7 +24,7 @@ UNINTERRUPTED_BYTES = 2_048
 7.1.1)."""
 TURN_BYTES = 16_384
 """Content one message may send before the next one has its turn."""
-TAKE_BYTES = 65_536
+TAKE_BYTES = 131_072
 """Bytes gathered for one write."""
 
 
@@ -263,9 +263,7 @@ class Output:
             del self._transactions[ident]
             # With Failure-Report partial no answer is a good answer.
             timed_out = transaction.message.failure_report == YES
-            self._end_transaction(
-                transaction, 408 if timed_out else 200, "no response" if timed_out else None
-            )
+            self._end_transaction(transaction, 408 if timed_out else 200, "no response" if timed_out else None)
         self._fail_requests(lambda request: request.deadline is not None and request.deadline <= now)
 
     def forget(self, session: Session) -> None:

@@ -68,9 +68,7 @@ class RelayPath:
 class Connector(Protocol):
     """Of an endpoint: opens the connection of a session."""
 
-    async def connect(
-        self, session: Session, address: tuple[str, int] | None = None, *, greet: bool = True
-    ) -> None: ...
+    async def connect(self, session: Session, address: tuple[str, int] | None = None, *, greet: bool = True) -> None: ...
 
 
 async def log_in(
@@ -110,8 +108,7 @@ async def _authenticate(session: Session, relay: RelayAccount, expires: int | No
         response = await _request(session, [*fields, ("Authorization", credentials)])
         if (
             response.code == 401
-            and parse_challenge(_header(response, "WWW-Authenticate") or "").get("stale", "").lower()
-            != "true"
+            and parse_challenge(_header(response, "WWW-Authenticate") or "").get("stale", "").lower() != "true"
         ):
             break
     if response.code != 200:
@@ -137,10 +134,7 @@ def parse_challenge(value: str) -> dict[str, str]:
     scheme, _, rest = value.strip().partition(" ")
     if scheme.lower() != "digest":
         return {}
-    return {
-        name.lower(): token or re.sub(r"\\(.)", r"\1", quoted)
-        for name, quoted, token in _PARAMETER.findall(rest)
-    }
+    return {name.lower(): token or re.sub(r"\\(.)", r"\1", quoted) for name, quoted, token in _PARAMETER.findall(rest)}
 
 
 def authorization(challenge: Mapping[str, str], relay: RelayAccount, *, cnonce: str) -> str:

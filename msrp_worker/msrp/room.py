@@ -21,9 +21,7 @@ def seat_options(
 ) -> SessionOptions:
     """Options of a participant's session: message/cpim alone is taken (RFC 7701 section 5.2), with these
     types in it. `chunk_size` is what the participant's client takes."""  # MED-07, MED-12
-    return replace(
-        options, accept=accept_types((CPIM,), wrapped_types), chunk_size=chunk_size, auto_report=True
-    )
+    return replace(options, accept=accept_types((CPIM,), wrapped_types), chunk_size=chunk_size, auto_report=True)
 
 
 class FailureReports(Enum):
@@ -56,7 +54,7 @@ class RoomPolicy:
     """A user may be in the room with several sessions (RFC 7701 section 6.1)."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Participant:
     """One session in the room. Made by the focus from what it negotiated."""
 
@@ -85,7 +83,7 @@ class Participant:
         return self.anonymous or self.address.uri
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class SwitchedMessage:
     """A message the room has taken, as observers see it."""
 

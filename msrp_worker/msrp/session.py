@@ -138,9 +138,7 @@ class Session:
         Raises ValueError for header text outside the grammar. A session that is closed or whose queue is full
         gives a handle that has failed already: `status` 408.
         """
-        message = self.outbox.open(
-            content_type, len(body), headers, message_id, success_report, failure_report, context
-        )
+        message = self.outbox.open(content_type, len(body), headers, message_id, success_report, failure_report, context)
         if message.status is None and (self.link is None or not self.link.output.send_at_once(message, body)):
             if body:
                 message.pieces.append(body)

@@ -57,9 +57,7 @@ class Switch(SessionHandler):
         "policy",
     )
 
-    def __init__(
-        self, uris: Sequence[str], policy: RoomPolicy | None = None, observer: RoomObserver | None = None
-    ) -> None:
+    def __init__(self, uris: Sequence[str], policy: RoomPolicy | None = None, observer: RoomObserver | None = None) -> None:
         """`uris`: all by which To may name the room, its IM Session Identity first."""
         self.policy = policy if policy is not None else RoomPolicy()
         self.observer = observer if observer is not None else RoomObserver()
@@ -83,9 +81,7 @@ class Switch(SessionHandler):
     def join(self, participant: Participant) -> bool:
         """Take a session into the room. False: its user is there already, and may not be twice."""
         key = address_key(participant.known_as)
-        own = frozenset(
-            map(address_key, (participant.address.uri, participant.known_as, *participant.aliases))
-        )
+        own = frozenset(map(address_key, (participant.address.uri, participant.known_as, *participant.aliases)))
         if not self.policy.multiple_sessions and any(own & keys for keys in self._keys.values()):
             return False
         session = participant.session
@@ -165,8 +161,11 @@ class Switch(SessionHandler):
         taken = self._admit(session, message, envelope)
         if isinstance(taken, int):
             return taken
-        stream.open(taken, len(envelope.head), self._reports_failure(taken))
+        failed = stream.open(taken, len(envelope.head), self._reports_failure(taken))
         self._streams.append(stream)
+        for copy in failed:
+            self._failed(copy, copy.context)
+            copy.session.close(CUT)  # MED-08
         stream.write(taken.envelope.head)
         return self._pass_on(stream, taken, rest) if rest else None
 
@@ -227,18 +226,18 @@ class Switch(SessionHandler):
         found = self._private_recipients(session, key) if private else self._others(sender)
         if isinstance(found, int):
             return found
-        size = message.total
+        size, content_type = message.total, envelope.content_type
         recipients = [
             participant
             for participant in found
-            if participant.accept.accepts_wrapped(envelope.content_type)  # section 6.1: SHOULD NOT forward
+            if participant.accept.accepts_wrapped(content_type)  # section 6.1: SHOULD NOT forward
             and (participant.max_size is None or size is None or size <= participant.max_size)  # MED-12
         ]
         if private and not recipients:
             return UNSUPPORTED_TYPE  # MED-12
         if sender.anonymous is not None and address_key(origin.uri) != address_key(sender.anonymous):
             envelope = envelope.anonymised(sender.anonymous)  # IDN-04
-        recordable = essence(envelope.content_type) != IS_COMPOSING  # MED-09
+        recordable = essence(content_type) != IS_COMPOSING  # MED-09
         taken = SwitchedMessage(sender, envelope, recipients, private, recordable, message)
         refused = self.observer.begin(taken)
         return taken if refused is None else refused

@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from OpenSSL import SSL, crypto
 
@@ -50,6 +50,16 @@ def _client_context(
     return context
 
 
+class Gate(Protocol):
+    """Who counts connections; the endpoint."""
+
+    def admit(self, connection: TlsProtocol) -> str | None:
+        """Count it; returns why it may not be, if so."""
+
+    def forget(self, connection: TlsProtocol) -> None:
+        """It is gone, or counted as something else from now on."""
+
+
 class ServerTls:
     """Certificate and key of the listener."""
 
@@ -64,9 +74,9 @@ class ServerTls:
         """Read the files again; raises ValueError and keeps the old certificate where they do not fit."""
         self._context = self._load()
 
-    def protocol(self, inner: asyncio.Protocol) -> TlsProtocol:
+    def protocol(self, inner: asyncio.Protocol, gate: Gate) -> TlsProtocol:
         """The protocol of an accepted connection, around the one that speaks MSRP."""
-        return TlsProtocol(inner, self._context, self.handshake_seconds)
+        return TlsProtocol(inner, gate, self._context, self.handshake_seconds)
 
     def _load(self) -> SSL.Context:
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
@@ -86,12 +96,30 @@ class ServerTls:
 
 
 class TlsProtocol(asyncio.Protocol):
-    """The server side of TLS on one accepted connection. `inner` gets a transport as if there were none."""
+    """The server side of TLS on one accepted connection. `inner` gets a transport as if there were none.
 
-    __slots__ = ("_established", "_handshake_seconds", "_inner", "_timer", "_tls", "_transport")
+    Until the handshake is through, the connection is counted by itself, then as `inner`.
+    """
 
-    def __init__(self, inner: asyncio.Protocol, context: SSL.Context, handshake_seconds: float) -> None:
+    __slots__ = (
+        "_established",
+        "_gate",
+        "_handshake_seconds",
+        "_inner",
+        "_timer",
+        "_tls",
+        "_transport",
+        "address",
+        "key",
+        "timed",
+    )
+
+    def __init__(self, inner: asyncio.Protocol, gate: Gate, context: SSL.Context, handshake_seconds: float) -> None:
         self._inner = inner
+        self._gate = gate
+        self.address = ""
+        self.key: tuple[str, int, bool] | None = None
+        self.timed = False
         self._tls = SSL.Connection(context, None)
         self._tls.set_accept_state()
         self._handshake_seconds = handshake_seconds
@@ -101,6 +129,13 @@ class TlsProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.address = str(peer[0]) if isinstance(peer, tuple) else ""
+        refused = self._gate.admit(self)  # SEC-02
+        if refused is not None:
+            log.warning("msrp: connection from %s refused: %s", self.address, refused)
+            self._transport.abort()
+            return
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self._handshake_seconds, self._fail, "TLS handshake took too long")
 
@@ -129,6 +164,7 @@ class TlsProtocol(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._gate.forget(self)
         certificate = self._tls.get_peer_certificate()
         der = None if certificate is None else crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
         self._inner.connection_made(TlsTransport(transport, self, der))
@@ -187,6 +223,14 @@ class TlsProtocol(asyncio.Protocol):
         log.info("msrp: %s: %s", transport.get_extra_info("peername"), reason)
         transport.close()
 
+    def tick(self, now: float) -> bool:
+        """For the endpoint: the handshake has a timer of its own."""
+        return False
+
+    def close(self, reason: str, *, abort: bool = False) -> None:
+        """For the endpoint: end a handshake."""
+        self._fail(reason)
+
     def pause_writing(self) -> None:
         if self._established:
             self._inner.pause_writing()
@@ -204,6 +248,8 @@ class TlsProtocol(asyncio.Protocol):
         self._transport = None
         if self._established:
             self._inner.connection_lost(exc)
+        else:
+            self._gate.forget(self)
 
 
 class TlsTransport(asyncio.Transport):

@@ -1,4 +1,4 @@
-"""Users, rules, deferred messages, registrations and the trace, in SQLite or PostgreSQL."""
+"""Users, rules, deferred messages, registrations, SIP legs and the trace, in SQLite or PostgreSQL."""
 
 from msrp_worker.store.deferred import Deferred, DeferredEntry, DeferredMessage, NewDeferred, Usage
 from msrp_worker.store.errors import (
@@ -14,6 +14,7 @@ from msrp_worker.store.errors import (
     UnknownUser,
     Unmet,
 )
+from msrp_worker.store.legs import LegRecord, Legs
 from msrp_worker.store.settings import Effective, Grant
 from msrp_worker.store.store import Store, open_store, prepare_store
 from msrp_worker.store.trace import TraceEvent
@@ -27,6 +28,8 @@ __all__ = [
     "DeferredMessage",
     "Effective",
     "Grant",
+    "LegRecord",
+    "Legs",
     "Miss",
     "NewDeferred",
     "PublicationTooBrief",

@@ -42,9 +42,45 @@ _PUBLICATIONS = (
     "CREATE INDEX publication_expires_at ON publication (expires_at)",
 )
 
+_LEG = """
+    CREATE TABLE leg (
+        call_id TEXT NOT NULL,
+        local_tag TEXT NOT NULL,
+        node TEXT NOT NULL,
+        owner_kind TEXT NOT NULL,
+        owner_id TEXT NOT NULL,
+        role TEXT NOT NULL,
+        state TEXT NOT NULL,
+        remote_tag TEXT NOT NULL,
+        local_uri TEXT NOT NULL,
+        remote_uri TEXT NOT NULL,
+        remote_target TEXT NOT NULL,
+        route_set TEXT NOT NULL,
+        contact TEXT NOT NULL,
+        local_cseq BIGINT NOT NULL,
+        remote_cseq BIGINT NOT NULL,
+        invite_cseq BIGINT NOT NULL,
+        session_interval BIGINT NOT NULL,
+        refreshes_here SMALLINT NOT NULL,
+        expires DOUBLE PRECISION NOT NULL,
+        peer_update SMALLINT NOT NULL,
+        local_sdp BYTEA NOT NULL,
+        remote_sdp BYTEA NOT NULL,
+        PRIMARY KEY (call_id, local_tag)
+    )
+"""
+
+_LEASES = (
+    "ALTER TABLE deferred ADD COLUMN lease_owner VARCHAR(64)",
+    "ALTER TABLE deferred ADD COLUMN lease_expires DOUBLE PRECISION",
+    "CREATE INDEX deferred_leased ON deferred (lease_owner) WHERE lease_owner IS NOT NULL",
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first schema", ()),
     Migration(2, "published service settings", _PUBLICATIONS),
+    Migration(3, "SIP legs", (_LEG, "CREATE INDEX leg_node ON leg (node, call_id, local_tag)")),
+    Migration(4, "leases of deferred messages", _LEASES),
 )
 """In order, numbered from 1. The statements of the first are schema.sql."""
 

@@ -120,8 +120,8 @@ def register(port: int, expires: int) -> None:
         raise RuntimeError(f"cannot register: {answer[:60]!r}")
 
 
-def send(deployment: Deployment, header: str, status: int, count: int) -> Run:
-    """Send `count` messages with IN_FLIGHT outstanding."""
+def send(deployment: Deployment, header: str, status: int, count: int, rate: int = 100_000) -> Run:
+    """Send `count` messages with at most IN_FLIGHT outstanding, at most `rate` per second."""
     scenario = (SIPP / "message.xml").read_text().replace("HEADER", header, 2).replace("STATUS", str(status), 2)
     scenario = re.sub(r"<!--.*?-->", "", scenario)
     with tempfile.TemporaryDirectory() as directory:
@@ -129,7 +129,7 @@ def send(deployment: Deployment, header: str, status: int, count: int) -> Run:
         path.write_text(scenario)
         target = f"127.0.0.1:{deployment.config.sip_port}"
         command = ["sipp", "-sf", str(path), "-i", "127.0.0.1", "-p", str(SENDER_PORT), "-nd", target]
-        command += ["-r", "100000", "-l", str(IN_FLIGHT), "-m", str(count), "-timeout", str(SIPP_TIMEOUT)]
+        command += ["-r", str(rate), "-l", str(IN_FLIGHT), "-m", str(count), "-timeout", str(SIPP_TIMEOUT)]
         before = cpu_seconds(deployment.kamailio.pid), cpu_seconds(deployment.worker.pid)
         start = time.monotonic()
         result = subprocess.run(

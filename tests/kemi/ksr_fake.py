@@ -29,7 +29,6 @@ SIGNATURES = {
     "htable.sht_get": "str, str",
     "htable.sht_seti": "str, str, int",
     "htable.sht_sets": "str, str, str",
-    "htable.sht_rm": "str, str",
     "jsonrpcs.exec": "str",
     "mqueue.mq_add": "str, str, str",
     "mqueue.mq_fetch": "str",
@@ -120,7 +119,7 @@ class Reply:
 class FakeKamailio:
     """One Kamailio process with the memory it shares with the others. `ksr` takes the place of the module `KSR`."""
 
-    def __init__(self, settings: dict[str, str], tables: Sequence[str] = ("im_facts", "im_link", "im_plain")) -> None:
+    def __init__(self, settings: dict[str, str], tables: Sequence[str] = ("im_facts", "im_link")) -> None:
         self.settings = settings
         self.tables: dict[str, dict[str, str | int]] = {name: {} for name in tables}
         self.queues: dict[str, list[str]] = {"im_trace": []}
@@ -134,6 +133,7 @@ class FakeKamailio:
         """`$var`: they live as long as the process and outlast a message."""
         self.newtran_fails = False
         self.suspend_fails = False
+        self.uac_fails = False
         self.sent_requests: list[tuple[str, ...]] = []
         self.cancelled: list[tuple[str, str, int]] = []
         self.on_call: Callable[[str], None] = lambda _: None
@@ -291,12 +291,6 @@ class FakeKamailio:
         self.message.request_uri = self._branches[0][0].encode()
         return 1
 
-    def _htable_sht_rm(self, table: str, key: str) -> int:
-        if table not in self.tables:
-            return -1
-        self.tables[table].pop(key, None)
-        return 1
-
     def _jsonrpcs_exec(self, request: str) -> int:
         self.rpc.append(request)
         return 1
@@ -335,7 +329,7 @@ class FakeKamailio:
 
     def _tm_t_uac_send(self, *parts: str) -> int:
         self.sent_requests.append(parts)
-        return 1
+        return -1 if self.uac_fails else 1
 
     def _tmx_t_cancel_callid(self, call_id: str, cseq: str, flag: int) -> int:
         self.cancelled.append((call_id, cseq, flag))

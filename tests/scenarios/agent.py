@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import secrets
+import select
 import socket
 import time
 from collections import deque
@@ -101,6 +102,10 @@ class Agent:
 
     def __exit__(self, *error: object) -> None:
         self._socket.close()
+
+    def fileno(self) -> int:
+        """For `select`."""
+        return self._socket.fileno()
 
     @property
     def contact(self) -> str:
@@ -202,6 +207,10 @@ class Agent:
         fields = self._credentials.headers(method, uri, lambda: secrets.token_hex(8))
         return [f"{name}: {value}" for name, value in fields]
 
+    def forget_challenges(self) -> None:
+        """Begin again without a nonce: the server that gave it was restarted."""
+        self._credentials = Authenticator(self.user, self._credentials.password)
+
     def register(self, *contacts: str, expires: int = 600) -> Message:
         """Register `contacts` (whole values), or this agent's address with the feature tag."""
         value = ", ".join(contacts or (f"<{self.contact}>;{FEATURE_TAG}",))
@@ -234,15 +243,32 @@ class Agent:
         assert method in ("", request.method), request.head
         return request
 
+    def poll(self) -> Message | None:
+        """The next new request, if one has come."""
+        try:
+            return self.receive(seconds=0.001)
+        except TimeoutError:
+            return None
+
+    def poll_final(self, call_id: str) -> Message | None:
+        """The final response with that Call-ID, if it has come."""
+        try:
+            return self.final(call_id, seconds=0.001)
+        except TimeoutError:
+            return None
+
     def outcome(self, call_id: str) -> int:
         """Final status of a request; when it comes back to this agent for delivery, 200 is answered there."""
-        while True:
-            queue = self._requests or self._responses
-            message = self._next(queue, SECONDS) if queue else self._any()
-            if not message.status:
-                self.reply(message, 200, "OK")
-            elif message.status >= 200 and message.value("Call-ID") == call_id:
-                return message.status
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            request = self.poll()
+            if request is not None:
+                self.reply(request, 200, "OK")
+            response = self.poll_final(call_id)
+            if response is not None:
+                return response.status
+            select.select([self], [], [], 0.02)  # what was read beside the other waits in the queue
+        raise TimeoutError(f"no answer to {call_id}")
 
     def quiet(self, seconds: float = 0.5) -> bool:
         """Whether no request comes for that long."""
@@ -275,10 +301,6 @@ class Agent:
         request = self.receive(method)
         self.reply(request, 200, "OK")
         return request
-
-    def _any(self) -> Message:
-        self._socket.settimeout(SECONDS)
-        return Message(self._socket.recv(65535))
 
     def _next(self, queue: deque[Message], seconds: float) -> Message:
         deadline = time.monotonic() + seconds

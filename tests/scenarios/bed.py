@@ -127,6 +127,7 @@ class Instance:
         """Create the database and start both processes."""
         self.deployment.initialise()
         self.deployment.start()
+        wait_until(lambda: "beat" in str(self.deployment.rpc("htable.dump", "im_link")), "Kamailio has heard of the worker")
 
     def stop(self) -> None:
         """Stop everything and remove the state."""

@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import socket
 from pathlib import Path
-from typing import Any
 
 from tests.scenarios.bed import Instance, wait_until
-from tests.scenarios.traffic import unique
-
-
-def rpc(instance: Instance, method: str, *parameters: object) -> Any:
-    """Result of one of Kamailio's JSON-RPC commands."""
-    here = instance.state_dir / unique("rpc")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
-        client.bind(str(here))
-        client.settimeout(5)
-        try:
-            client.connect(str(instance.deployment.config.kamailio_rpc_socket))
-            client.send(json.dumps({"jsonrpc": "2.0", "method": method, "params": parameters, "id": 1}).encode())
-            answer = json.loads(client.recv(1 << 20))
-        finally:
-            here.unlink()
-    return answer["result"]
 
 
 def processes(instance: Instance) -> dict[int, str]:
     """Process ids of Kamailio with what each does."""
-    return {int(row["PID"]): str(row["DSC"]) for row in rpc(instance, "core.psx")}
+    return {int(row["PID"]): str(row["DSC"]) for row in instance.deployment.rpc("core.psx")}
 
 
 def receivers(instance: Instance) -> list[int]:

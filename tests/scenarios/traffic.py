@@ -100,6 +100,7 @@ class Peer(asyncio.DatagramProtocol):
         self._waiting: dict[bytes, asyncio.Future[tuple[int, bytes]]] = {}
         self._transport: asyncio.DatagramTransport | None = None
         self.received: list[bytes] = []
+        self.answer_with = b"200 OK"
         self.host, self.port = "", 0
         self.target_port = target[1]
 
@@ -120,7 +121,7 @@ class Peer(asyncio.DatagramProtocol):
         self._transport.close()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """A response completes its request; a request is answered 200."""
+        """A response completes its request; a request is answered with `answer_with`."""
         if not data.startswith(b"SIP/2.0 "):
             self.received.append(data)
             self._answer(data, addr)
@@ -134,7 +135,7 @@ class Peer(asyncio.DatagramProtocol):
     def _answer(self, request: bytes, addr: tuple[str, int]) -> None:
         kept = re.findall(rb"^(?:Via|From|Call-ID|CSeq)[ \t]*:.*\r\n", request, re.MULTILINE | re.IGNORECASE)
         to = re.findall(rb"^To[ \t]*:.*(?=\r\n)", request, re.MULTILINE | re.IGNORECASE)
-        head = b"SIP/2.0 200 OK\r\n" + b"".join(kept) + b"".join(line + b";tag=device\r\n" for line in to)
+        head = b"SIP/2.0 %b\r\n" % self.answer_with + b"".join(kept) + b"".join(line + b";tag=device\r\n" for line in to)
         assert self._transport is not None
         self._transport.sendto(head + b"Content-Length: 0\r\n\r\n", addr)
 

@@ -239,6 +239,25 @@ def test_queue_is_bounded_and_says_so() -> None:
     assert alice.recorder.names()[-1] == "writable"
 
 
+@pytest.mark.requirement("MED-08")
+@pytest.mark.parametrize("how", ["abort", "refused"])
+def test_message_that_is_given_up_makes_room(how: str) -> None:
+    alice = bound(SessionOptions(congested_bytes=10_000, window=1, chunk_size=100))
+    message = alice.session.open("a/b")
+    assert not message.write(bytes(20_000))
+    (first,) = sends(drain(alice))
+    told: list[str] = []
+    alice.session.outbox.when_writable(lambda: told.append("writable"))
+    if how == "abort":
+        message.abort()
+    else:
+        ident = first.transaction_id
+        alice.feed(f"MSRP {ident} 413 X\r\nTo-Path: {ALICE}\r\nFrom-Path: {BOB}\r\n-------{ident}$\r\n".encode())
+    assert told == ["writable"]
+    assert alice.recorder.names().count("writable") == 1
+    assert not alice.session.congested
+
+
 @pytest.mark.requirement("MED-11")
 def test_single_frame_transports_get_whole_frames() -> None:
     alice = Side(ALICE, BOB, SessionOptions(chunk_size=0))

@@ -354,7 +354,7 @@ def frames(draw: st.DrawFn) -> bytes:
     fields += draw(st.lists(st.tuples(reports, st.sampled_from(["yes", "no"])), max_size=2))
     body = draw(st.binary(max_size=40) | near_miss)
     for flag in "+$#":
-        if f"\r\n-------{transaction_id}{flag}\r\n".encode() in body + b"\r\n":
+        if f"\r\n-------{transaction_id}{flag}\r\n".encode() in b"\r\n" + body + b"\r\n":
             body = b""
     flag = draw(st.sampled_from("+$#"))
     return encode_request(kind, transaction_id, TO, FROM, fields, "text/plain", body, flag)

@@ -187,6 +187,29 @@ async def test_tls_handshake_that_never_ends_is_cut(make_endpoint: MakeEndpoint,
     writer.close()
 
 
+@pytest.mark.requirement("SEC-02", "SEC-04")
+async def test_connections_in_their_handshake_count(
+    make_endpoint: MakeEndpoint, certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    bob = certificates[1]
+    b = await make_endpoint(tls_port=0, tls_certificate=bob.certificate, tls_key=bob.key, max_connections_per_address=2)
+    streams = [await asyncio.open_connection("127.0.0.1", b.tls_port) for _ in range(2)]
+    await until(lambda: b.connections == 2)
+    reader, writer = await asyncio.open_connection("127.0.0.1", b.tls_port)
+    with pytest.raises(ConnectionError):
+        assert await reader.read() == b""
+        raise ConnectionResetError
+    assert "more than 2 connections" in caplog.text
+    for _, other in streams:
+        other.close()
+    writer.close()
+    await until(lambda: b.connections == 0)
+    a = await make_endpoint(tls_authorities=bob.certificate)
+    await joined(a, b, secure=True, host="localhost")
+    assert b.connections == 1
+    assert sum(b._per_address.values()) == 1
+
+
 @pytest.mark.requirement("MED-05")
 async def test_connection_goes_where_cema_says(make_endpoint: MakeEndpoint) -> None:
     """RFC 6714: to the address of the c= and m= lines, while the path stays that of the peer."""

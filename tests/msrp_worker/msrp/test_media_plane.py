@@ -72,9 +72,7 @@ async def endpoints() -> AsyncIterator[tuple[MsrpEndpoint, MsrpEndpoint]]:
         await endpoint.stop()
 
 
-async def joined(
-    clients: MsrpEndpoint, server: MsrpEndpoint, options: SessionOptions
-) -> tuple[Session, Session]:
+async def joined(clients: MsrpEndpoint, server: MsrpEndpoint, options: SessionOptions) -> tuple[Session, Session]:
     """A client's session and the server's leg for it, connected."""
     session = clients.new_session(MessageStream(), SessionOptions(chunk_size=0))
     leg = server.new_session(SessionHandler(), options)
@@ -94,7 +92,7 @@ async def pieces(size: int, head: bytes = b"") -> AsyncIterator[bytes]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    while not condition():  # noqa: ASYNC110 - the other end of a socket tells nobody
+    while not condition():
         await asyncio.sleep(0.01)
 
 

@@ -366,6 +366,16 @@ def test_handler_may_refuse_in_the_middle() -> None:
     assert pair.bob.recorder.names() == ["bound", "begin", "data", "aborted"]
 
 
+@pytest.mark.requirement("MED-01", "MED-12")
+def test_handler_may_refuse_at_the_beginning() -> None:
+    """What never began is not aborted either."""
+    bob = Side(BOB, ALICE, SessionOptions(collect=0), begin=415)
+    assert responses(bob.feed(chunk(b"abc", flag="+", Byte_Range="1-*/9"))) == [("tid1", 415)]
+    assert responses(bob.feed(chunk(b"def", "tid2", "#", Byte_Range="4-*/9"))) == [("tid2", 415)]
+    assert bob.recorder.names() == ["bound", "begin"]
+    assert not bob.link.needs_tick
+
+
 @pytest.mark.requirement("MED-01")
 @pytest.mark.parametrize("collect", [0, 100])
 def test_chunks_out_of_order_overlapping_and_interleaved(collect: int) -> None:

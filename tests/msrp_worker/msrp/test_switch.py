@@ -234,9 +234,7 @@ def test_content_goes_only_where_it_is_taken() -> None:
 def test_is_composing_passes_and_is_not_for_the_record() -> None:
     room = Room()
     alice, bob = room.clients("alice", "bob")
-    message = envelope(
-        "alice", kind="Application/im-iscomposing+xml; charset=utf-8", body=Composing(State.ACTIVE).build()
-    )
+    message = envelope("alice", kind="Application/im-iscomposing+xml; charset=utf-8", body=Composing(State.ACTIVE).build())
     room.say(alice, message)
     room.say(alice, envelope("alice"))
     assert received(bob)[0] == message
@@ -359,6 +357,25 @@ def test_memory_of_a_slow_reader_is_bounded_and_overflow_cuts_it() -> None:
     assert reports(alice) == []  # failure of a recipient of regular messages stays inside (RFC 7701 6.3)
 
 
+@pytest.mark.requirement("MED-08")
+def test_full_queue_cuts_a_reader_also_where_a_long_message_begins() -> None:
+    room = Room()
+    alice, carol = room.clients("alice", "carol")
+    bob, _ = room.join("bob", replace(LEG, queue_bytes=0, congested_bytes=10))
+    bob.wire.client_reads = False
+    room.say(alice, envelope("alice", body=b"x" * 5_000))
+    assert bob.leg.queued > 0
+    message = envelope("alice", body=b"x" * 50_000)
+    handle = alice.session.open("message/cpim", total=len(message))
+    handle.write(message[:20_000])
+    room.net.settle()
+    assert room.notes.log[-1] == (uri("bob"), True)
+    handle.write(message[20_000:])
+    room.net.settle()
+    assert handle.status == 200
+    assert received(carol)[-1] == message
+
+
 @pytest.mark.requirement("MED-08", "LRG-06")
 def test_long_message_goes_at_the_pace_of_its_slowest_reader_until_that_is_cut() -> None:
     room = Room(RoomPolicy(stall_seconds=20))
@@ -388,9 +405,7 @@ def test_long_message_goes_at_the_pace_of_its_slowest_reader_until_that_is_cut()
         (FailureReports.NONE, True, 0),
     ],
 )
-def test_failure_of_a_recipient_is_reported_by_policy(
-    policy: FailureReports, private: bool, told: int
-) -> None:
+def test_failure_of_a_recipient_is_reported_by_policy(policy: FailureReports, private: bool, told: int) -> None:
     room = Room(RoomPolicy(failure_reports=policy))
     alice, bob, carol = room.clients("alice", "bob", "carol")
     bob.wire.client_reads = carol.wire.client_reads = False

@@ -44,9 +44,7 @@ def foreign(header: str, user: str) -> str:
 
 @pytest.mark.requirement("IDN-02", "SEC-01")
 @pytest.mark.parametrize("claimed", ["From", "P-Preferred-Identity"])
-def test_credentials_for_another_realm_lend_no_name(
-    instance: Instance, new_user: Callable[..., str], claimed: str
-) -> None:
+def test_credentials_for_another_realm_lend_no_name(instance: Instance, new_user: Callable[..., str], claimed: str) -> None:
     """Mallory's valid credentials behind victim's for another realm: the request is not taken for victim's."""
     mallory, victim, recipient = new_user(), new_user(), new_user()
     uri = f"sip:{recipient}@{DOMAIN}"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.scenarios.bed import Instance, RawSip, wait_until
-from tests.scenarios.health import Whole, rpc
+from tests.scenarios.health import Whole
 from tests.scenarios.raw import RawTcp
 from tests.scenarios.traffic import im_message, unique
 
@@ -38,7 +38,7 @@ def revision(instance: Instance) -> int:
 
 
 def slots(instance: Instance) -> list[dict[str, Any]]:
-    found = rpc(instance, "htable.dump", "im_link")
+    found = instance.deployment.rpc("htable.dump", "im_link")
     return [entry for slot in found for entry in slot["slot"]]
 
 

@@ -32,6 +32,8 @@ AT_ONCE = 0.15
 ANSWER_TIMEOUT = 4.0
 LAST_REPETITION = 7.5
 """Seconds after the first datagram: when a storm overruns a socket buffer, Timer E brings the lost one again until then."""
+GIVEN_UP = 32.0
+"""Seconds after which a client gives a request up (RFC 3261 17.1.2, Timer F)."""
 SLOWER = 5.0
 """Factor and, in seconds, offset within which `as fast as before` holds on a machine that does other things too."""
 NOISE = 0.005
@@ -144,7 +146,7 @@ async def test_storm_while_the_worker_hangs(instance: Instance, new_user: Callab
             instance.deployment.worker.send(signal.SIGCONT)
         assert [reply.status for reply in replies] == [503] * 5000
         assert all(reply.header("Retry-After") for reply in replies)
-        assert max(reply.seconds for reply in replies) < LAST_REPETITION + 1
+        assert max(reply.seconds for reply in replies) < GIVEN_UP  # the client still waits
         for kind, median in meanwhile.items():
             assert median < 0.1, (kind, before, meanwhile)  # a storm of this size beside it
         await come_back_seconds(peer, online, absent)

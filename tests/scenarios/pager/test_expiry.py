@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import email.utils
 import time
 from collections.abc import Callable
 
 import pytest
 
 from tests.scenarios.agent import Agent
-from tests.scenarios.bed import Instance, sip_date, wait_until
+from tests.scenarios.bed import Instance, wait_until
 from tests.scenarios.evidence import address, assert_refused, steps
 from tests.scenarios.pager.conftest import Sent
 
@@ -20,7 +21,7 @@ NewUser = Callable[..., str]
 def test_expired_on_arrival(instance: Instance, new_user: NewUser, send: Send) -> None:
     """Expires counted from a Date in the past, and Expires 0: refused, whether the recipient is there or not."""
     sender, recipient = new_user(), new_user()
-    old = sip_date(time.time() - 3600)
+    old = email.utils.formatdate(time.time() - 3600, usegmt=True)
     with Agent(instance.sip_port, recipient) as agent:
         for present in (False, True):
             if present:

@@ -1,0 +1,23 @@
+"""`make bench`: all benchmarks, each table against the baselines of the same run. `--quick` for a first look."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bench import bench_msrp, memory, pager
+
+
+def main() -> int:
+    """Print the tables; 1 where a target is missed."""
+    quick = "--quick" in sys.argv[1:]
+    print("Pager mode (targets: online 0.7 of the native relay's rate; deferred 3000 msg/s)\n", flush=True)
+    missed = pager.main(quick=quick)
+    if not quick:
+        print("\nMemory after 10,000 and 100,000 messages (target: equal)\n", flush=True)
+        missed |= memory.main()
+    print("\nMSRP\n", flush=True)
+    return bench_msrp.main() | missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
