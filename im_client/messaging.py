@@ -24,7 +24,7 @@ from .caller import OutgoingCall
 from .calls import Calls
 from .config import ClientConfig
 from .deferred import DeferredMessage
-from .errors import ImClientError, MalformedMessageError, MediaFailedError
+from .errors import ImClientError, MalformedMessageError, MediaFailedError, SessionRefusedError
 from .exchange import ReceivedResponse
 from .im_invitation import ImInvitation, peer_info
 from .im_session import ImSession
@@ -265,13 +265,24 @@ class Messaging:
             target = f"sip:{quote(message_ids[0], safe='')}@{self.config.deferred_uri.host}"
         elif message_ids:
             extra = [_list_part([f"sip:{ident.removeprefix('sip:')}" for ident in message_ids])]
-        headers = [INVITE_LIST] if extra else []
-        line = self.line(self.plan(Direction.RECVONLY))
-        session = await self.invite(target, line=line, extra=extra, headers=headers)
+        session = await self._ask_for_deferred(target, extra)
         try:
             return await _collect(session, seconds)
         finally:
             await session.close()
+
+    async def _ask_for_deferred(self, target: str, extra: Sequence[Part]) -> ImSession:
+        """INVITE recvonly; a server that reads lists without knowing the option tag of RFC 5366 is asked again
+        without it (RFC 3261 section 8.1.3.5).
+        """
+        plan = self.plan(Direction.RECVONLY)
+        if extra:
+            try:
+                return await self.invite(target, line=self.line(plan), extra=extra, headers=[INVITE_LIST])
+            except SessionRefusedError as error:
+                if error.status != 420:
+                    raise
+        return await self.invite(target, line=self.line(plan), extra=extra)
 
     # --- being invited
 
