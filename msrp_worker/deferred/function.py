@@ -7,6 +7,7 @@ for whom something waits. It goes through the core like any other INVITE, which 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import secrets
@@ -47,6 +48,8 @@ HELD: Final = 100_000
 """Users remembered for whom something waits that may not be pushed now."""
 LOOK_SECONDS: Final = 0.5
 """Between two looks whether settings have changed: how late a push may be after the operator made a user willing."""
+CLOSE_S: Final = 2.0
+"""How long deliveries may take to end when the worker stops, in seconds."""
 RING_S: Final = 60.0
 """How long a push may ring, in seconds; automata answer at once."""
 ALLOW: Final = ("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "OPTIONS")
@@ -76,6 +79,8 @@ class DeferredFunction:
         self._pushing: dict[str, bool] = {}
         """Recipients of pushes; True: somebody asked for one more meanwhile."""
         self._held: dict[str, None] = {}
+        self._closing = False
+        self._none_left = asyncio.Event()
         self._room = asyncio.Semaphore(PUSHES)
         self._form = FormPolicy(config.deferred_form)
         self.notifier = Notifier(functions, store, self.start, f"<sip:im-leg-{DEFERRED_USER}@{self._own}>{FEATURES}")
@@ -93,9 +98,13 @@ class DeferredFunction:
         self.start(self._resume())
 
     async def close(self) -> None:
-        """End all deliveries; their leases end at the next start."""
+        """End all deliveries: what was acknowledged is deleted, the rest stays."""
+        self._closing = True
         for session in list(self._deliveries.values()):
             session.tell(delivery.Broken("shutting down"))
+        if self._deliveries:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._none_left.wait(), CLOSE_S)
         self.notifier.close()
         for task in list(self._tasks):
             task.cancel()
@@ -108,6 +117,8 @@ class DeferredFunction:
         try:
             recipient = address.canonical(who)
         except ValueError:
+            return
+        if self._closing:
             return
         if recipient in self._pushing:
             self._pushing[recipient] = True
@@ -222,8 +233,7 @@ class DeferredFunction:
         """The INVITE of 10.3.2.3."""
         headers: list[Header] = [
             ("Accept-Contact", "*;+g.oma.sip-im;require;explicit"),
-            ("User-Agent", PRODUCT),  # HDR-01
-            ("P-Asserted-Identity", f"<{self._uri}>"),  # HDR-07
+            ("P-Asserted-Identity", f"<{self._uri}>"),  # HDR-07; User-Agent is Kamailio's (HDR-01)
             (FUNCTION_HEADER, "deferred"),
         ]
         if self._form is not FormPolicy.SIP:
@@ -324,6 +334,8 @@ class DeferredFunction:
     def over(self, session: DeliverySession) -> None:
         """See `session.Watcher`."""
         self._deliveries.pop(session.identity, None)
+        if self._closing and not self._deliveries:
+            self._none_left.set()
         state = session.state
         if state.delivered:
             log.info("%d deferred messages delivered to %s", state.delivered, session.recipient)
@@ -355,7 +367,6 @@ class DeferredFunction:
             ("CSeq", "1 MESSAGE"),
             ("Accept-Contact", "*;+g.oma.sip-im;require;explicit"),
             ("P-Asserted-Identity", f"<{message.recipient}>"),
-            ("User-Agent", PRODUCT),
             ("Content-Type", content_types.CPIM),
         )
         # To whom the sender's home network says the message is from, whatever the envelope claims.
