@@ -19,7 +19,7 @@ from tests.scenarios.delivery.conftest import Store
 from tests.scenarios.delivery.device import Device
 
 SETTINGS = {"IM_TRUSTED_PEERS": "127.0.0.9", "IM_USER_RATE": "0", "IM_SETTINGS_OFFLINE_DELIVERY": "yes"}
-COUNT = 60
+COUNT = 100
 
 
 async def kill(instance: Instance) -> None:
