@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -61,7 +63,7 @@ class Peer(asyncio.DatagramProtocol):
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
         if self.transport == "udp":
-            self.socket, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+            self.socket, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", unclaimed_port()))
             self.port = self.socket.get_extra_info("sockname")[1]
         else:
             self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=self.tls)
@@ -226,6 +228,19 @@ async def make_stage() -> AsyncIterator[StageMaker]:
 async def stage(make_stage: StageMaker, transport: str) -> Stage:
     """One stage per transport."""
     return await make_stage(transport)
+
+
+def unclaimed_port() -> int:
+    """A port that UDP and TCP can have, below those that the kernel gives to connections meanwhile."""
+    for port in random.sample(range(20_000, 32_000), 1000):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, socket.socket() as other:
+            try:
+                one.bind(("127.0.0.1", port))
+                other.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no port is free")
 
 
 @pytest.fixture
