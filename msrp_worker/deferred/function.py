@@ -39,6 +39,7 @@ from msrp_worker.sip.shell import TooManyLegs
 from msrp_worker.store.deferred import DeferredEntry, DeferredMessage
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store
+from msrp_worker.store.users import MISS, UserFacts
 
 log = logging.getLogger("im.deferred")
 
@@ -128,7 +129,9 @@ class DeferredFunction:
 
     def stored(self, recipient: str) -> None:
         """A message was stored for a user (DEF-06)."""
-        self._hold(recipient)
+        facts = self._store.users.cached(recipient)
+        if facts is MISS or facts is None or not _is_ready(facts):
+            self._hold(recipient)  # else it is away, and its registration will tell
         self.notifier.changed(recipient)
 
     def _hold(self, recipient: str) -> None:
@@ -162,7 +165,7 @@ class DeferredFunction:
                 except StoreError as error:
                     log.warning("not known whether %s is ready: %s", recipient, error)
                     facts = None
-                if facts is not None and facts.willing and facts.offline_delivery:
+                if facts is not None and _is_ready(facts):
                     self.available(recipient)
                 else:
                     self._hold(recipient)
@@ -190,7 +193,7 @@ class DeferredFunction:
         facts = await self._store.users.facts(recipient)
         if facts is None:
             return False
-        if not facts.offline_delivery or not facts.willing:
+        if not _is_ready(facts):
             self._hold(recipient)  # DEF-06: told by message-summary only. DEF-12: pushed once the user is willing
             return False
         session = self._session(recipient, push=True)
@@ -409,6 +412,11 @@ class DeferredFunction:
     @staticmethod
     def _new_tag() -> str:
         return f"im-leg-{secrets.token_hex(8)}"
+
+
+def _is_ready(facts: UserFacts) -> bool:
+    """Whether the user's settings want what waits to be pushed (DEF-06, DEF-12)."""
+    return facts.offline_delivery and facts.willing
 
 
 def _origin(host: str) -> Origin:

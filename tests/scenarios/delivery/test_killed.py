@@ -77,7 +77,9 @@ async def test_a_stopped_worker_ends_its_pushes(instance: Instance, new_user: Ca
     async with Device(instance, recipient, limit=3) as device:
         await device.register()
         await device.until(lambda: device.seen > 3)
+        await async_until(lambda: len(instance.stored(recipient)) == 7, "three are deleted")
         await asyncio.to_thread(instance.deployment.worker.stop)
+        await device.until(lambda: device.ended == 1)
         device.limit = 100
         await asyncio.to_thread(instance.deployment.start_worker)
         await async_until(lambda: not instance.stored(recipient), "the rest has come")
