@@ -84,15 +84,15 @@ async def _serve(config: Config) -> None:
         await web.TCPSite(runner, config.listen, config.http_port).start()
         await _expire_once(store)  # what expired while no worker ran holds for no request
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
+        ParticipatingFunction(functions, endpoint, config)
         deferred = DeferredFunction(store, functions, endpoint, config)
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
-        ParticipatingFunction(functions, endpoint, config)
-        stack.push_async_callback(functions.legs.close)
-        stack.push_async_callback(deferred.close)
         link.start()
+        stack.push_async_callback(link.close)
+        stack.push_async_callback(functions.legs.close)
+        stack.push_async_callback(deferred.close)  # says BYE, which needs the link
         await restore(functions.legs, store.legs, lambda record: None)
         await deferred.open()
-        stack.push_async_callback(link.close)
         stack.push_async_callback(_cancel, asyncio.create_task(_purge(store)))
         stack.push_async_callback(_cancel, asyncio.create_task(_expire_settings(store, link)))
         log.info("%s serves %s, store %s", PRODUCT, config.domain, config.database_shown)
