@@ -1,4 +1,4 @@
-"""The command line of the reference client: `python -m im_client register|send|listen`."""
+"""The command line of the reference client: `python -m im_client chat|deferred|listen|register|send|settings`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from .commands import listen, register, send
+from .commands import chat, deferred, listen, register, send, settings
 from .commands.options import FAILED, fail
 from .errors import ImClientError
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="im_client", description="Reference client of the IM service.")
-    commands = parser.add_subparsers(required=True, metavar="register|send|listen")
-    for command in (register, send, listen):
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (register, send, listen, chat, deferred, settings):
         command.add_parser(commands)
     return parser
 

@@ -8,13 +8,14 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 from . import replaces
+from .body import SDP
 from .callee import IncomingCall
 from .caller import EarlyDialog, OutgoingCall
 from .config import ClientConfig
 from .dialog import DialogId
 from .dialogs import DialogLayer
 from .endpoint import Endpoint
-from .errors import MalformedMessageError
+from .errors import MalformedMessageError, SessionEndedError
 from .exchange import IncomingRequest, ReceivedResponse
 from .invitation import Abilities, Invite, build, privacy_fields
 from .replaces import Candidate, Standing
@@ -108,10 +109,16 @@ class Calls:
             call.reject(verdict.status, headers=warning)
             return
         call.replaces = verdict
+        if call.body and not call.offer:
+            call.reject(415, headers=[("Accept", f"{SDP}, multipart/mixed")])  # section 8.2.3: nothing in it is SDP
+            return
         if self.on_call is None:
             call.reject(480)
             return
-        await self.on_call(call)
+        try:
+            await self.on_call(call)
+        except SessionEndedError as error:
+            log.info("the invitation of %s: %s", call.caller, error)
         if not request.answered:
             log.info("nobody decided about the invitation of %s", call.caller)
             call.reject(480)

@@ -26,15 +26,14 @@ from .exchange import IncomingRequest, ReceivedResponse
 from .live import Live, LiveTransactions, Outcome
 from .matching import check_request, invite_key, server_key
 from .network import Network
-from .responses import build_ack, build_cancel, build_response, datagram_destination, stream_destination
+from .responses import build_ack, build_cancel, build_response, datagram_destination, stream_destination, with_via
 from .timers import DEFAULT_TIMERS, BaseTimers
-from .transaction import Event, Machine, On, State, Transaction
+from .transaction import Event, Machine, On, State, Transaction, of_response
 from .transport import Address, Flow, Target, UdpFlow
 from .wire import (
     COOKIE,
     ViaEntry,
     encode,
-    header_names,
     parse,
     parse_cseq,
     parse_vias,
@@ -230,7 +229,7 @@ class Endpoint:
         hop = await network.hop(next_hop)
         datagram = network.datagram_flow(hop)
         if datagram is not None:
-            sent = self._with_via(message, datagram, network, branch)
+            sent = with_via(message, datagram.transport, network.sent_by, branch)
             size = len(encode(sent))
             if datagram_limit is not None and size > datagram_limit:
                 raise MessageTooLargeError(
@@ -240,17 +239,7 @@ class Endpoint:
             if datagram_limit is not None:
                 return datagram, sent
         flow = await network.flow_for(size, hop)
-        return flow, self._with_via(message, flow, network, branch)
-
-    @staticmethod
-    def _with_via(message: Request, flow: Flow, network: Network, branch: str) -> Request:
-        copy = Request(message.method, message.uri, message.body)
-        host, port = network.sent_by
-        copy.headers.add("Via", f"SIP/2.0/{flow.transport} {host}:{port};rport;branch={branch}")
-        for name in header_names(message.headers):
-            for value in message.headers.getlist(name):
-                copy.headers.add(name, value)
-        return copy
+        return flow, with_via(message, flow.transport, network.sent_by, branch)
 
     # --- what the sockets tell ------------------------------------------------------------------------------
 
@@ -289,7 +278,7 @@ class Endpoint:
         ack = b""
         if live.request is not None and message.code >= 300:
             ack = encode(build_ack(live.request, message))  # section 17.1.1.3
-        self._live.apply(key, Event(_kind(message, key[1]), ack), ReceivedResponse(message, raw))
+        self._live.apply(key, Event(of_response(message.code, key[1]), ack), ReceivedResponse(message, raw))
 
     def _on_request(self, message: Request, raw: bytes, flow: Flow) -> None:
         via, merge_key = check_request(message)
@@ -385,7 +374,7 @@ class Endpoint:
 
     def _respond(self, key: Hashable, response: Response) -> None:
         method = parse_cseq(response.headers)[1]
-        self._live.apply(key, Event(_kind(response, method), encode(response)))
+        self._live.apply(key, Event(of_response(response.code, method), encode(response)))
 
     def _refuse_statelessly(self, request: Request, status: int, text: str, flow: Flow) -> None:
         if request.method == "ACK":
@@ -404,13 +393,6 @@ class Endpoint:
             flow.send(encode(response))
         except (ImClientError, ValueError) as error:
             log.debug("cannot refuse it either: %s", error)
-
-
-def _kind(response: Response, method: str) -> On:
-    """Which event a response is: RFC 6026 tells a 2xx to INVITE from other final ones."""
-    if response.code < 200:
-        return On.PROVISIONAL
-    return On.SUCCESS if response.code < 300 and method == "INVITE" else On.FINAL
 
 
 def _printable(text: str) -> str:

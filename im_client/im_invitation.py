@@ -13,7 +13,7 @@ from .callee import IncomingCall
 from .errors import MalformedMessageError, SessionEndedError
 from .im_session import ImSession, PeerInfo
 from .media import MediaLine, describe
-from .session import NotAcceptableError
+from .negotiation import NotAcceptableError
 from .wire import parse_name_addr
 
 

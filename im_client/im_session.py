@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 
 from msrp_worker.content_types import essence
@@ -23,7 +23,9 @@ from .errors import MediaFailedError, SessionEndedError
 from .exchange import ReceivedResponse
 from .media import MediaLine
 from .msrp_peer import ChatMessage, MessageFailedError, MsrpPeer
-from .session import NotAcceptableError, Session
+from .negotiation import NotAcceptableError
+from .referring import Referring, invite_users
+from .session import Session
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +108,15 @@ class ImSession:
     async def refresh(self) -> ReceivedResponse:
         """Refresh the session now (clause 7.1.1.8). Raises as `modify`. CLI-03"""
         return await self.session.modify()
+
+    async def add(self, users: Sequence[str], *, remove: bool = False) -> Referring:
+        """Ask the focus to invite `users`, or with `remove` to release them (clause 7.1.1.7). CLI-02
+
+        What is told of one user, the result tells. Raises SubscriptionError, SessionEndedError, NoAnswerError.
+        """
+        referring = Referring(self.session.leg.layer)
+        await referring.within(self.session, invite_users(users, remove=remove))
+        return referring
 
     # --- messages
 

@@ -116,8 +116,9 @@ class LiveTransactions:
     def close(self) -> None:
         """End everything; requests under way get a ConnectionFailedError."""
         self._closed = True
-        for key in list(self._live):
-            self.apply(key, Event(On.TRANSPORT_ERROR, error="the client was closed"))
+        for key, live in list(self._live.items()):
+            if live.sink is not None:
+                self.apply(key, Event(On.TRANSPORT_ERROR, error="the client was closed"))
         self._live.clear()
         self._merge.clear()
         if self._wake is not None:

@@ -21,7 +21,7 @@ from msrp_worker.sdp_msrp import Direction, MsrpMedia
 from .body import SDP, Body
 from .errors import MediaFailedError
 from .msrp_peer import MsrpPeer
-from .session import NotAcceptableError
+from .negotiation import NotAcceptableError
 
 DYNAMIC_ID_BITS = 62
 """Bits of the session identifier in o=, below the 63 that fit everywhere (RFC 8866 section 5.2)."""

@@ -33,11 +33,11 @@ from .media import MediaLine, MediaPlan
 from .message_summary import Summary
 from .msrp_peer import describe_file
 from .multipart import Part, build
+from .negotiation import NotAcceptableError
 from .pager import SessionType
 from .recipients import RESOURCE_LISTS, Recipient, build_list
 from .replaces import same_user
 from .requester import new_call_id
-from .session import NotAcceptableError
 from .subscriber import MESSAGE_SUMMARY, Subscriber
 from .transfer import Progress, Source, describe_message, send_content
 from .wire import parse_name_addr, values

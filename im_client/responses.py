@@ -9,7 +9,7 @@ from sipmessage import Request, Response
 
 from .config import ClientConfig
 from .transport import DEFAULT_PORTS, Address, Flow
-from .wire import ViaEntry, host_text, parse_cseq, parse_name_addr, parse_vias, values
+from .wire import ViaEntry, header_names, host_text, parse_cseq, parse_name_addr, parse_vias, values
 
 REASONS = {
     100: "Trying",
@@ -48,6 +48,16 @@ REASONS = {
     600: "Busy Everywhere",
     603: "Decline",
 }
+
+
+def with_via(message: Request, transport: str, sent_by: tuple[str, int], branch: str) -> Request:
+    """A copy of the request with our Via on top (RFC 3261 section 8.1.1.7, RFC 3581 section 3)."""
+    copy = Request(message.method, message.uri, message.body)
+    copy.headers.add("Via", f"SIP/2.0/{transport} {sent_by[0]}:{sent_by[1]};rport;branch={branch}")
+    for name in header_names(message.headers):
+        for value in message.headers.getlist(name):
+            copy.headers.add(name, value)
+    return copy
 
 
 def build_ack(invite: Request, response: Response) -> Request:

@@ -11,7 +11,7 @@ import logging
 import random
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 from sipmessage import Headers, Request
 
@@ -24,6 +24,7 @@ from .errors import ConnectionFailedError, ImClientError, NoAnswerError, Session
 from .exchange import IncomingRequest, ReceivedResponse
 from .glare import Exchange
 from .live import Outcome
+from .negotiation import Media, NotAcceptableError
 from .repetition import Due, Repetition
 from .session_timer import SessionTimer, TimerPolicy
 from .wire import parse_cseq, values
@@ -32,28 +33,6 @@ log = logging.getLogger(__name__)
 
 MAX_RETRIES = 4
 """Attempts at one modification that ends in 491 or 422 each time."""
-
-
-class NotAcceptableError(Exception):
-    """A media plane that cannot answer an offer; `status` is the refusal."""
-
-    def __init__(self, status: int = 488, warning: str = "") -> None:
-        super().__init__(f"{status} {warning}".strip())
-        self.status = status
-        self.warning = warning
-
-
-class Media(Protocol):
-    """What negotiates the bodies of a session. Answers are prompt: a user is not asked (RFC 3311 section 5.2)."""
-
-    def offer(self) -> Body:
-        """The description as it stands, unchanged where nothing has changed (RFC 4028 section 7.4)."""
-
-    async def answer(self, offer: Body) -> Body:
-        """The answer to a new offer. Raises NotAcceptableError, and then nothing has changed."""
-
-    async def complete(self, answer: Body) -> None:
-        """The answer to our offer has come."""
 
 
 class Session:
@@ -76,7 +55,7 @@ class Session:
         self.leg = leg
         self.state = state
         self.media: Media | None = None
-        self.on_refer_notify: Callable[[IncomingRequest], None] | None = None
+        self.refer_notified: Callable[[IncomingRequest], None] | None = None
         self.on_prack: Callable[[IncomingRequest], None] | None = None
         loop = asyncio.get_running_loop()
         self.established: asyncio.Future[None] = loop.create_future()
@@ -159,7 +138,7 @@ class Session:
         if method == "INVITE" and not offer and self.media is not None:
             offer = self.media.offer()
         fields = [("Supported", self._supported()), *session_timer.refresh_fields(self.timer), *offer.fields()]
-        asked = session_timer.parse_session_expires(_headers(fields))
+        asked = session_timer.wanted(self.timer)
         self._now_under_way(inviting=method == "INVITE", offering=bool(offer))
         try:
             sending = (
@@ -259,8 +238,8 @@ class Session:
                 await self._on_offer(request, glare.on_update(self._exchange, offer=offer))
             case "PRACK" if self.on_prack is not None:
                 self.on_prack(request)
-            case "NOTIFY" if self.on_refer_notify is not None:
-                self.on_refer_notify(request)
+            case "NOTIFY" if self.refer_notified is not None:
+                self.refer_notified(request)
             case _:
                 request.respond(481)
 
@@ -323,9 +302,13 @@ class Session:
         if waiting is None or waiting.number != parse_cseq(request.message.headers)[0]:
             return
         answer = body.sdp_of(request.message)
-        if self._exchange.offering and answer and self.media is not None:
-            await self.media.complete(answer)
+        late = self._exchange.offering
         self._confirmed()
+        if late and self.media is not None:
+            try:
+                await self.media.complete(answer)
+            except NotAcceptableError as error:
+                await self.close([("Reason", f"SIP;cause={error.status}")], why=f"the answer cannot be used: {error}")
 
     def _confirmed(self) -> None:
         if self._unconfirmed is not None:
@@ -406,10 +389,3 @@ class _Unconfirmed:
         self.request = request
         self.number = number
         self.repetition = pending
-
-
-def _headers(fields: Iterable[tuple[str, str]]) -> Headers:
-    headers = Headers()
-    for name, value in fields:
-        headers.add(name, value)
-    return headers

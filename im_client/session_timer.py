@@ -96,17 +96,22 @@ def request_fields(policy: TimerPolicy, min_se: int | None = None) -> list[tuple
     """Of an initial INVITE; `min_se` is the largest of the 422 received (clause 7.1.1.1-5 and -6, section 7.1)."""
     if not policy.interval:
         return []
-    wanted = SessionExpires(max(policy.interval, min_se or 0), Refresher.UAC)
-    return [("Session-Expires", str(wanted)), *_min_se(min_se)]
+    asked = SessionExpires(max(policy.interval, min_se or 0), Refresher.UAC)
+    return [("Session-Expires", str(asked)), *_min_se(min_se)]
+
+
+def wanted(timer: SessionTimer) -> SessionExpires | None:
+    """What a request within the dialog asks for: the roles stay (section 7.4). None where there is no timer."""
+    if timer.interval is None:
+        return None
+    refresher = Refresher.UAC if timer.refreshing else Refresher.UAS
+    return SessionExpires(max(timer.interval, timer.min_se or 0), refresher)
 
 
 def refresh_fields(timer: SessionTimer) -> list[tuple[str, str]]:
-    """Of a request within the dialog; the roles stay (section 7.4)."""
-    if timer.interval is None:
-        return _min_se(timer.min_se)
-    refresher = Refresher.UAC if timer.refreshing else Refresher.UAS
-    wanted = SessionExpires(max(timer.interval, timer.min_se or 0), refresher)
-    return [("Session-Expires", str(wanted)), *_min_se(timer.min_se)]
+    """The fields of a request within the dialog."""
+    asked = wanted(timer)
+    return [*([] if asked is None else [("Session-Expires", str(asked))]), *_min_se(timer.min_se)]
 
 
 def granted(timer: SessionTimer, asked: SessionExpires | None, headers: Headers, now: float) -> SessionTimer:
@@ -124,10 +129,10 @@ def granted(timer: SessionTimer, asked: SessionExpires | None, headers: Headers,
 
 def too_small(timer: SessionTimer, headers: Headers) -> SessionTimer | None:
     """The timer after a 422 (section 7.3); None where its Min-SE is no reason to try again."""
-    wanted = parse_min_se(headers)
-    if wanted is None or wanted <= (timer.min_se or 0):
+    smallest = parse_min_se(headers)
+    if smallest is None or smallest <= (timer.min_se or 0):
         return None
-    return replace(timer, min_se=wanted)
+    return replace(timer, min_se=smallest)
 
 
 # --- the side that answers

@@ -76,6 +76,13 @@ class On(Enum):
     TIMER_TRYING = auto()
 
 
+def of_response(status: int, method: str) -> On:
+    """Which event a response is: RFC 6026 tells a 2xx to INVITE from other final ones."""
+    if status < 200:
+        return On.PROVISIONAL
+    return On.SUCCESS if status < 300 and method == "INVITE" else On.FINAL
+
+
 TIMER_EVENTS: Mapping[Timer, On] = MappingProxyType({timer: On[f"TIMER_{timer.name}"] for timer in Timer})
 
 TRYING_SECONDS = 0.2

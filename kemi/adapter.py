@@ -12,12 +12,12 @@ Every entry point of `im.cfg` ends in `Adapter.run`, so that an exception never 
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 import json
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import KSR
@@ -50,9 +50,10 @@ from kemi.messages import (
     decode_send_request,
     encode_end,
     encode_question,
+    not_sent,
     trace_line,
 )
-from kemi.policy import Policy, load
+from kemi.policy import Flags, Policy, load, load_flags
 from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
 from kemi.request import Request
 from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds
@@ -110,22 +111,6 @@ def next_step(name: str) -> int:
     return 1
 
 
-@dataclass(frozen=True, slots=True)
-class Flags:
-    """Numbers of the message flags, and of the branch flag, that `im.cfg` uses."""
-
-    trusted: int
-    separate_core: int
-    serves_recipient: int
-    capable: int
-
-    @classmethod
-    def load(cls) -> Flags:
-        """As they are defined in the configuration."""
-        names = ("IM_FLAG_TRUSTED", "IM_FLAG_SEPARATE_CORE", "IM_FLAG_SERVES_RECIPIENT", "IM_BFLAG_CAPABLE")
-        return cls(*(int(setting(name) or 0) for name in names))
-
-
 class Adapter:
     """Requests in, actions out. One per Kamailio process; holds what a process remembers between requests."""
 
@@ -147,7 +132,7 @@ class Adapter:
     @property
     def _flags(self) -> Flags:
         if self._flags_read is None:
-            self._flags_read = Flags.load()
+            self._flags_read = load_flags(setting)
         return self._flags_read
 
     @property
@@ -188,6 +173,7 @@ class Adapter:
             received=number("$var(im_received)") or time.time(),
             date=read("$hdr(Date)"),
             expires=read("$hdr(Expires)"),
+            event=read("$hdr(Event)"),
             serves_recipient=serves_recipient,
             available=look_up and serves_recipient and not separate_core and self._look_up(uri),
             separate_core=separate_core,
@@ -331,7 +317,7 @@ class Adapter:
             return next_step("done")
         if not self._new_transaction():
             return next_step("done")
-        return self._wait_for_replies(SipRequest(read("$ci"), method, canonical(read("$var(im_ao)")), self._source()))
+        return self._wait_for_replies(self._leg_question())
 
     def hand_over(self, request: Request, function: LegFunction) -> int:
         """Make an initial request a leg of the worker, at once or after the worker's answer to a question."""
@@ -342,22 +328,29 @@ class Adapter:
         self.save_state(request, "")
         anonymous = asks_for_anonymity(request.privacy)
         return self._wait_for_replies(
-            SipRequest(
-                request.call_id,
-                request.method,
-                request.originator,
-                self._source(),
-                function,
-                request.recipient,
-                anonymous,
+            dataclasses.replace(
+                self._leg_question(),
+                originator=request.originator,
+                function=function,
+                recipient=request.recipient,
+                anonymous=anonymous,
             )
         )
 
-    def _source(self) -> str:
-        return f"{read('$si')}:{read('$sp')};{read('$pr')}"
+    def _leg_question(self) -> SipRequest:
+        return SipRequest(
+            call_id=read("$ci"),
+            method=read("$rm"),
+            cseq=int(read("$cs") or 0),
+            from_tag=read("$ft"),
+            source=f"{read('$si')}:{read('$sp')};{read('$pr')}",
+        )
 
     def _wait_for_replies(self, question: SipRequest) -> int:
-        patience = LEG_INVITE_MS if question.method == "INVITE" else self.policy.answer_timeout
+        patience = self.policy.answer_timeout
+        if question.method == "INVITE":
+            patience = LEG_INVITE_MS
+            KSR.htable.sht_seti("im_legs", sent_safely(question.call_id), 1)
         KSR.tm.t_set_fr(patience, patience)
         KSR.tm.t_on_failure("IM_LEG_UNANSWERED")
         if KSR.tmx.t_suspend() < 0:
@@ -369,10 +362,10 @@ class Adapter:
         self._answer = None
         return self._continue(transaction)
 
-    def tell_leg(self, kind: SipEventKind, message: bytes, waiting: TransactionId | None = None) -> int:
+    def tell_leg(self, kind: SipEventKind, message: bytes) -> int:
         """Tell the worker what happened to a leg. Waits a little for room: such an event must not be lost (SEC-06)."""
         method = read("$rm")
-        event = SipEvent(read("$ci"), kind, method, int(read("$cs") or 0), read("$ft"), read("$tt"), waiting)
+        event = SipEvent(read("$ci"), kind, method, int(read("$cs") or 0), read("$ft"), read("$tt"))
         if not self._link().send(encode_question(None, event, message), SEND_WAIT):
             KSR.err(f"IM leg: worker not told of {kind} {method}, Call-ID {sent_safely(read('$ci'))}\n")
         return next_step("done")
@@ -386,8 +379,9 @@ class Adapter:
 
     def _send_request(self, request: SendRequest) -> None:
         next_hop = request.next_hop or "."
-        if KSR.tm.t_uac_send(request.method, request.request_uri, next_hop, ".", request.headers, request.body or ".") < 0:
+        if KSR.tm.t_uac_send(request.method, request.request_uri, next_hop, ".", request.headers, request.body) < 0:
             KSR.err(f"IM leg: cannot send {sent_safely(request.method)} to {sent_safely(request.request_uri)}\n")
+            self._link().send(encode_question(None, not_sent(request)), SEND_WAIT)
 
     def trace(
         self,

@@ -11,7 +11,7 @@ from typing import Any
 
 from kemi import pager_originating, pager_terminating, service_settings, third_party_register
 from kemi.actions import Ask, ToCore, server_unavailable
-from kemi.adapter import Adapter, current_transaction, next_step, number, read, read_bytes
+from kemi.adapter import Adapter, next_step, number, read, read_bytes
 from kemi.messages import PagerFacts, PagerQuestion
 from kemi.request import Request
 from kemi.sip_values import canonical
@@ -68,6 +68,10 @@ class App:
         """A request of the worker itself, on the control listener."""
         return self._adapter.run(self._adapter.server_request)
 
+    def im_bridged(self, message: Any) -> int:
+        """An INVITE of the participating function in the media path, towards a served user."""
+        return self._adapter.run(self._bridged)
+
     def im_leg_request(self, message: Any) -> int:
         """A request for a leg of the worker."""
         return self._adapter.run(self._adapter.leg_request)
@@ -82,7 +86,7 @@ class App:
 
     def im_leg_cancelled(self, message: Any) -> int:
         """The INVITE that waits for the worker's reply was cancelled; tm has answered it."""
-        return self._adapter.run(lambda: self._adapter.tell_leg("cancelled", b"", current_transaction()), answer=False)
+        return self._adapter.run(lambda: self._adapter.tell_leg("cancelled", b""), answer=False)
 
     def im_traces(self, message: Any) -> int:
         """The timer process: send what was traced."""
@@ -151,6 +155,10 @@ class App:
         # The worker notes the reception of what it stores.
         self._adapter.trace(request, "failed", status, note_received=action is None)
         return next_step("pass") if action is None else self._adapter.perform(request, action)
+
+    def _bridged(self) -> int:
+        request = self._adapter.request(look_up=True)
+        return self._adapter.perform(request, pager_terminating.decide_bridged(request))
 
     def _third_party_register(self) -> int:
         request = self._adapter.request()

@@ -103,6 +103,8 @@ class SipRequest:
 
     call_id: str
     method: str
+    cseq: int = 0
+    from_tag: str = ""
     originator: str = ""
     source: str = ""
     """`address:port;transport` it came from."""
@@ -118,8 +120,7 @@ SipEventKind: TypeAlias = Literal["response", "timeout", "ack", "cancelled"]
 @dataclass(frozen=True, slots=True)
 class SipEvent:
     """What else happened to a leg: a response to its request, no response, an ACK, or the INVITE that waited was
-    cancelled (`waiting` names its transaction). The message, where there is one, travels behind; the tags are those of
-    its From and To."""
+    cancelled. The message, where there is one, travels behind; the tags are those of its From and To."""
 
     call_id: str
     kind: SipEventKind
@@ -127,7 +128,6 @@ class SipEvent:
     cseq: int
     from_tag: str = ""
     to_tag: str = ""
-    waiting: TransactionId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +210,15 @@ def read_trace_lines(content: bytes) -> list[TraceEvent]:
             TraceEvent(parts[4], parts[1], parts[6], parts[7], status, parts[3], parts[8], time, received)  # type: ignore[arg-type]
         )
     return events
+
+
+_REGISTERED = b"registered\t"
+
+
+def read_registered_lines(content: bytes) -> list[str]:
+    """Addresses whose IM registration succeeded, among the lines of a batch: `registered`, a tab, the address (COR-09)."""
+    lines = (line for line in content.split(b"\n") if line.startswith(_REGISTERED))
+    return list(dict.fromkeys(line.removeprefix(_REGISTERED).decode("utf-8", "replace") for line in lines))
 
 
 Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion | PublishQuestion | SipRequest
@@ -384,6 +393,26 @@ def decode_send_request(values: Json) -> SendRequest:
         return SendRequest(**{name: str(values[name]) for name in SendRequest.__slots__})
     except KeyError as error:
         raise ValueError(f"malformed request: {error!r}") from error
+
+
+def not_sent(request: SendRequest) -> SipEvent:
+    """What a leg is told of a request that could not even be sent: no response will come."""
+    fields = {
+        name.strip().lower(): value.strip()
+        for name, _, value in (line.partition(":") for line in request.headers.split("\r\n"))
+    }
+    tags = [
+        fields.get(name, "").rpartition(";tag=")[2] if ";tag=" in fields.get(name, "") else "" for name in ("from", "to")
+    ]
+    number = fields.get("cseq", "").partition(" ")[0]
+    return SipEvent(
+        fields.get("call-id", ""),
+        "timeout",
+        request.method,
+        int(number) if number.isdigit() else 0,
+        tags[0].partition(";")[0],
+        tags[1].partition(";")[0],
+    )
 
 
 def encode_cancel(call_id: str, cseq: int) -> bytes:

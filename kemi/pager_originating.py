@@ -5,7 +5,8 @@ MESSAGE gets every step; INVITE, SUBSCRIBE and REFER get the general ones and go
 
 from __future__ import annotations
 
-from kemi.actions import Action, Ask, Refuse, ToCore, forbidden
+from kemi.actions import Action, Ask, Refuse, ToCore, ToWorker, forbidden
+from kemi.deferred_uri import is_for_deferred
 from kemi.messages import PagerFacts, PagerQuestion
 from kemi.participating import (
     is_anonymous,
@@ -38,7 +39,7 @@ def screen(request: Request, policy: Policy) -> Action:
     return Ask(question, STAGE)
 
 
-def decide(request: Request, facts: PagerFacts, policy: Policy) -> Refuse | ToCore:
+def decide(request: Request, facts: PagerFacts, policy: Policy) -> Refuse | ToCore | ToWorker:
     """The checks of 6.2.2.1 and 6.2.4.1 with the facts at hand."""
     if facts.originator is None or not facts.originator.im_allowed:
         return forbidden("PAG-02", "Originator is not allowed to use IM")  # PAG-02
@@ -52,5 +53,7 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Refuse | ToCo
         refusal = refuse_expired(request, "PAG-04")
         if refusal is not None:
             return refusal
+    if is_for_deferred(request, policy.domain):
+        return ToWorker("deferred")  # DEF-07 DEF-08
     uri, _ = without_session_parameter(request.request_uri)  # PAG-16
     return ToCore(uri)  # PAG-05

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kemi.actions import Action, Ask, Refuse, Respond, ToRecipient, forbidden
+from kemi.actions import Action, Ask, Refuse, Respond, ToRecipient, ToWorker, forbidden
+from kemi.deferred_uri import is_deferred_uri, is_foreign_summary
 from kemi.messages import Answer, DeferQuestion, Deferred, EndFacts, PagerFacts, PagerQuestion
 from kemi.participating import (
     is_anonymous,
@@ -43,13 +44,17 @@ def screen(request: Request, policy: Policy) -> Action:
 def decide(request: Request, facts: PagerFacts, policy: Policy) -> Action:
     """The checks of 6.2.6.1 with the facts at hand; then delivery or deferral."""
     recipient = facts.recipient
+    if request.method != "MESSAGE" and is_deferred_uri(request.recipient, policy.domain):
+        return forbidden("DEF-07", "Deferred messages are for their recipients")  # DEF-07
+    if request.method == "SUBSCRIBE" and is_foreign_summary(request):
+        return forbidden("DEF-08", "What waits is told to its recipient only")  # DEF-08
     if recipient is None:
         return Refuse(404, "Not Found", "COR-04", "No such user")  # COR-04
     refusal = _refuse_by_recipient(request, recipient, policy)
     if refusal is not None:
         return refusal
     if request.method != "MESSAGE":
-        return _decide_other(request, recipient)
+        return _decide_other(request, recipient, policy)
     refusal = refuse_content(request, recipient, policy) or refuse_expired(request, "DEF-10")
     if refusal is not None:
         return refusal
@@ -58,6 +63,13 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Action:
     if not recipient.willing:
         return defer(request, "not willing")  # PAG-08 DEF-12
     return ToRecipient(without_session_parameter(request.request_uri)[0])  # PAG-09
+
+
+def decide_bridged(request: Request) -> Action:
+    """An INVITE of our own participating function: its checks are done, on to the recipient's devices (PFS-02)."""
+    if not request.available:
+        return Refuse(480, "Temporarily Unavailable", "PFS-16", "Recipient is not registered for IM")  # PFS-16
+    return ToRecipient(request.request_uri)
 
 
 def delivery_failed(request: Request, status: int) -> Action | None:
@@ -104,9 +116,11 @@ def _refuse_by_recipient(request: Request, recipient: EndFacts, policy: Policy) 
     return None
 
 
-def _decide_other(request: Request, recipient: EndFacts) -> Action:
+def _decide_other(request: Request, recipient: EndFacts, policy: Policy) -> Action:
     if not _available(request, recipient):
         return Refuse(480, "Temporarily Unavailable", "PFS-16", "Recipient is not registered for IM")  # PFS-16
+    if request.method == "INVITE" and policy.media_path == "always":
+        return ToWorker("participating")  # PFS-02
     return ToRecipient(without_session_parameter(request.request_uri)[0])
 
 

@@ -26,6 +26,8 @@ class Policy:
     """Whether Privacy: id is accepted outside groups (IDN-05)."""
     barred_response: int = 480
     """Status when the recipient bars incoming messages (PAG-06)."""
+    media_path: str = "auto"
+    """Whether the participating function stays in the media path of sessions (PFS-02): auto, always, never."""
     header_max_size: int = 16384
     """Bytes of all headers of a request together (SEC-05). A MESSAGE of a real client needs 1 to 2 KiB."""
     retry_after: int = 5
@@ -58,6 +60,12 @@ def _anonymity(text: str) -> bool:
     return text.lower() == "allow"
 
 
+def _media_path(text: str) -> str:
+    if text.lower() not in ("auto", "always", "never"):
+        raise ValueError("auto, always or never")
+    return text.lower()
+
+
 def load(setting: Callable[[str], str | None]) -> Policy:
     """Build the policy; `setting` returns the text of a named setting or None. ValueError names a bad one."""
 
@@ -77,9 +85,26 @@ def load(setting: Callable[[str], str | None]) -> Policy:
         "content_types": read("IM_CONTENT_TYPES", _content_types, base.content_types),
         "anonymity": read("IM_ANONYMITY", _anonymity, base.anonymity),
         "barred_response": read("IM_BARRED_RESPONSE", _whole(400, 699), base.barred_response),
+        "media_path": read("IM_MEDIA_PATH", _media_path, base.media_path),
         "header_max_size": read("IM_HEADER_MAX_SIZE", _whole(1), base.header_max_size),
         "retry_after": read("IM_RETRY_AFTER", _whole(0), base.retry_after),
         "answer_timeout": read("IM_ANSWER_TIMEOUT", _whole(1), base.answer_timeout),
         "state_dir": read("IM_STATE_DIR", str, base.state_dir),
     }
     return Policy(**values)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Numbers of the message flags, and of the branch flag, that `im.cfg` uses."""
+
+    trusted: int
+    separate_core: int
+    serves_recipient: int
+    capable: int
+
+
+def load_flags(setting: Callable[[str], str | None]) -> Flags:
+    """The flags as they are defined in the configuration."""
+    names = ("IM_FLAG_TRUSTED", "IM_FLAG_SEPARATE_CORE", "IM_FLAG_SERVES_RECIPIENT", "IM_BFLAG_CAPABLE")
+    return Flags(*(int(setting(name) or 0) for name in names))

@@ -30,6 +30,8 @@ class Request:
     """Seconds since 1970 when Kamailio received it."""
     date: str = ""
     expires: str = ""
+    event: str = ""
+    """Event of a SUBSCRIBE."""
     serves_recipient: bool = False
     """The Request-URI is of a served user with the IM service (COR-02, COR-04), to be handled in this pass."""
     available: bool = False

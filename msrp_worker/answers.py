@@ -21,6 +21,7 @@ from kemi.messages import (
     RegisterQuestion,
     TraceBatch,
     TraceEvent,
+    read_registered_lines,
     read_trace_lines,
 )
 from msrp_worker.common_policy import Action, Decision
@@ -50,6 +51,10 @@ class Answers:
     def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
         self._store = store
         self._clock = clock
+        self.on_available: Callable[[str], None] = lambda address: None
+        """Told who has registered for IM, or changed the settings that keep messages back (COR-09, DEF-12)."""
+        self.on_stored: Callable[[str], None] = lambda address: None
+        """Told for whom a message was stored (DEF-08)."""
         self.deferred = 0
         self.deferrals_refused = 0
         self.published = 0
@@ -134,6 +139,7 @@ class Answers:
             log.error("Call-ID %s not stored: %s", question.call_id, error)
             return Deferred(refusal="unavailable")
         self.deferred += 1
+        self.on_stored(question.recipient)
         return Deferred(message_id=message_id)  # DEF-01: durable now
 
     async def _register(self, question: RegisterQuestion) -> Answer:
@@ -146,6 +152,8 @@ class Answers:
                 await registrations.put(question.address, self._clock() + question.seconds)  # COR-06
             else:
                 await registrations.remove(question.address)  # COR-08
+            if question.seconds and question.capable:
+                self.on_available(question.address)  # COR-09
         except StoreError as error:
             log.error("registration of %s not stored: %s", question.address, error)
             return Failed("store unavailable")
@@ -167,9 +175,12 @@ class Answers:
             log.error("Call-ID %s: settings of %s not stored: %s", question.call_id, question.address, error)
             return Published(refusal="unavailable")
         self.published += 1
+        self.on_available(question.address)  # DEF-06: delivery may have been switched on
         return Published(grant.etag, grant.seconds)  # SET-04: durable now
 
     def _trace(self, lines: bytes) -> None:
+        for address in read_registered_lines(lines):
+            self.on_available(address)  # COR-09
         for event in read_trace_lines(lines):
             if event.received:
                 self._note(event, "received", event.received)

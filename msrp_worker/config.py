@@ -195,6 +195,9 @@ class Config:
     deferred_days: int = _setting("IM_DEFERRED_DAYS", 30, _whole(1, 36_500), "a number of days, at least 1")
     """Retention of deferred messages, days (DEF-11). Default 30."""
 
+    deferred_form: str = _setting("IM_DEFERRED_FORM", "auto", _one_of("auto", "sip", "cpim"), "auto, sip or cpim")
+    """How deferred messages travel to a client (DEF-04): message/sip, message/cpim, or as its answer asks. Default auto."""
+
     settings_offline_delivery: bool = _setting("IM_SETTINGS_OFFLINE_DELIVERY", False, _yes_no, _YES_NO)
     """Service setting `deferred` of a user who published none (SET-06). Default no."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kemi import messages
-from kemi.messages import Incoming, SipEvent, SipRequest
+from kemi.messages import Incoming, SipEvent, SipRequest, TransactionId
 from msrp_worker.kamailio_link import KamailioLink
 from msrp_worker.sip.port import (
     AckReceived,
@@ -20,6 +20,9 @@ from msrp_worker.sip.port import (
     SendRequest,
 )
 
+MAX_INVITES = 20_000
+"""INVITEs whose CANCEL is recognised; the oldest are forgotten, they have their answer long since."""
+
 
 class KamailioPort:
     """Commands of legs go to Kamailio, what happens to them comes to `heard`."""
@@ -27,6 +30,7 @@ class KamailioPort:
     def __init__(self, link: KamailioLink, heard: Callable[[PortEvent, Incoming], None]) -> None:
         self._link = link
         self._heard = heard
+        self._invites: dict[tuple[str, str, int], TransactionId] = {}
         link.on_leg = self._on_leg
 
     def send(self, command: Command, pin: int) -> bool:
@@ -50,27 +54,32 @@ class KamailioPort:
                 return self._link.cancel_invite(command.call_id, command.cseq, pin)
 
     def _on_leg(self, incoming: Incoming) -> None:
-        event = port_event(incoming)
+        message = incoming.message
+        if isinstance(message, SipRequest) and message.method == "INVITE" and incoming.transaction is not None:
+            self._invites[message.call_id, message.from_tag, message.cseq] = incoming.transaction
+            if len(self._invites) > MAX_INVITES:
+                self._invites.pop(next(iter(self._invites)))
+        event = self._event(incoming)
         if event is not None:
             self._heard(event, incoming)
 
-
-def port_event(incoming: Incoming) -> PortEvent | None:
-    """What a packet of the link tells a leg; None when it tells nothing."""
-    message = incoming.message
-    if isinstance(message, SipRequest) and incoming.transaction is not None:
-        return RequestReceived(incoming.transaction, incoming.content)
-    if not isinstance(message, SipEvent):
-        return None
-    match message.kind:
-        case "ack":
-            return AckReceived(incoming.content)
-        case "cancelled":
-            return None if message.waiting is None else CancelReceived(message.waiting)
-        case "response":
-            return ResponseReceived(message.call_id, message.cseq, message.method, incoming.content)
-        case "timeout":
-            return RequestTimedOut(message.call_id, message.cseq, message.method, message.from_tag, message.to_tag)
+    def _event(self, incoming: Incoming) -> PortEvent | None:
+        """What a packet of the link tells a leg; None when it tells nothing."""
+        message = incoming.message
+        if isinstance(message, SipRequest) and incoming.transaction is not None:
+            return RequestReceived(incoming.transaction, incoming.content)
+        if not isinstance(message, SipEvent):
+            return None
+        match message.kind:
+            case "ack":
+                return AckReceived(incoming.content)
+            case "cancelled":
+                waiting = self._invites.pop((message.call_id, message.from_tag, message.cseq), None)
+                return None if waiting is None else CancelReceived(waiting)
+            case "response":
+                return ResponseReceived(message.call_id, message.cseq, message.method, incoming.content)
+            case "timeout":
+                return RequestTimedOut(message.call_id, message.cseq, message.method, message.from_tag, message.to_tag)
 
 
 def _lines(headers: tuple[tuple[str, str], ...]) -> str:

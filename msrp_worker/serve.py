@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import signal
 import sys
 import time
@@ -17,9 +18,13 @@ from aiohttp import web
 from msrp_worker import PRODUCT
 from msrp_worker.answers import Answers
 from msrp_worker.config import Config
+from msrp_worker.deferred.function import DeferredFunction
+from msrp_worker.functions import Functions
 from msrp_worker.kamailio_link import KamailioLink, LinkAddress
 from msrp_worker.msrp import EndpointConfig, MsrpEndpoint
 from msrp_worker.msrp.websocket import websocket_handler
+from msrp_worker.participating.function import ParticipatingFunction
+from msrp_worker.sip.restart import restore
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store, open_store
 from msrp_worker.web import application
@@ -78,7 +83,15 @@ async def _serve(config: Config) -> None:
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, config.listen, config.http_port).start()
         await _expire_once(store)  # what expired while no worker ran holds for no request
+        functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
+        ParticipatingFunction(functions, endpoint, config)
+        deferred = DeferredFunction(store, functions, endpoint, config)
+        answers.on_available, answers.on_stored = deferred.available, deferred.stored
+        stack.push_async_callback(functions.legs.close)
+        stack.push_async_callback(deferred.close)
         link.start()
+        await restore(functions.legs, store.legs, lambda record: None)
+        await deferred.open()
         stack.push_async_callback(link.close)
         stack.push_async_callback(_cancel, asyncio.create_task(_purge(store)))
         stack.push_async_callback(_cancel, asyncio.create_task(_expire_settings(store, link)))

@@ -29,6 +29,7 @@ CONFERENCE = {"msrp_worker.msrp.switch", "msrp_worker.msrp.room", "msrp_worker.m
 MAX_LINES = 500
 LONG_FILES = {
     "kemi/im.cfg": "an operator includes one file: its settings, criteria and routes stay together",
+    "tests/msrp_worker/sip/test_shell.py": "rows for one object, the leg manager, that share its builders",
     "tests/msrp_worker/msrp/test_switch.py": "rows for one object, the switch, that share its builders",
     "tests/msrp_worker/msrp/test_session.py": "rows for one object, the session, that share its builders",
 }

@@ -74,6 +74,11 @@ def parse_local(text: str) -> tuple[str, int]:
     return host, int(port or 0)
 
 
+def clean(text: str) -> str:
+    """Text from others as it may stand on a terminal: without control characters."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
 def fail(error: object) -> int:
     """Tell what went wrong on standard error; the exit status."""
     print(f"im_client: {error}", file=sys.stderr)

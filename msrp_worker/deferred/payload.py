@@ -21,7 +21,7 @@ import msgspec
 from msrp_worker import content_types, cpim
 from msrp_worker.content_types import CPIM as CPIM_TYPE
 from msrp_worker.cpim import ANONYMOUS_URI, Address
-from msrp_worker.store.deferred import DeferredMessage
+from msrp_worker.store.deferred import DeferredEntry, DeferredMessage
 
 MESSAGE_SIP = "message/sip"
 MESSAGE_MSRP = "message/msrp"
@@ -160,7 +160,7 @@ def sip_date(when: float) -> str:
     return formatdate(when, usegmt=True)
 
 
-def sender_shown(message: DeferredMessage) -> str:
+def sender_shown(message: DeferredEntry) -> str:
     """URI of the sender as the recipient may know it (IDN-04)."""
     return ANONYMOUS_URI if message.private or message.anonymous else message.originator
 

@@ -40,9 +40,7 @@ class Stream:
             self._expected = total - head_size + len(taken.envelope.head)
         failed: list[OutgoingMessage] = []
         for recipient in taken.recipients:
-            copy = recipient.session.open(
-                CPIM, total=self._expected, context=taken if reports_failure else None
-            )
+            copy = recipient.session.open(CPIM, total=self._expected, context=taken if reports_failure else None)
             (self._copies if copy.status is None else failed).append(copy)
         return failed
 

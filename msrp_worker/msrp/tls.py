@@ -114,9 +114,7 @@ class TlsProtocol(asyncio.Protocol):
         "timed",
     )
 
-    def __init__(
-        self, inner: asyncio.Protocol, gate: Gate, context: SSL.Context, handshake_seconds: float
-    ) -> None:
+    def __init__(self, inner: asyncio.Protocol, gate: Gate, context: SSL.Context, handshake_seconds: float) -> None:
         self._inner = inner
         self._gate = gate
         self.address = ""

@@ -22,7 +22,7 @@ from msrp_worker.sip.leg_types import (
     Role,
 )
 from msrp_worker.sip.message import MalformedMessage, Message
-from msrp_worker.sip.offer_answer import Exchange
+from msrp_worker.sip.offer_answer import Exchange, Step
 from msrp_worker.sip.port import Headers
 from msrp_worker.sip.reliable import Provisional, Reliable
 from msrp_worker.sip.turn import Over, Turn, stop_reliable
@@ -98,7 +98,7 @@ def ring(turn: Turn, order: Ring) -> None:
     except ValueError:
         return  # progress that the caller cannot keep up with is not worth more memory
     turn.set(reliable=state)
-    if order.sdp:
+    if order.sdp and leg.exchange in (Exchange.NONE, Exchange.REMOTE_OFFER):
         _description_sent(turn, order.sdp)
     if to_send is not None:
         _send_provisional(turn, to_send, reliable.headers(state))
@@ -111,9 +111,9 @@ def _send_provisional(turn: Turn, one: Provisional, extra: Headers) -> None:
 
 
 def _description_sent(turn: Turn, sdp: bytes) -> None:
-    """A reliable response carries our answer, or our offer when the INVITE had none."""
-    offers = turn.leg.exchange is Exchange.NONE
-    turn.set(exchange=Exchange.LOCAL_OFFER if offers else Exchange.STABLE, local_sdp=sdp)
+    """A reliable response or the 200 carries our answer, or our offer when the INVITE had none."""
+    turn.exchanged(Step.OFFER_SENT if turn.leg.exchange is Exchange.NONE else Step.ANSWER_SENT)
+    turn.set(local_sdp=sdp)
 
 
 def resend(turn: Turn) -> None:
@@ -142,8 +142,8 @@ def on_prack(turn: Turn, request: Request) -> None:  # PFS-15, CNF-33
     state, following = reliable.acknowledged(leg.reliable, turn.now)
     turn.set(reliable=state, dialog=dialog.received(leg.dialog, message))
     if sdp and leg.exchange is Exchange.STABLE and leg.offer is None:
+        turn.exchanged(Step.OFFER_RECEIVED)
         turn.set(
-            exchange=Exchange.REMOTE_OFFER,
             offer=PendingOffer(
                 transaction=request.transaction,
                 message=message,
@@ -155,7 +155,8 @@ def on_prack(turn: Turn, request: Request) -> None:  # PFS-15, CNF-33
     else:
         turn.reply(request.transaction, 200, "OK")
         if sdp and leg.exchange is Exchange.LOCAL_OFFER:
-            turn.set(exchange=Exchange.STABLE, remote_sdp=sdp)
+            turn.exchanged(Step.ANSWER_RECEIVED)
+            turn.set(remote_sdp=sdp)
             turn.tell(Answered(sdp, message))
     if following is not None:
         _send_provisional(turn, following, reliable.headers(state))
@@ -190,9 +191,8 @@ def accept(turn: Turn, order: Accept) -> None:
     if leg.exchange in (Exchange.NONE, Exchange.REMOTE_OFFER):
         if not order.sdp:
             raise ValueError("the 200 needs a session description")
-        offers = leg.exchange is Exchange.NONE
         body = order.sdp
-        turn.set(exchange=Exchange.LOCAL_OFFER if offers else Exchange.STABLE, local_sdp=order.sdp)
+        _description_sent(turn, body)
     turn.reply(leg.transaction, 200, "OK", (*turn.contact_headers(), *granted.headers, *order.headers), body)
     turn.set(
         transaction=None,
@@ -229,7 +229,8 @@ def on_ack(turn: Turn, message: Message) -> None:
     if not sdp:
         turn.signal(Signal.LOST, Over(cause=Cause.NO_ANSWER, why='SIP;cause=488;text="No answer to the offer"'))
         return
-    turn.set(exchange=Exchange.STABLE, remote_sdp=sdp)
+    turn.exchanged(Step.ANSWER_RECEIVED)
+    turn.set(remote_sdp=sdp)
     turn.tell(Answered(sdp, message))
 
 

@@ -25,7 +25,7 @@ from msrp_worker.sip.leg_types import (
     Role,
 )
 from msrp_worker.sip.message import MalformedMessage, Message
-from msrp_worker.sip.offer_answer import Exchange
+from msrp_worker.sip.offer_answer import Exchange, Step, moved
 from msrp_worker.sip.port import Headers, SendRequest
 from msrp_worker.sip.turn import LOST, Over, Turn
 
@@ -128,8 +128,10 @@ def _provisional(turn: Turn, message: Message) -> None:
     if fork is not None:
         if sdp and not fork.answer:
             fork = replace(fork, answer=sdp)
-        if fork.answer and rseq is not None:
-            fork = replace(fork, exchange=Exchange.STABLE)  # a reliable answer ends the exchange (RFC 3262 section 5)
+        if sdp and rseq is not None and fork.exchange is Exchange.LOCAL_OFFER:
+            fork = replace(
+                fork, exchange=moved(fork.exchange, Step.ANSWER_RECEIVED)
+            )  # a reliable answer ends the exchange (RFC 3262 section 5)
         store_fork(turn, fork)
     turn.set(peer_allow=message.tokens("allow") or leg.peer_allow)
     turn.tell(Ringing(message.status, message.reason, message, sdp))
@@ -222,7 +224,7 @@ def _success(turn: Turn, message: Message) -> None:
         exchange=_exchange_after(leg, fork),
         remote_sdp=sdp,
     )
-    _drop_offer_elsewhere(turn)
+    _drop_what_is_elsewhere(turn)
     turn.signal(Signal.SUCCESS)
     turn.tell(Answered(sdp, message))
 
@@ -235,10 +237,11 @@ def _exchange_after(leg: Leg, fork: Fork | None) -> Exchange:
     return fork.exchange if updating or fork.exchange is not Exchange.LOCAL_OFFER else Exchange.STABLE
 
 
-def _drop_offer_elsewhere(turn: Turn) -> None:
-    """An offer of a branch that was not chosen is answered with its end."""
-    offer = turn.leg.offer
-    if offer is not None and offer.message.from_tag != turn.leg.dialog.remote_tag:
+def _drop_what_is_elsewhere(turn: Turn) -> None:
+    """Requests in branches that were not chosen: theirs are answered with their end, responses to ours do not count."""
+    offer, chosen = turn.leg.offer, turn.leg.dialog.remote_tag
+    turn.set(outgoing=tuple(one for one in turn.leg.outgoing if one.remote_tag == chosen))
+    if offer is not None and offer.message.from_tag != chosen:
         turn.reply(offer.transaction, 487, "Request Terminated")
         turn.set(offer=None)
         turn.tell(OfferDropped())

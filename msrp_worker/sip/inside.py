@@ -23,7 +23,7 @@ from msrp_worker.sip.leg_types import (
     Requested,
     Respond,
 )
-from msrp_worker.sip.offer_answer import Exchange
+from msrp_worker.sip.offer_answer import Exchange, Step
 from msrp_worker.sip.turn import Over, Turn
 
 
@@ -120,10 +120,12 @@ def _offer(turn: Turn, request: Request) -> None:  # PFS-05
     if message.method == "UPDATE" and not sdp:
         _accept(turn, offer, AcceptOffer(sdp=b""))  # a refresh
         return
+    if sdp:
+        turn.exchanged(Step.OFFER_RECEIVED)
     if sdp and sdp == leg.remote_sdp and leg.local_sdp:
         _accept(turn, offer, AcceptOffer(sdp=leg.local_sdp))  # unchanged: a refresh (RFC 4028 section 7.4)
         return
-    turn.set(offer=offer, exchange=Exchange.REMOTE_OFFER if sdp else leg.exchange)
+    turn.set(offer=offer)
     turn.tell(Offered(sdp, message))
 
 
@@ -148,7 +150,8 @@ def _accept(turn: Turn, offer: PendingOffer, order: AcceptOffer) -> None:
     if method != "UPDATE" and not order.sdp:
         raise ValueError(f"the 200 to {method} needs a session description")
     if method == "PRACK":
-        turn.set(exchange=Exchange.STABLE, local_sdp=order.sdp, remote_sdp=message.sdp)
+        turn.exchanged(Step.ANSWER_SENT)
+        turn.set(local_sdp=order.sdp, remote_sdp=message.sdp)
         turn.reply(transaction, 200, "OK", order.headers, order.sdp)
         return
     headers = turn.contact_headers()
@@ -159,9 +162,11 @@ def _accept(turn: Turn, offer: PendingOffer, order: AcceptOffer) -> None:
         headers = (*headers, *granted.headers)
     turn.set(dialog=retargeted(leg.dialog, message))
     if message.sdp:
-        turn.set(exchange=Exchange.STABLE, local_sdp=order.sdp, remote_sdp=message.sdp)
+        turn.exchanged(Step.ANSWER_SENT)
+        turn.set(local_sdp=order.sdp, remote_sdp=message.sdp)
     elif method == "INVITE":
-        turn.set(exchange=Exchange.LOCAL_OFFER, local_sdp=order.sdp)
+        turn.exchanged(Step.OFFER_SENT)
+        turn.set(local_sdp=order.sdp)
     if method == "INVITE":
         turn.set(ack_cseq=message.cseq, ack_limit=turn.now + TRANSACTION_S)
     turn.reply(transaction, 200, "OK", (*headers, *order.headers), order.sdp)
@@ -173,9 +178,18 @@ def refuse_offer(turn: Turn, order: RefuseOffer) -> None:
     if leg.offer is None:
         return
     turn.reply(leg.offer.transaction, order.status, order.reason, order.headers)
-    with early(turn, leg.offer.message.from_tag):
-        turn.set(offer=None, exchange=Exchange.STABLE)
+    _abandon(turn)
     callee.release_held(turn)
+
+
+def _abandon(turn: Turn) -> None:
+    """The peer's offer is over without an answer."""
+    offer = turn.leg.offer
+    assert offer is not None
+    turn.set(offer=None)
+    with early(turn, offer.message.from_tag):
+        if offer.message.sdp:
+            turn.exchanged(Step.ABANDONED)
 
 
 def on_offer_limit(turn: Turn) -> None:
@@ -188,7 +202,7 @@ def on_cancelled(turn: Turn, cancelled: Cancelled) -> None:
     """The peer took an INVITE back: the first one, or one inside the dialog; tm has answered it."""
     leg = turn.leg
     if leg.offer is not None and leg.offer.transaction == cancelled.transaction:
-        turn.set(offer=None, exchange=Exchange.STABLE)
+        _abandon(turn)
         turn.tell(OfferDropped())
         return
     turn.signal(Signal.CANCEL, Over(cause=Cause.CANCELLED))

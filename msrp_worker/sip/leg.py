@@ -141,6 +141,14 @@ def _check_session(turn: Turn) -> None:
             pass
 
 
+def abandon(leg: Leg) -> tuple[Leg, list[Effect]]:
+    """Give a leg up without another word to the peer: the last resort, when its rules fail."""
+    turn = Turn(leg, 0.0, 0.0)
+    turn.set(phase=Phase.TERMINATED)
+    turn.tell(Ended(Cause.LOST))
+    return turn.leg, turn.effects
+
+
 def _not_stored(turn: Turn) -> None:
     """The step before promised what could not be stored: nothing of it was sent, so the leg never came to be."""
     leg = turn.leg

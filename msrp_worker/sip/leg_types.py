@@ -218,18 +218,16 @@ class Leg(Struct, frozen=True, kw_only=True):
         if self.reliable is not None and (at := self.reliable.deadline()) is not None:
             found.append(at)
         if self.phase in (Phase.CONFIRMED, Phase.ACCEPTED) and (at := self.timer.deadline()) is not None:
-            # a refresh that cannot be sent before the ACK or beside another request waits for that, not for the clock
+            # a refresh that cannot be sent beside another request waits for that, not for the clock
             found.append(at if not self.refresh_blocked else max(at, self.timer.expires_at))
         first = min(found)
         return None if first == float("inf") else first
 
     @property
     def refresh_blocked(self) -> bool:
-        """Whether a refresh of ours has to wait: for an ACK, an answer, or the end of another request."""
+        """Whether a refresh of ours has to wait for another request, which is one itself when it succeeds."""
         busy = any(one.method in ("INVITE", "UPDATE") for one in self.outgoing)
-        return self.timer.refreshes_here and (
-            busy or self.again is not None or bool(self.ack_cseq) or self.offer is not None
-        )
+        return self.timer.refreshes_here and (busy or self.again is not None)
 
 
 # --- what comes in ------------------------------------------------------------------------------------------------

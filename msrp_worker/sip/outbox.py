@@ -59,6 +59,8 @@ class LegCounters:
     """Answers to INVITEs that nobody waits for; each was cancelled or released."""
     not_stored: int = 0
     owner_errors: int = 0
+    failures: int = 0
+    """Bugs in the rules, each logged with its Call-ID."""
 
 
 @dataclass(slots=True)

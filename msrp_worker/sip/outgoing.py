@@ -20,7 +20,7 @@ from msrp_worker.sip.leg_types import (
     Send,
 )
 from msrp_worker.sip.message import Message
-from msrp_worker.sip.offer_answer import Exchange
+from msrp_worker.sip.offer_answer import Step
 from msrp_worker.sip.port import Headers
 from msrp_worker.sip.turn import NEVER, Over, Turn
 
@@ -115,7 +115,7 @@ def _send(turn: Turn, draft: Outgoing) -> None:
     )
     turn.set(outgoing=tuple(kept if one is sent else one for one in turn.leg.outgoing))
     if draft.sdp:
-        turn.set(exchange=Exchange.LOCAL_OFFER)
+        turn.exchanged(Step.OFFER_SENT)
 
 
 def _postpone(turn: Turn, draft: Outgoing, response: Message | None = None) -> None:
@@ -210,7 +210,7 @@ def _changed(turn: Turn, sent: Outgoing, message: Message) -> None:
         _accepted(turn, sent, message)
         return
     if sent.sdp:
-        turn.set(exchange=Exchange.STABLE)  # as if it had not been sent (14.1)
+        turn.exchanged(Step.ABANDONED)  # as if it had not been sent (14.1)
     if leg.phase in ENDED:
         return
     if message.status in GONE:
@@ -232,7 +232,7 @@ def _accepted(turn: Turn, sent: Outgoing, message: Message) -> None:
     if not sent.sdp:
         return
     sdp = message.sdp
-    turn.set(exchange=Exchange.STABLE)
+    turn.exchanged(Step.ANSWER_RECEIVED if sdp else Step.ABANDONED)
     if not sdp:
         if not sent.refresh:
             turn.tell(OfferRefused(502, "No session description in the answer", message))

@@ -29,6 +29,8 @@ class TimerPolicy(Struct, frozen=True):
     """Smallest interval accepted, in seconds; below it 422 (section 9)."""
     refresher: Refresher = "uac"
     """Who refreshes when we answer and the other side leaves it to us."""
+    ask: Literal["", "uac", "uas"] = ""
+    """Who is to refresh a session that we begin; empty leaves it to the other side."""
 
 
 class SessionTimer(Struct, frozen=True):
@@ -102,7 +104,9 @@ def request_headers(timer: SessionTimer, policy: TimerPolicy) -> Headers:
         role = "uac" if timer.refreshes_here else "uas"
         expires = f"{interval};refresher={role}"
     else:
-        expires = str(max(policy.interval_s, timer.min_se, policy.min_s))
+        expires = str(max(policy.interval_s, timer.min_se, policy.min_s)) + (
+            f";refresher={policy.ask}" if policy.ask else ""
+        )
     found: list[tuple[str, str]] = [("Session-Expires", expires)]
     if max(timer.min_se, policy.min_s) > SMALLEST_S:
         found.append(("Min-SE", str(max(timer.min_se, policy.min_s))))

@@ -188,7 +188,7 @@ class LegManager:
         entry = self._entries.get(leg_id)
         if entry is None:
             return False
-        self._step(entry, order)
+        self._applied(entry, *leg.step(entry.leg, order, self.clock(), self._chance()))
         return True
 
     def replaced(self, header: replaces.Replaces) -> LegId | replaces.Refused:  # CNF-11
@@ -315,7 +315,17 @@ class LegManager:
             self._step(entry, what)
 
     def _step(self, entry: Entry, what: Input) -> None:
-        after, effects = leg.step(entry.leg, what, self.clock(), self._chance())
+        """One step. A bug in it is logged and costs at most this leg: its request gets 500, a timer ends the leg."""
+        try:
+            after, effects = leg.step(entry.leg, what, self.clock(), self._chance())
+        except Exception:
+            self.counters.failures += 1
+            log.exception("leg %s failed on %s", entry.leg.identity, type(what).__name__)
+            if isinstance(what, Request):
+                self._reply(what.transaction, what.message, 500, "Server Internal Error")
+            if not isinstance(what, Tick):
+                return
+            after, effects = leg.abandon(entry.leg)
         self._applied(entry, after, effects)
 
     def _add(self, made: Leg, owner: LegOwner) -> Entry:

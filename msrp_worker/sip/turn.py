@@ -23,6 +23,7 @@ from msrp_worker.sip.leg_types import (
     Role,
 )
 from msrp_worker.sip.message import Message
+from msrp_worker.sip.offer_answer import Step, moved
 from msrp_worker.sip.port import CancelInvite, Header, Headers, Reply, SendRequest
 
 NEVER = float("inf")
@@ -107,6 +108,10 @@ class Turn:
     def forget(self, sent: Outgoing) -> None:
         """A request of ours has its final response."""
         self.set(outgoing=tuple(one for one in self.leg.outgoing if one is not sent))
+
+    def exchanged(self, step: Step) -> None:
+        """Move the offer/answer exchange. ValueError when that is not allowed now: the caller has to have asked."""
+        self.set(exchange=moved(self.leg.exchange, step))
 
     # --- the life of the INVITE ---
 

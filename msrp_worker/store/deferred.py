@@ -80,11 +80,23 @@ class Usage(msgspec.Struct, frozen=True):
     bytes: int
 
 
+class Kind(msgspec.Struct, frozen=True):
+    """How many messages of one kind wait."""
+
+    content_type: str
+    priority: str
+    large: bool
+    """The content is in a file."""
+    messages: int
+
+
+Messages = list[DeferredMessage]
+Kinds = list[Kind]
 Entries = list[DeferredEntry]
 Ids = list[str]
 Numbers = list[int]
 
-_COLUMNS = (
+COLUMNS = (
     "id, recipient, originator, private, anonymous, call_id, cseq, from_tag, received, expires, size, "
     "content_type, subject, priority, from_header, to_header, content_path"
 )
@@ -101,9 +113,16 @@ _INSERT = (
     "ON CONFLICT (recipient, call_id, cseq, from_tag) DO NOTHING RETURNING id"
 )
 _FIND = "SELECT id FROM deferred WHERE recipient = ? AND call_id = ? AND cseq = ? AND from_tag = ?"
-_ALIVE = "(expires IS NULL OR expires > ?) AND received > ?"  # DEF-10, DEF-11
-_LIST = f"SELECT {_COLUMNS} FROM deferred WHERE recipient = ? AND id > ? AND {_ALIVE} ORDER BY id LIMIT ?"
-_GET = f"SELECT {_COLUMNS}, message FROM deferred WHERE id = ? AND recipient = ? AND {_ALIVE}"
+ALIVE = "(expires IS NULL OR expires > ?) AND received > ?"  # DEF-10, DEF-11
+_LIST = f"SELECT {COLUMNS} FROM deferred WHERE recipient = ? AND id > ? AND {ALIVE} ORDER BY id LIMIT ?"
+_GET = f"SELECT {COLUMNS}, message FROM deferred WHERE id = ? AND recipient = ? AND {ALIVE}"
+_GET_MANY = f"SELECT {COLUMNS}, message FROM deferred WHERE recipient = ? AND id IN ({{}}) AND {ALIVE} ORDER BY id"
+_OWNERS = f"SELECT id, recipient FROM deferred WHERE id IN ({{}}) AND {ALIVE}"
+_KINDS = (
+    "SELECT content_type, priority, content_path IS NOT NULL, COUNT(*) FROM deferred "
+    f"WHERE recipient = ? AND {ALIVE} GROUP BY content_type, priority, content_path IS NOT NULL"
+)
+_RECIPIENTS = "SELECT recipient FROM deferred_usage WHERE messages > 0 AND recipient > ? ORDER BY recipient LIMIT ?"
 _EXPIRED = "SELECT recipient, id FROM deferred WHERE expires <= ? ORDER BY expires LIMIT ?"
 _PAST_RETENTION = "SELECT recipient, id FROM deferred WHERE received <= ? ORDER BY received LIMIT ?"
 
@@ -155,19 +174,53 @@ class Deferred:
         self, recipient: str, after: str | None = None, limit: int = 100, *, now: float | None = None
     ) -> Entries:
         """Messages in order of arrival, those after Message-ID `after`; never an expired one (DEF-02)."""
-        start = 0 if after is None else self._number(after)
+        start = 0 if after is None else self.number(after)
         if start is None:
             return []
-        rows = await self._database.read(_LIST, recipient, start, *self._alive(now), limit)
-        return [DeferredEntry(**self._fields(row)) for row in rows]
+        rows = await self._database.read(_LIST, recipient, start, *self.alive(now), limit)
+        return [self.entry(row) for row in rows]
 
     async def get(self, recipient: str, message_id: str, *, now: float | None = None) -> DeferredMessage | None:
         """One message of this recipient with its bytes; None when there is none or it expired (DEF-10)."""
-        number = self._number(message_id)
+        number = self.number(message_id)
         if number is None:
             return None
-        rows = await self._database.read(_GET, number, recipient, *self._alive(now))
+        rows = await self._database.read(_GET, number, recipient, *self.alive(now))
         return DeferredMessage(**self._fields(rows[0]), message=bytes(rows[0][17])) if rows else None
+
+    async def get_many(self, recipient: str, message_ids: Sequence[str], *, now: float | None = None) -> Messages:
+        """Those of the messages that this recipient has and that have not expired, in order of arrival (DEF-10)."""
+        found: Messages = []
+        numbers = [number for message_id in message_ids if (number := self.number(message_id)) is not None]
+        for part in parts(numbers):
+            sql = _GET_MANY.format(", ".join("?" * len(part)))
+            rows = await self._database.read(sql, recipient, *part, *self.alive(now))
+            found += [DeferredMessage(**self._fields(row), message=bytes(row[17])) for row in rows]
+        return found
+
+    async def owners(self, message_ids: Sequence[str], *, now: float | None = None) -> dict[str, str]:
+        """Whose each message is; those that do not exist or have expired are left out (DEF-07)."""
+        found: dict[str, str] = {}
+        numbers = {number: message_id for message_id in message_ids if (number := self.number(message_id)) is not None}
+        for part in parts(list(numbers)):
+            sql = _OWNERS.format(", ".join("?" * len(part)))
+            rows = await self._database.read(sql, *part, *self.alive(now))
+            found |= {numbers[row[0]]: row[1] for row in rows}
+        return found
+
+    async def kinds(self, recipient: str, *, now: float | None = None) -> Kinds:
+        """What waits for a recipient, by content type, priority and size class: as many rows as there are kinds."""
+        rows = await self._database.read(_KINDS, recipient, *self.alive(now))
+        return [Kind(row[0], row[1], bool(row[2]), row[3]) for row in rows]
+
+    async def recipients(self, after: str = "", limit: int = 1000) -> Ids:
+        """Those for whom something is stored, in order of their addresses."""
+        rows = await self._database.read(_RECIPIENTS, after, limit)
+        return [row[0] for row in rows]
+
+    def entry(self, row: Row) -> DeferredEntry:
+        """An entry from a row of COLUMNS."""
+        return DeferredEntry(**self._fields(row))
 
     async def usage(self, recipient: str) -> Usage:
         """What the recipient's messages take up."""
@@ -176,7 +229,7 @@ class Deferred:
 
     async def delete(self, recipient: str, message_ids: Iterable[str], *, kind: str = "deleted") -> int:
         """Delete messages of this recipient; how many there were. `kind` in the trace: deleted, delivered."""
-        numbers = [number for message_id in message_ids if (number := self._number(message_id)) is not None]
+        numbers = [number for message_id in message_ids if (number := self.number(message_id)) is not None]
         requirement = "DEF-05" if kind == "delivered" else "DEF-09"
         return len(await self._remove(recipient, numbers, kind, requirement, self._clock()))
 
@@ -196,19 +249,20 @@ class Deferred:
 
     async def _remove(self, recipient: str, numbers: Sequence[int], kind: str, requirement: str, now: float) -> Numbers:
         removed: list[int] = []
-        for part in _parts(numbers):
+        for part in parts(numbers):
             results = await self._database.write(*_removal(recipient, part, kind, requirement, now))
             removed += (row[0] for row in results[-1].rows)
         return removed
 
-    def _alive(self, now: float | None) -> tuple[float, float]:
+    def alive(self, now: float | None) -> tuple[float, float]:
+        """Parameters of ALIVE."""
         time = self._clock() if now is None else now
         return time, time - self._retention_s
 
     def _message_id(self, number: int) -> str:
         return f"{number}@{self._host}"  # DEF-02
 
-    def _number(self, message_id: str) -> int | None:
+    def number(self, message_id: str) -> int | None:
         """The row of a Message-ID, also with the scheme that 10.3.2.4 writes; None for a foreign one."""
         digits, _, host = message_id.removeprefix("sip:").partition("@")
         is_ours = host.lower() == self._host and digits.isascii() and digits.isdigit() and len(digits) < 19
@@ -271,7 +325,7 @@ def _stored_event(new: NewDeferred, now: float) -> TraceEvent:
     )
 
 
-def _parts(numbers: Sequence[int]) -> Iterable[list[int]]:
+def parts(numbers: Sequence[int]) -> Iterable[list[int]]:
     """`numbers` in parts of the sizes in IDS_PER_UNIT, filled up by repetition, which an IN list ignores."""
     largest = IDS_PER_UNIT[-1]
     for start in range(0, len(numbers), largest):

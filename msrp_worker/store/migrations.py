@@ -70,10 +70,17 @@ _LEG = """
     )
 """
 
+_LEASES = (
+    "ALTER TABLE deferred ADD COLUMN lease_owner VARCHAR(64)",
+    "ALTER TABLE deferred ADD COLUMN lease_expires DOUBLE PRECISION",
+    "CREATE INDEX deferred_leased ON deferred (lease_owner) WHERE lease_owner IS NOT NULL",
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first schema", ()),
     Migration(2, "published service settings", _PUBLICATIONS),
     Migration(3, "SIP legs", (_LEG, "CREATE INDEX leg_node ON leg (node, call_id, local_tag)")),
+    Migration(4, "leases of deferred messages", _LEASES),
 )
 """In order, numbered from 1. The statements of the first are schema.sql."""
 

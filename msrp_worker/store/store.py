@@ -12,6 +12,7 @@ from msrp_worker.store import postgres, sqlite
 from msrp_worker.store.database import Database
 from msrp_worker.store.deferred import Deferred
 from msrp_worker.store.errors import StoreError
+from msrp_worker.store.leases import Leases
 from msrp_worker.store.legs import Legs
 from msrp_worker.store.registrations import Registrations
 from msrp_worker.store.rules_store import RulesStore
@@ -29,6 +30,7 @@ class Store:
         self.rules = RulesStore(database, self.users, clock)
         self.settings = SettingsStore(database, self.users, config, clock)
         self.deferred = Deferred(database, config, clock)
+        self.leases = Leases(database, self.deferred, clock)
         self.registrations = Registrations(database)
         self.legs = Legs(database)
         self.trace = Trace(database, days=config.trace_days, max_events=config.trace_max_events, clock=clock)

@@ -7,7 +7,7 @@ Memory is the proportional set size of all processes, when the last transactions
 from __future__ import annotations
 
 import tempfile
-import time
+import threading
 from pathlib import Path
 
 from tests.bench.pager import FEATURE_TAG, memory_kib, recipient, register, running, send
@@ -31,7 +31,7 @@ def main() -> int:
                 for count in (FIRST, LAST - FIRST):
                     run = send(deployment, FEATURE_TAG, status, count, rate=RATE)
                     grown |= run.failed > 0
-                    time.sleep(TRANSACTIONS_GONE_SECONDS)
+                    threading.Event().wait(TRANSACTIONS_GONE_SECONDS)
                     looks.append((memory_kib(deployment.kamailio.pid), memory_kib(deployment.worker.pid)))
             for count, look in zip((FIRST, LAST), looks, strict=True):
                 print(f"{f'{name}, after {count:,} messages':36}{look[0] / 1024:14.1f}{look[1] / 1024:12.1f}", flush=True)

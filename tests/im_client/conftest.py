@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -33,7 +35,8 @@ class Incoming:
     send: Callable[[bytes], None]
 
     def header(self, name: str) -> str | None:
-        return self.message.headers.get(name)
+        found: str | None = self.message.headers.get(name)
+        return found
 
     def reply(self, status: int, reason: str = "R", *headers: str, body: bytes = b"") -> None:
         self.send(self.response(status, reason, *headers, body=body))
@@ -60,7 +63,7 @@ class Peer(asyncio.DatagramProtocol):
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
         if self.transport == "udp":
-            self.socket, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+            self.socket, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", unclaimed_port()))
             self.port = self.socket.get_extra_info("sockname")[1]
         else:
             self.server = await asyncio.start_server(self.accept, "127.0.0.1", 0, ssl=self.tls)
@@ -159,6 +162,37 @@ class Stage:
         await task
 
 
+def notify(
+    peer: Peer,
+    subscribe: Incoming,
+    number: int,
+    state: str,
+    body: bytes = b"",
+    *,
+    event: str = "message-summary",
+    tag: str = "peer",
+) -> bytes:
+    fields: dict[str, str] = {
+        "Via": f"SIP/2.0/{peer.transport.upper()} 127.0.0.1:{peer.port};branch=z9hG4bKn{number}{tag}",
+        "From": f"<sip:alice@example.com>;tag={tag}",
+        "To": subscribe.header("From") or "",
+        "Call-ID": subscribe.header("Call-ID") or "",
+        "CSeq": f"{number} NOTIFY",
+        "Event": event,
+        "Contact": f"<sip:server@127.0.0.1:{peer.port};transport={peer.transport}>",
+        "Subscription-State": state,
+        "Max-Forwards": "70",
+        "Content-Type": "application/simple-message-summary" if body else "",
+        "Content-Length": str(len(body)),
+    }
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items() if value)
+    return f"NOTIFY sip:alice@127.0.0.1 SIP/2.0\r\n{head}\r\n".encode() + body
+
+
+def contact(peer: Peer) -> str:
+    return f"Contact: <sip:server@127.0.0.1:{peer.port};transport={peer.transport}>"
+
+
 StageMaker = Callable[..., Awaitable[Stage]]
 
 
@@ -194,6 +228,19 @@ async def make_stage() -> AsyncIterator[StageMaker]:
 async def stage(make_stage: StageMaker, transport: str) -> Stage:
     """One stage per transport."""
     return await make_stage(transport)
+
+
+def unclaimed_port() -> int:
+    """A port that UDP and TCP can have, below those that the kernel gives to connections meanwhile."""
+    for port in random.sample(range(20_000, 32_000), 1000):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one, socket.socket() as other:
+            try:
+                one.bind(("127.0.0.1", port))
+                other.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("no port is free")
 
 
 @pytest.fixture

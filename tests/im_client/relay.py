@@ -19,7 +19,8 @@ from im_client.config import ClientConfig
 from im_client.exchange import ReceivedResponse
 from im_client.framing import Framer
 from im_client.invitation import Invite
-from im_client.session import NotAcceptableError, Session
+from im_client.negotiation import NotAcceptableError
+from im_client.session import Session
 from im_client.timers import BaseTimers
 from im_client.transport import Target
 from im_client.wire import parse

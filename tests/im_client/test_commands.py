@@ -52,7 +52,7 @@ async def test_send(stage, capsys, status: int, headers, line: str, code: int) -
 async def test_send_a_file_and_answer_in_json(udp_stage, capsys, tmp_path) -> None:
     file = tmp_path / "x.png"
     file.write_bytes(b"\x89PNG\0")
-    task = run(udp_stage, "send", BOB, "--file", str(file), "--json", "--session", "1-1")
+    task = run(udp_stage, "send", BOB, "--file", str(file), "--pager", "--json", "--session", "1-1")
     request = await udp_stage.peer.expect("MESSAGE")
     assert request.message.body == b"\x89PNG\0"
     assert request.header("Content-Type") == "image/png"

@@ -15,7 +15,8 @@ from im_client.im_invitation import ImInvitation, ReceivedFile
 from im_client.im_session import ImSession
 from im_client.invitation import Invite
 from im_client.msrp_peer import FileMismatchError, MessageFailedError
-from im_client.session import NotAcceptableError
+from im_client.negotiation import NotAcceptableError
+from im_client.replaces import Replaces
 from msrp_worker.sdp_msrp import Direction, Purpose
 from tests.im_client.relay import ALICE, BOB, PATIENCE, Pair, Passing, open_pair
 
@@ -147,6 +148,22 @@ async def test_nobody_answers_for_too_long(transport: str) -> None:
             await calling
         async with asyncio.timeout(PATIENCE):
             await invitation.call.cancelled.wait()
+
+
+@pytest.mark.requirement("CLI-04")
+async def test_a_session_is_replaced(pair: Pair, bob: Bob) -> None:
+    """Change request D: the session goes on in the one that replaces it, if Alice is who referred."""
+    ours, theirs = await chat(pair, bob)
+    fields = [("Replaces", str(Replaces(ours.session.leg.dialog.id))), ("Require", "replaces")]
+    with pytest.raises(SessionRefusedError, match="403"):
+        await pair.alice.invite(BOB, headers=[*fields, ("Referred-By", "<sip:mallory@example.com>")])
+    assert theirs.alive
+    successor, other = await chat(pair, bob, headers=[*fields, ("Referred-By", f"<{ALICE}>")])
+    async with asyncio.timeout(PATIENCE):
+        assert await theirs.ended == "replaced"
+        assert await ours.ended == "released by the peer"
+    await successor.send("here now")
+    assert (await other.receive()).text == "here now"
 
 
 # --- the media fails

@@ -133,6 +133,7 @@ class FakeKamailio:
         """`$var`: they live as long as the process and outlast a message."""
         self.newtran_fails = False
         self.suspend_fails = False
+        self.uac_fails = False
         self.sent_requests: list[tuple[str, ...]] = []
         self.cancelled: list[tuple[str, str, int]] = []
         self.on_call: Callable[[str], None] = lambda _: None
@@ -328,7 +329,7 @@ class FakeKamailio:
 
     def _tm_t_uac_send(self, *parts: str) -> int:
         self.sent_requests.append(parts)
-        return 1
+        return -1 if self.uac_fails else 1
 
     def _tmx_t_cancel_callid(self, call_id: str, cseq: str, flag: int) -> int:
         self.cancelled.append((call_id, cseq, flag))

@@ -16,6 +16,7 @@ from kemi.messages import (
     EndFacts,
     PagerFacts,
     SendRequest,
+    SipEvent,
     SipRequest,
     TraceEvent,
     encode_cancel,
@@ -199,7 +200,7 @@ def test_commands_about_legs_reach_kamailio(working: Bench) -> None:
     working.command(encode_send_request(request))
     working.command(encode_cancel("one", 7))
     fake = working.kamailio
-    assert fake.sent_requests == [("BYE", "sip:bob@192.0.2.1", "sip:proxy;lr", ".", "Call-ID: one\r\n", ".")]
+    assert fake.sent_requests == [("BYE", "sip:bob@192.0.2.1", "sip:proxy;lr", ".", "Call-ID: one\r\n", "")]
     assert fake.cancelled == [("one", "7", 0)]
 
 
@@ -211,3 +212,13 @@ def test_a_request_for_a_leg_waits_for_the_worker(working: Bench) -> None:
     assert isinstance(asked.message, SipRequest) and asked.message.method == "MESSAGE"
     assert asked.content.startswith(b"MESSAGE ")
     assert working.statuses == []
+
+
+@pytest.mark.requirement("SEC-06", "PFS-10")
+def test_a_request_that_cannot_be_sent_is_told(working: Bench) -> None:
+    """The leg hears that no response will come."""
+    working.kamailio.uac_fails = True
+    headers = "Call-ID: one\r\nCSeq: 7 BYE\r\nFrom: <sip:a@x>;tag=im-leg-1\r\nTo: <sip:b@y>;tag=2;x=y\r\n"
+    working.command(encode_send_request(SendRequest("BYE", "sip:b@192.0.2.1", "", headers, "")))
+    (told,) = working.packets()
+    assert told.message == SipEvent("one", "timeout", "BYE", 7, "im-leg-1", "2")

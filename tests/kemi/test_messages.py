@@ -54,7 +54,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(RegisterQuestion, TEXT, TEXT, NUMBER, st.booleans()),
     st.builds(PublishQuestion, TEXT, TEXT, TEXT, st.none() | NUMBER),
     st.builds(SipRequest, TEXT, TEXT, TEXT, TEXT),
-    st.builds(SipEvent, TEXT, st.sampled_from(EVENT_KINDS), TEXT, NUMBER, TEXT, TEXT, st.none() | TRANSACTION),
+    st.builds(SipEvent, TEXT, st.sampled_from(EVENT_KINDS), TEXT, NUMBER, TEXT, TEXT),
     st.just(TraceBatch()),
     st.just(Settle()),
 )

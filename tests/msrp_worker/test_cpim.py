@@ -66,10 +66,7 @@ def test_imdn_headers_under_any_prefix() -> None:
 
 
 def test_namespaces_begin_with_their_declaration_and_default_can_change() -> None:
-    head = (
-        b"x.a: 1\r\nNS: x <urn:one>\r\nx.a: 2\r\nNS: x <urn:two>\r\nx.a: 3\r\n"
-        b"NS: <urn:three>\r\na: 4\r\nFrom: <im:x>"
-    )
+    head = b"x.a: 1\r\nNS: x <urn:one>\r\nx.a: 2\r\nNS: x <urn:two>\r\nx.a: 3\r\nNS: <urn:three>\r\na: 4\r\nFrom: <im:x>"
     envelope, _ = parse(head + b"\r\n\r\n\r\n")
     assert [(ns, local, header.value) for ns, local, header in envelope.named() if local == "a"] == [
         ("", "a", "1"),

@@ -109,9 +109,7 @@ def test_malformed(attributes: tuple[str, ...]) -> None:
         (None, (5, None), None),
     ],
 )
-def test_declared_size(
-    size: int | None, file_range: tuple[int, int | None] | None, declared: int | None
-) -> None:
+def test_declared_size(size: int | None, file_range: tuple[int, int | None] | None, declared: int | None) -> None:
     assert FileDescription(FileSelector(size=size), range=file_range).declared_size == declared
 
 

@@ -23,9 +23,7 @@ from msrp_worker.sdp_msrp import Direction, MsrpMedia, Setup, parse
 
 US = Origin("-", "9", 1, "198.51.100.1")
 THEM = Origin("anna", "5", 5, "192.0.2.7")
-ENDPOINT = LocalEndpoint(
-    "198.51.100.1", tcp_port=2855, tls_port=2856, ws_port=8080, fingerprints=("sha-1 01",)
-)
+ENDPOINT = LocalEndpoint("198.51.100.1", tcp_port=2855, tls_port=2856, ws_port=8080, fingerprints=("sha-1 01",))
 POLICY = LocalPolicy(ENDPOINT, US, ("n1", "n2", "n3"))
 PLAIN = MsrpMedia(
     path=("msrp://192.0.2.7:7394/a1;tcp",),
@@ -113,12 +111,8 @@ def test_nothing_acceptable_is_488(description: sdp.SessionDescription, policy: 
 
 @pytest.mark.requirement("CNF-09", "MED-07")
 def test_focus_answers_cpim_alone() -> None:
-    policy = replace(
-        POLICY, conference=True, accept_wrapped_types=("text/*",), chatroom=("nickname", "private-messages")
-    )
-    line = one(
-        answer(offered(replace(PLAIN, accept_types=("*",), accept_wrapped_types=("text/plain",))), policy)
-    )
+    policy = replace(POLICY, conference=True, accept_wrapped_types=("text/*",), chatroom=("nickname", "private-messages"))
+    line = one(answer(offered(replace(PLAIN, accept_types=("*",), accept_wrapped_types=("text/plain",))), policy))
     assert line.local.accept_types == ("message/cpim",)
     assert line.local.accept_wrapped_types == ("text/*",)
     assert line.local.chatroom == ("nickname", "private-messages")
@@ -351,9 +345,7 @@ def test_address_matching(media: MsrpMedia, same: bool) -> None:
         (PLAIN, True, False, False, CemaAnswer.USE),
     ],
 )
-def test_cema_answerer(
-    media: MsrpMedia, relay: bool, active: bool, tolerant: bool, expected: CemaAnswer
-) -> None:
+def test_cema_answerer(media: MsrpMedia, relay: bool, active: bool, tolerant: bool, expected: CemaAnswer) -> None:
     found = answer_cema(media, we_use_relay=relay, we_are_active=active, tolerant=tolerant)
     assert found is expected
 
@@ -373,9 +365,7 @@ def test_cema_answerer(
         (RELAYED, True, False, True, CemaOutcome.CONNECT_TO_PATH),
     ],
 )
-def test_cema_offerer(
-    media: MsrpMedia, offered_cema: bool, relay: bool, active: bool, expected: CemaOutcome
-) -> None:
+def test_cema_offerer(media: MsrpMedia, offered_cema: bool, relay: bool, active: bool, expected: CemaOutcome) -> None:
     found = conclude_cema(media, we_offered_cema=offered_cema, we_use_relay=relay, we_are_active=active)
     assert found is expected
 

@@ -29,9 +29,8 @@ FULL = MsrpMedia(
 
 
 def section(*lines: str, session: str = "", protocol: str = "TCP/MSRP") -> MsrpMedia:
-    text = (
-        f"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n{session}m=message 7394 {protocol} *\r\n"
-        + "".join(line + "\r\n" for line in lines)
+    text = f"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n{session}m=message 7394 {protocol} *\r\n" + "".join(
+        line + "\r\n" for line in lines
     )
     description = sdp.parse(text.encode())
     return parse(description, description.media[0])

@@ -127,7 +127,7 @@ class Instance:
         """Create the database and start both processes."""
         self.deployment.initialise()
         self.deployment.start()
-        wait_until(lambda: "beat" in str(self.rpc("htable.dump", "im_link")), "Kamailio has heard of the worker")
+        wait_until(lambda: "beat" in str(self.deployment.rpc("htable.dump", "im_link")), "Kamailio has heard of the worker")
 
     def stop(self) -> None:
         """Stop everything and remove the state."""
@@ -135,20 +135,6 @@ class Instance:
             run.kill()
         self.deployment.stop()
         subprocess.run(["rm", "-rf", str(self.state_dir)], check=False)
-
-    def rpc(self, method: str, *parameters: object) -> Any:
-        """Result of one of Kamailio's JSON-RPC commands."""
-        here = self.state_dir / f"rpc-{os.getpid()}-{threading.get_ident()}"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
-            client.bind(str(here))
-            client.settimeout(5)
-            try:
-                client.connect(str(self.deployment.config.kamailio_rpc_socket))
-                client.send(json.dumps({"jsonrpc": "2.0", "method": method, "params": parameters, "id": 1}).encode())
-                answer = json.loads(client.recv(1 << 20))
-            finally:
-                here.unlink()
-        return answer.get("result")
 
     # ---- SIPp
 

@@ -9,7 +9,7 @@ from tests.scenarios.bed import Instance, wait_until
 
 def processes(instance: Instance) -> dict[int, str]:
     """Process ids of Kamailio with what each does."""
-    return {int(row["PID"]): str(row["DSC"]) for row in instance.rpc("core.psx")}
+    return {int(row["PID"]): str(row["DSC"]) for row in instance.deployment.rpc("core.psx")}
 
 
 def receivers(instance: Instance) -> list[int]:

@@ -115,10 +115,8 @@ def test_every_other_byte_stays(body: bytes, date: bytes) -> None:
     start, rest = ODD.split(b"p-asserted", 1)
     rest = rest[rest.index(b"X-Date") :]
     start, call_id, subject = start.partition(b"i : call\r\n")
-    if date:
-        expected = start + call_id + subject + added + rest
-    else:
-        expected = start + call_id + added + subject + rest
+    between = (subject, added) if date else (added, subject)
+    expected = start + call_id + b"".join(between) + rest
     assert with_headers(stored, "now", "P-Asserted-Identity: <sip:b@x>") == expected + b"\r\n" + body
 
 

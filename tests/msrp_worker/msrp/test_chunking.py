@@ -252,9 +252,7 @@ def test_message_that_is_given_up_makes_room(how: str) -> None:
         message.abort()
     else:
         ident = first.transaction_id
-        alice.feed(
-            f"MSRP {ident} 413 X\r\nTo-Path: {ALICE}\r\nFrom-Path: {BOB}\r\n-------{ident}$\r\n".encode()
-        )
+        alice.feed(f"MSRP {ident} 413 X\r\nTo-Path: {ALICE}\r\nFrom-Path: {BOB}\r\n-------{ident}$\r\n".encode())
     assert told == ["writable"]
     assert alice.recorder.names().count("writable") == 1
     assert not alice.session.congested

@@ -192,9 +192,7 @@ async def test_connections_in_their_handshake_count(
     make_endpoint: MakeEndpoint, certificates: Certificates, caplog: pytest.LogCaptureFixture
 ) -> None:
     bob = certificates[1]
-    b = await make_endpoint(
-        tls_port=0, tls_certificate=bob.certificate, tls_key=bob.key, max_connections_per_address=2
-    )
+    b = await make_endpoint(tls_port=0, tls_certificate=bob.certificate, tls_key=bob.key, max_connections_per_address=2)
     streams = [await asyncio.open_connection("127.0.0.1", b.tls_port) for _ in range(2)]
     await until(lambda: b.connections == 2)
     reader, writer = await asyncio.open_connection("127.0.0.1", b.tls_port)

@@ -176,9 +176,7 @@ def test_late_failure_report_passes_though_the_message_is_forgotten() -> None:
     bob.session.report(received, 413, "disk full")
     net.settle()
     (report,) = [
-        event
-        for event in parse_frames(alice.wire.down)
-        if isinstance(event, Request) and event.method == "REPORT"
+        event for event in parse_frames(alice.wire.down) if isinstance(event, Request) and event.method == "REPORT"
     ]
     assert report.message_id == "m123"
     assert report.status is not None
@@ -316,9 +314,7 @@ def test_replacing_a_leg() -> None:
     st.sampled_from([0, 1, 500, 2_048, 10_240]),
     st.sampled_from([0, 1_000, 2_048, 10_240]),
 )
-def test_any_conversation_arrives(
-    messages: list[tuple[int, bool, bool]], chunk_in: int, chunk_out: int
-) -> None:
+def test_any_conversation_arrives(messages: list[tuple[int, bool, bool]], chunk_in: int, chunk_out: int) -> None:
     options = leg_options(chunk_out)
     sender = SessionOptions(chunk_size=chunk_in if chunk_in != 1 else 100)
     net, _, alice, bob = joined(bob=options, sender=sender)
@@ -342,9 +338,7 @@ def test_nickname_passes_and_its_answer_comes_back() -> None:
     net.settle()
     assert [answer.code for answer in answers] == [425]
     (passed,) = [
-        event
-        for event in parse_frames(bob.wire.down)
-        if isinstance(event, Request) and event.method == "NICKNAME"
+        event for event in parse_frames(bob.wire.down) if isinstance(event, Request) and event.method == "NICKNAME"
     ]
     assert passed.headers == [("Use-Nickname", '"Al"')]
     assert passed.from_path == "msrp://server.example.com:2855/bob-leg;tcp"

@@ -9,9 +9,7 @@ from msrp_worker.msrp.logs import limited_logger
 
 
 @pytest.mark.requirement("SEC-05")
-def test_a_flood_is_counted_not_written(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_flood_is_counted_not_written(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "MAX_PER_SECOND", 10)
     log = limited_logger("msrp_worker.msrp.test_flood")
     assert limited_logger("msrp_worker.msrp.test_flood").filters == log.filters

@@ -72,9 +72,7 @@ async def endpoints() -> AsyncIterator[tuple[MsrpEndpoint, MsrpEndpoint]]:
         await endpoint.stop()
 
 
-async def joined(
-    clients: MsrpEndpoint, server: MsrpEndpoint, options: SessionOptions
-) -> tuple[Session, Session]:
+async def joined(clients: MsrpEndpoint, server: MsrpEndpoint, options: SessionOptions) -> tuple[Session, Session]:
     """A client's session and the server's leg for it, connected."""
     session = clients.new_session(MessageStream(), SessionOptions(chunk_size=0))
     leg = server.new_session(SessionHandler(), options)

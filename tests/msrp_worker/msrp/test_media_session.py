@@ -44,9 +44,7 @@ async def endpoints() -> AsyncIterator[tuple[MsrpEndpoint, MsrpEndpoint]]:
 
 @pytest.mark.requirement("MED-05", "MED-10", "MED-12")
 @pytest.mark.parametrize("answerer_connects", [False, True])
-async def test_from_offer_to_message(
-    endpoints: tuple[MsrpEndpoint, MsrpEndpoint], answerer_connects: bool
-) -> None:
+async def test_from_offer_to_message(endpoints: tuple[MsrpEndpoint, MsrpEndpoint], answerer_connects: bool) -> None:
     caller, callee = endpoints
     ours = policy(caller, accept_types=("text/*",), max_size=100)
     media = offered_line(ours, new_session_id())
@@ -84,9 +82,7 @@ def test_way_out_leads_through_our_relays_and_theirs() -> None:
     endpoint = MsrpEndpoint(EndpointConfig(port=0))
     c, b = "msrp://c.example.com:1/c;tcp", "msrp://b.example.com:1/b;tcp"
     ours = policy(endpoint, endpoint=LocalEndpoint("192.0.2.1", 2855, relay_path=(c, b)), cema=False)
-    theirs = policy(
-        endpoint, endpoint=LocalEndpoint("192.0.2.2", 2855, relay_path=("msrp://d.example.com:1/d;tcp",))
-    )
+    theirs = policy(endpoint, endpoint=LocalEndpoint("192.0.2.2", 2855, relay_path=("msrp://d.example.com:1/d;tcp",)))
     media = offered_line(theirs, "f1")
     reply = answer(offer(theirs.origin, "192.0.2.2", [media]), ours)
     assert not isinstance(reply, Refusal)

@@ -90,9 +90,7 @@ class ScriptedRelays:
         self.session = Client(Net(), "alice", **_OPTIONS).session
         monkeypatch.setattr(Session, "request", self._request)
 
-    async def connect(
-        self, session: Session, address: tuple[str, int] | None = None, *, greet: bool = True
-    ) -> None:
+    async def connect(self, session: Session, address: tuple[str, int] | None = None, *, greet: bool = True) -> None:
         assert not greet
 
     def _request(self, method, headers, on_answer) -> bool:  # type: ignore[no-untyped-def]

@@ -234,9 +234,7 @@ def test_content_goes_only_where_it_is_taken() -> None:
 def test_is_composing_passes_and_is_not_for_the_record() -> None:
     room = Room()
     alice, bob = room.clients("alice", "bob")
-    message = envelope(
-        "alice", kind="Application/im-iscomposing+xml; charset=utf-8", body=Composing(State.ACTIVE).build()
-    )
+    message = envelope("alice", kind="Application/im-iscomposing+xml; charset=utf-8", body=Composing(State.ACTIVE).build())
     room.say(alice, message)
     room.say(alice, envelope("alice"))
     assert received(bob)[0] == message
@@ -407,9 +405,7 @@ def test_long_message_goes_at_the_pace_of_its_slowest_reader_until_that_is_cut()
         (FailureReports.NONE, True, 0),
     ],
 )
-def test_failure_of_a_recipient_is_reported_by_policy(
-    policy: FailureReports, private: bool, told: int
-) -> None:
+def test_failure_of_a_recipient_is_reported_by_policy(policy: FailureReports, private: bool, told: int) -> None:
     room = Room(RoomPolicy(failure_reports=policy))
     alice, bob, carol = room.clients("alice", "bob", "carol")
     bob.wire.client_reads = carol.wire.client_reads = False

@@ -74,9 +74,7 @@ class Client:
         net.registry.add(self.leg)
         self.leg.set_remote((own,))
         self.shell = Shell()
-        self.wire = Wire(
-            self.shell, Link(registry, net.idents, Shell()), Link(net.registry, net.idents, self.shell)
-        )
+        self.wire = Wire(self.shell, Link(registry, net.idents, Shell()), Link(net.registry, net.idents, self.shell))
         self.session.bind(self.wire.client)
         self.leg.bind(self.wire.server)
 

@@ -16,10 +16,12 @@ from msrp_worker.sip.leg_types import (
     Ended,
     LegPolicy,
     NotStored,
+    Offer,
     Offered,
     Refuse,
     Release,
     Ring,
+    Send,
     Tick,
 )
 from msrp_worker.sip.port import Reply, SendRequest
@@ -346,3 +348,22 @@ def test_a_reply_always_has_our_tag(script: Script | None = None) -> None:
     script.request("PRACK", 2, lines=(("RAck", "1 1 INVITE"),))
     script.do(Accept(sdp=ANSWER))
     assert {one.to_tag for one in script.effects if isinstance(one, Reply)} == {"us"}
+
+
+def test_after_the_end_the_owner_hears_nothing() -> None:
+    script = accepted()
+    info = only(script.do(Send(method="INFO")), SendRequest)
+    script.do(Release())
+    assert script.respond(info, 200, to_tag="a") == []
+
+
+@pytest.mark.requirement("PFS-05", "PFS-15")
+def test_an_early_update_waits_for_the_prack_of_the_answer() -> None:
+    script = incoming(lines=(*SUPPORTED, ("Allow", "UPDATE, PRACK")))
+    script.do(Ring(status=183, reliably=True, sdp=ANSWER))
+    assert script.do(Offer(sdp=OTHER_ANSWER, method="UPDATE")) == []
+    script.request("PRACK", 2, lines=(("RAck", "1 1 INVITE"),))
+    script.now = NOW + 1.0
+    update = only(script.do(Tick()), SendRequest)
+    assert (update.method, header(update, "CSeq")) == ("UPDATE", "1 UPDATE")
+    assert only(script.respond(update, 200, to_tag="a", body=OTHER_OFFER), Answered).sdp == OTHER_OFFER

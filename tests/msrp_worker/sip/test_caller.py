@@ -6,12 +6,15 @@ import pytest
 
 from msrp_worker.sip.invite import Phase
 from msrp_worker.sip.leg_types import (
+    AcceptOffer,
     Answered,
     Cause,
     Ended,
     LegPolicy,
     NotStored,
     Offer,
+    OfferDropped,
+    Offered,
     OfferRefused,
     Rejected,
     Release,
@@ -19,6 +22,7 @@ from msrp_worker.sip.leg_types import (
     Tick,
     TimedOut,
 )
+from msrp_worker.sip.offer_answer import Exchange
 from msrp_worker.sip.port import CancelInvite, Reply, SendRequest
 from msrp_worker.sip.session_timer import TimerPolicy
 from tests.msrp_worker.sip.legs import NOW, calling, commands, confirmed_caller, only, statuses, told
@@ -325,3 +329,49 @@ def test_two_byes_that_cross_are_both_answered() -> None:
     script.respond(bye, 481)
     assert script.leg.phase is Phase.TERMINATED
     assert len([one for one in script.effects if isinstance(one, Ended)]) == 1
+
+
+def test_a_response_in_a_branch_that_was_not_chosen_changes_nothing() -> None:
+    script = calling()
+    invite = script.sent()
+    reliable = (*RELIABLE, ("RSeq", "1"), ("Allow", "UPDATE"))
+    script.respond(invite, 183, lines=reliable, body=ANSWER)
+    update = only(script.do(Offer(sdp=OTHER_ANSWER, method="UPDATE")), SendRequest)
+    script.respond(invite, 200, to_tag="c", contact="<sip:bob@203.0.113.7>", body=ANSWER)
+    assert script.respond(update, 200, body=OTHER_ANSWER) == []
+    assert script.leg.dialog.remote_target == "sip:bob@203.0.113.7"
+
+
+def test_an_offer_of_a_branch_that_was_not_chosen_is_answered() -> None:
+    script = calling()
+    invite = script.sent()
+    script.respond(invite, 183, lines=(*RELIABLE, ("RSeq", "1")), body=ANSWER)
+    only(script.request("UPDATE", 1, from_tag="b", body=OTHER_ANSWER), Offered)
+    effects = script.respond(invite, 200, to_tag="c", body=ANSWER)
+    assert statuses(effects) == [487] and OfferDropped() in effects
+    assert script.leg.exchange is Exchange.STABLE
+
+
+def test_an_offer_in_an_early_dialog_is_answered_there() -> None:
+    script = calling()
+    invite = script.sent()
+    script.respond(invite, 183, lines=(*RELIABLE, ("RSeq", "1")), body=ANSWER)
+    only(script.request("UPDATE", 1, from_tag="b", body=OTHER_ANSWER, contact="<sip:bob@203.0.113.8>"), Offered)
+    assert only(script.do(AcceptOffer(sdp=OFFER)), Reply).status == 200
+    assert only(script.respond(invite, 200, contact=""), Answered).sdp == OTHER_ANSWER
+    assert script.leg.dialog.remote_target == "sip:bob@203.0.113.8"
+
+
+@pytest.mark.requirement("PFS-09")
+def test_the_end_of_another_branch_is_not_ours() -> None:
+    script = calling()
+    invite = script.sent()
+    script.respond(invite, 200, body=ANSWER)
+    other = only(script.respond(invite, 200, to_tag="c", body=ANSWER), SendRequest)
+    ours = only(script.do(Release()), SendRequest)
+    assert header(other, "CSeq") == header(ours, "CSeq") == "2 BYE"
+    script.respond(other, 200, to_tag="c")
+    script.do(TimedOut("BYE", 2, "c"))
+    assert script.leg.phase is Phase.RELEASING
+    script.respond(ours, 200)
+    assert script.leg.phase is Phase.TERMINATED

@@ -182,7 +182,7 @@ class Ladder(RuleBasedStateMachine):
         for agent in self.agents:
             if agent.leg is not None and not agent.over:
                 agent.do(Release())
-                advance(self.network, self.agents, self.network.now + LONGEST_END_S)
+            advance(self.network, self.agents, self.network.now + LONGEST_END_S)
         for agent in self.agents:
             assert agent.gone, agent.leg
             assert agent.leg is None or agent.over

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from msrp_worker.sip import replaces, shell
+from msrp_worker.sip import leg, replaces, shell
 from msrp_worker.sip.leg_types import (
     Accept,
     Answered,
@@ -490,3 +490,27 @@ async def test_replaces_of_early_dialogs(make: type[Bench]) -> None:
     ours = await bench.call()
     await bench.respond(bench.port.requests()[0], 180)
     assert bench.manager.replaced(replaces.Replaces(*ours, "b")) == ours
+
+
+async def test_a_bug_costs_one_leg_and_its_request_gets_500(make: type[Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make()
+    leg_id = await bench.confirmed()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("bug")
+
+    monkeypatch.setattr(leg, "step", broken)
+    bench.manager.handle(RequestReceived((2, 2), request("INFO", 2, to_tag=leg_id[1])))
+    assert bench.port.replies()[-1].status == 500 and len(bench.manager) == 1
+    await bench.tick(10_000)
+    assert bench.owner.heard[-1] == Ended(Cause.LOST)
+    assert len(bench.manager) == 0 and bench.store.rows == {} and bench.manager.counters.failures == 2
+
+
+async def test_an_order_that_lacks_something_is_the_owners_bug(make: type[Bench]) -> None:
+    bench = make()
+    leg_id = await bench.take()
+    with pytest.raises(ValueError, match="description"):
+        bench.manager.order(leg_id, Accept())
+    assert bench.port.sent == []
+    assert not bench.manager.order(("x", "y"), Release())

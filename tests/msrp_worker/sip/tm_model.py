@@ -169,7 +169,8 @@ class Network:
             self.at(delay, lambda: peer.deliver(AckReceived(data)))
 
     def _cancel(self, side: Side, command: CancelInvite) -> None:
-        client = next(one for one in side.clients if one.request.method == "INVITE" and one.request.cseq == command.cseq)
+        wanted = ("INVITE", command.call_id, command.cseq)
+        client = next(one for one in side.clients if (one.request.method, one.request.call_id, one.request.cseq) == wanted)
         delay = self.fate("final") or DELAY
         self.at(delay, lambda: self._cancelled(side, client))
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
-
-import asyncpg
 import pytest
 from msgspec.structs import replace
 
-from msrp_worker.config import Config
-from msrp_worker.store import LegRecord, Store, legs, migrations, open_store, prepare_store
-from msrp_worker.store.store import sqlite_path
+from msrp_worker.store import LegRecord, Store, legs
 from tests.msrp_worker.store.support import NOW, Opener
 
 LEG = LegRecord(
@@ -69,27 +64,3 @@ async def test_many_legs_come_in_parts(store: Store, monkeypatch: pytest.MonkeyP
         assert len(part) <= 2
         read += part
     assert read == kept
-
-
-async def test_an_older_database_gets_the_table(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    config = Config.load(environ)
-    with monkeypatch.context() as patch:
-        patch.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:1])
-        await prepare_store(config)
-    await drop_table(config)  # the schema of today has it already
-    assert await prepare_store(config) == ["SIP legs"]
-    store = await open_store(config)
-    await store.legs.put(LEG)
-    assert await store.legs.of_node("n1") == [LEG]
-    await store.close()
-
-
-async def drop_table(config: Config) -> None:
-    if config.database_url.startswith("postgresql://"):
-        connection = await asyncpg.connect(config.database_url)
-        await connection.execute("DROP TABLE leg")
-        await connection.close()
-    else:
-        database = sqlite3.connect(sqlite_path(config))
-        database.execute("DROP TABLE leg")
-        database.close()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sqlite3
+from pathlib import Path
 
 import pytest
 
 from msrp_worker.config import Config
-from msrp_worker.store import SchemaError, migrations, open_store, prepare_store
+from msrp_worker.store import SchemaError, migrations, open_store, prepare_store, sqlite
 from msrp_worker.store.migrations import Migration
 
 
@@ -72,3 +75,31 @@ async def test_a_migration_that_fails_leaves_nothing(environ: dict[str, str], mo
     with pytest.raises(Exception, match="colour"):
         await store.database.read("SELECT * FROM colour")
     await store.close()
+
+
+def schema_of(path: Path) -> list[tuple[str, str]]:
+    query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
+    with sqlite3.connect(path) as connection:
+        return [(name, " ".join(sql.split())) for name, sql in connection.execute(query)]
+
+
+@pytest.mark.parametrize("version", range(1, migrations.latest()))
+def test_an_older_database_becomes_what_a_new_one_is(tmp_path: Path, version: int) -> None:
+    """Take away what the later migrations make, and let them make it again."""
+    new, old = tmp_path / "new", tmp_path / "old"
+    sqlite.prepare(new)
+    sqlite.prepare(old)
+    later = [one for one in migrations.MIGRATIONS if one.number > version]
+    with sqlite3.connect(old) as connection:
+        for statement in reversed([statement for one in later for statement in one.statements]):
+            made = re.search(r"CREATE (?:UNIQUE )?(TABLE|INDEX) (\w+)", statement)
+            added = re.search(r"ALTER TABLE (\w+) ADD COLUMN (\w+)", statement)
+            if made:
+                connection.execute(f"DROP {made[1]} IF EXISTS {made[2]}")
+            elif added:
+                connection.execute(f"ALTER TABLE {added[1]} DROP COLUMN {added[2]}")
+            else:
+                raise AssertionError(f"how is this taken back? {statement}")
+        connection.execute("DELETE FROM migration WHERE number > ?", (version,))
+    assert sqlite.prepare(old) == [one.name for one in later]
+    assert schema_of(old) == schema_of(new)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +14,6 @@ from msrp_worker.store import (
     Store,
     UnknownTag,
     UnknownUser,
-    migrations,
-    sqlite,
 )
 from msrp_worker.store.settings import MOST_PUBLICATIONS, Effective
 from tests.msrp_worker.store.support import NOW, Clock, Opener
@@ -313,20 +309,6 @@ async def test_each_setting_tells_where_it_comes_from(store: Store) -> None:
     ]
     with pytest.raises(UnknownUser):
         await store.settings.effective("sip:nobody@example.com")
-
-
-async def test_an_older_database_gets_the_same_table_as_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    new, old = tmp_path / "new", tmp_path / "old"
-    sqlite.prepare(new)
-    sqlite.prepare(old)
-    with sqlite3.connect(old) as connection:
-        connection.execute("DROP TABLE publication")
-        connection.execute("DELETE FROM migration WHERE number = 2")
-    assert sqlite.prepare(old) == ["published service settings"]
-    query = "SELECT name, sql FROM sqlite_master WHERE tbl_name = 'publication' AND sql IS NOT NULL ORDER BY name"
-    found = [[(name, " ".join(sql.split())) for name, sql in sqlite3.connect(path).execute(query)] for path in (new, old)]
-    assert len(found[0]) == 3 and found[0] == found[1]
-    assert migrations.latest() >= 2
 
 
 def test_the_times_have_to_fit_each_other() -> None:

@@ -61,6 +61,21 @@ def test_three_devices(instance: Instance, new_user: NewUser) -> None:
         assert reached(origin, recipient, devices, "INVITE", tag=False) == [True, True, True]
 
 
+@pytest.mark.requirement("COR-10", "PAG-05")
+def test_one_of_two_devices_takes_the_message(instance: Instance, new_user: NewUser) -> None:
+    """A refusal of one device and the 200 of another: the sender is told 200, and nothing is kept."""
+    sender, recipient = new_user(), new_user()
+    port = instance.sip_port
+    with Agent(port, sender) as origin, Agent(port, recipient) as busy, Agent(port, recipient) as free:
+        assert busy.register().status == 200
+        assert free.register().status == 200
+        call_id = origin.begin_message(recipient)
+        busy.reply(busy.receive("MESSAGE"), 486, "Busy Here")
+        free.accept()
+        assert origin.final(call_id).status == 200
+    assert instance.stored(recipient) == []
+
+
 @pytest.mark.requirement("COR-10", "COR-07", "COR-08")
 def test_two_contacts_in_one_register(instance: Instance, new_user: NewUser) -> None:
     """One REGISTER with a plain and an IM-capable contact, in either order, and with the tag changing hands."""

@@ -9,6 +9,7 @@ import pytest
 from tests.scenarios.agent import ACCEPT_CONTACT, Agent
 from tests.scenarios.bed import Instance, wait_until
 from tests.scenarios.health import Whole
+from tests.scenarios.traffic import unique
 
 ELSEWHERE = "elsewhere.example.org"
 TEXT = "Content-Type: text/plain"
@@ -58,6 +59,47 @@ def test_no_detour_through_this_proxy(instance: Instance, uri: str, more: list[s
             assert 400 <= answer.status < 500, answer.head
             assert victim.quiet(0.2)
     assert instance.stored("bob") == []
+
+
+@pytest.mark.requirement("SEC-01")
+@pytest.mark.parametrize("routes", [1, 2])
+@pytest.mark.parametrize("proof", ["", ";proof=0", f";proof={'0' * 32}", ";ftag=x;proof=", ";proof"])
+@pytest.mark.parametrize("method", ["MESSAGE", "INVITE", "BYE", "ACK", "NOTIFY"])
+def test_no_invented_dialog(instance: Instance, method: str, proof: str, routes: int) -> None:
+    """A To tag and a Route through this proxy make no dialog: nothing is relayed without the proof in Record-Route."""
+    with (
+        Agent(instance.sip_port, "mallory", host=ELSEWHERE, address="127.0.0.2") as stranger,
+        Agent(instance.sip_port, "victim") as victim,
+    ):
+        route = [f"Route: <sip:127.0.0.1:{instance.sip_port};lr{proof}>", f"Route: <{victim.contact};lr>"][:routes]
+        to = f"<{victim.contact}>;tag=made-up"
+        request = stranger.build(method, victim.contact, *route, TEXT, body=b"spam", to=to, call_id=unique("invented"))
+        stranger.send(request)
+        if method == "ACK":
+            assert victim.quiet(0.2)
+        else:
+            assert stranger.final().status == 403
+            assert victim.quiet(0.02)
+
+
+@pytest.mark.requirement("SEC-01")
+def test_a_dialog_goes_on(instance: Instance, new_user: Callable[..., str]) -> None:
+    """In a dialog that was made through this proxy both sides send, also after Kamailio's restart."""
+    one, other = new_user(), new_user()
+    with Agent(instance.sip_port, one) as caller, Agent(instance.sip_port, other) as callee:
+        assert callee.register().status == 200
+        call_id = caller.begin("INVITE", f"sip:{other}@example.com", f"Contact: <{caller.contact}>")
+        invite = callee.receive("INVITE")
+        callee.reply(invite, 200, "OK", f"Contact: <{callee.contact}>")
+        answer = caller.final(call_id)
+        assert ";proof=" in answer.value("Record-Route")
+        caller.send(caller.within(answer, "ACK"))
+        callee.receive("ACK")
+        instance.deployment.kamailio.kill()
+        instance.deployment.start_kamailio()
+        caller.send(caller.within(answer, "BYE"))
+        callee.accept("BYE")
+        assert caller.final(call_id).status == 200
 
 
 @pytest.mark.requirement("SEC-01", "IDN-02")

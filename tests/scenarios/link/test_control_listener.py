@@ -38,7 +38,7 @@ def revision(instance: Instance) -> int:
 
 
 def slots(instance: Instance) -> list[dict[str, Any]]:
-    found = instance.rpc("htable.dump", "im_link")
+    found = instance.deployment.rpc("htable.dump", "im_link")
     return [entry for slot in found for entry in slot["slot"]]
 
 

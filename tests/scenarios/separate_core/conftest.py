@@ -59,5 +59,6 @@ class Core(Agent):
 @pytest.fixture
 def core(instance: Instance) -> Iterator[Core]:
     """The S-CSCF of one test."""
-    with Core(instance) as agent:
+    agent = Core(instance)
+    with agent:
         yield agent

@@ -29,8 +29,8 @@ def test_message_without_the_feature_tag(instance: Instance, core: Core, new_use
     assert core.tell(recipient) == 200
     for port in sides(core):
         lines = (accept,) if accept else ()
-        options = {"asserted": address(sender), "body": b"Hello", "tag": False}
-        call_id = core.to(port, "MESSAGE", address(recipient), *lines, **options)
+        sent = (port, "MESSAGE", address(recipient), *lines)
+        call_id = core.to(*sent, asserted=address(sender), body=b"Hello", tag=False)
         response = core.final(call_id)
         assert response.status == 403
         assert response.value("Warning") == '399 example.com "Accept-Contact without +g.oma.sip-im"'

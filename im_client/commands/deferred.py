@@ -1,0 +1,88 @@
+"""`deferred list|get`: what the server keeps for this user, and fetch it."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+
+from ..client import ImClient
+from ..deferred import DeferredMessage
+from ..errors import SessionRefusedError
+from ..message_summary import Summary
+from .options import FAILED, add_account, clean, make_config
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("deferred", help="messages that the server keeps for you")
+    actions = parser.add_subparsers(required=True, metavar="list|get")
+    listing = actions.add_parser("list", help="what waits (message summary)")
+    add_account(listing)
+    listing.add_argument("--json", action="store_true", help="one JSON object")
+    listing.set_defaults(run=run_list)
+    getting = actions.add_parser("get", help="fetch messages, which takes them out of the store")
+    add_account(getting)
+    getting.add_argument("message_ids", nargs="*", metavar="MESSAGE-ID", help="as listed; without any, all are fetched")
+    getting.add_argument("--escaped", action="store_true", help="name a single one in the Request-URI (Appendix K)")
+    getting.add_argument("--json", action="store_true", help="one JSON object per message; the body is in base64")
+    getting.set_defaults(run=run_get)
+
+
+async def run_list(options: argparse.Namespace) -> int:
+    async with ImClient(make_config(options)) as client:
+        try:
+            summary = await client.deferred_list()
+        except SessionRefusedError as error:
+            print(error)
+            return FAILED
+    print(json.dumps(_summary(summary)) if options.json else _lines(summary))
+    return 0
+
+
+async def run_get(options: argparse.Namespace) -> int:
+    async with ImClient(make_config(options)) as client:
+        try:
+            found = await client.deferred_get(options.message_ids, escaped=options.escaped)
+        except SessionRefusedError as error:
+            print(error)
+            return FAILED
+    for message in found:
+        print(json.dumps(_message(message)) if options.json else _line(message))
+    return 0
+
+
+def _lines(summary: Summary) -> str:
+    counts = [f"{kind}: {count.new} new, {count.old} old" for kind, count in summary.counts]
+    lines = [", ".join(counts) or ("messages wait" if summary.waiting else "nothing waits")]
+    for one in summary.messages:
+        fields = (one.message_id, one.header("Date"), one.sender, one.header("Subject"))
+        lines += ["  ".join(clean(value) for value in fields)]
+    return "\n".join(lines)
+
+
+def _summary(summary: Summary) -> dict[str, object]:
+    return {
+        "waiting": summary.waiting,
+        "account": clean(summary.account),
+        "counts": {kind: {"new": count.new, "old": count.old} for kind, count in summary.counts},
+        "messages": [{clean(name): clean(value) for name, value in one.headers} for one in summary.messages],
+    }
+
+
+def _line(message: DeferredMessage) -> str:
+    when = message.stored.isoformat() if message.stored else "-"
+    if message.content_type.lower().startswith("text/"):
+        return f"{when}  {clean(message.sender)}: {clean(message.text)}"
+    return f"{when}  {clean(message.sender)}: <{len(message.body)} bytes of {clean(message.content_type)}>"
+
+
+def _message(message: DeferredMessage) -> dict[str, object]:
+    return {
+        "sender": clean(message.sender),
+        "recipient": clean(message.recipient),
+        "stored": message.stored.isoformat() if message.stored else None,
+        "call_id": clean(message.call_id),
+        "message_id": clean(message.message_id),
+        "content_type": clean(message.content_type),
+        "body": base64.b64encode(message.body).decode("ascii"),
+    }

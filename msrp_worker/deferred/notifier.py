@@ -1,0 +1,184 @@
+"""Who is told what waits: the subscriptions to message-summary on the wire (10.3.2.6)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from kemi.messages import SipRequest, TransactionId
+from msrp_worker import PRODUCT
+from msrp_worker.deferred import subscription, summary
+from msrp_worker.functions import Functions
+from msrp_worker.kamailio_link import LEG_TAG
+from msrp_worker.sip import dialog
+from msrp_worker.sip.dialog import Dialog
+from msrp_worker.sip.message import MalformedMessage, Message
+from msrp_worker.sip.port import Headers, Reply
+from msrp_worker.store.errors import StoreError
+from msrp_worker.store.store import Store
+
+log = logging.getLogger("im.deferred")
+
+MOST_OF_USER = 20
+"""Subscriptions of one user: more devices than a person has."""
+MOST = 50_000
+"""Subscriptions of one worker, about 2 KiB each."""
+LISTED = 60
+"""Messages read for one summary; fewer than that fit into it (`summary.LARGEST_HEADERS`)."""
+
+Start = Callable[[Coroutine[Any, Any, None]], object]
+
+
+class Notifier:
+    """All subscriptions of this worker. They end with it: a subscriber that refreshes then gets 481 and subscribes anew."""
+
+    def __init__(self, functions: Functions, store: Store, start: Start, contact: str) -> None:
+        self.functions = functions
+        self.start = start
+        self.contact = contact
+        self._store = store
+        self._subscribed: defaultdict[str, set[Subscriber]] = defaultdict(set)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def take(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
+        """An initial SUBSCRIBE of the originator to what waits for it."""
+        legs = self.functions.legs
+        granted = judge(request)
+        if isinstance(granted, subscription.Refused):
+            legs.reply(transaction, request, granted.status, granted.reason, granted.headers)
+            return
+        if self._count >= MOST or len(self._subscribed.get(asked.originator, ())) >= MOST_OF_USER:
+            legs.reply(transaction, request, 503, "Service Unavailable", (("Retry-After", "60"),))
+            return
+        tag = LEG_TAG + secrets.token_hex(8)
+        try:
+            made = dialog.as_callee(request, tag, self.contact)
+        except MalformedMessage as error:
+            legs.reply(transaction, request, 400, "Bad Request", (("Warning", f'399 {legs.node} "{error}"'),))
+            return
+        subscriber = Subscriber(self, asked.originator, made, request.first("event"))
+        self.functions.dialogs[made.call_id, tag] = subscriber
+        self._subscribed[asked.originator].add(subscriber)
+        self._count += 1
+        subscriber.granted(transaction, granted)
+
+    def changed(self, address: str) -> None:
+        """What waits for this address has changed."""
+        for subscriber in list(self._subscribed.get(address, ())):
+            subscriber.tell(subscription.Changed())
+
+    def forget(self, subscriber: Subscriber) -> None:
+        """The subscription is over."""
+        self.functions.dialogs.pop((subscriber.dialog.call_id, subscriber.dialog.local_tag), None)
+        of_user = self._subscribed[subscriber.address]
+        if subscriber in of_user:
+            of_user.discard(subscriber)
+            self._count -= 1
+        if not of_user:
+            del self._subscribed[subscriber.address]
+
+    async def body(self, address: str) -> bytes:
+        """What waits for an address now (DEF-08). StoreError."""
+        kinds = await self._store.deferred.kinds(address)
+        entries = await self._store.deferred.list(address, limit=LISTED)
+        counted = ((kind.content_type, kind.priority, kind.large) for kind in kinds for _ in range(kind.messages))
+        return summary.body(address, summary.waiting(counted), entries)
+
+    def close(self) -> None:
+        """Stop all timers."""
+        for subscribers in list(self._subscribed.values()):
+            for subscriber in list(subscribers):
+                subscriber.close()
+
+
+def judge(request: Message) -> int | subscription.Refused:
+    """The seconds that a SUBSCRIBE gets."""
+    return subscription.screen(request.first("event"), request.values("accept"), request.number("expires"))
+
+
+class Subscriber:
+    """One subscription and its dialog; owner of the dialog (`functions.DialogOwner`)."""
+
+    def __init__(self, notifier: Notifier, address: str, made: Dialog, event: str) -> None:
+        self.address = address
+        self.dialog = made
+        self._notifier = notifier
+        self._event = event
+        self._state = subscription.Subscription()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def granted(self, transaction: TransactionId, seconds: int) -> None:
+        """Answer 200, then send the NOTIFY that has to follow (RFC 6665 section 4.2.1.2)."""
+        headers: Headers = (("Expires", str(seconds)), ("Contact", self.dialog.contact), ("Server", PRODUCT))
+        reply = Reply(transaction, 200, "OK", self.dialog.local_tag, headers)
+        self._notifier.functions.legs.sender.send(reply, self.dialog.call_id)
+        self.tell(subscription.Asked(seconds))
+
+    def tell(self, event: subscription.Event) -> None:
+        """Something happened."""
+        now = asyncio.get_running_loop().time()
+        self._state, effects = subscription.step(self._state, event, now)
+        for effect in effects:
+            if isinstance(effect, subscription.Notify):
+                self._notifier.start(self._notify(effect.state))
+            else:
+                self.close()
+                self._notifier.forget(self)
+        if not self._state.over:
+            self._arm()
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def on_request(self, transaction: TransactionId, request: Message) -> None:
+        """A SUBSCRIBE inside the dialog refreshes, or ends with Expires 0 (RFC 6665 section 4.2.1.4)."""
+        legs = self._notifier.functions.legs
+        if request.method != "SUBSCRIBE":
+            legs.reply(transaction, request, 405, "Method Not Allowed", (("Allow", "SUBSCRIBE"),))
+            return
+        if not dialog.in_order(self.dialog, request):
+            legs.reply(transaction, request, 500, "Server Internal Error", (("Retry-After", "1"),))
+            return
+        self.dialog = dialog.retargeted(dialog.received(self.dialog, request), request)
+        granted = judge(request)
+        if isinstance(granted, subscription.Refused):
+            legs.reply(transaction, request, granted.status, granted.reason, granted.headers)
+            return
+        self.granted(transaction, granted)
+
+    def on_response(self, response: Message | None, cseq: int) -> None:
+        """What became of a NOTIFY."""
+        if cseq == self.dialog.local_cseq and (response is None or response.status >= 200):
+            self.tell(subscription.Notified(0 if response is None else response.status))
+
+    async def _notify(self, state: str) -> None:
+        try:
+            body = await self._notifier.body(self.address)
+        except StoreError as error:
+            log.error("what waits for %s cannot be read: %s", self.address, error)
+            self.tell(subscription.Notified(0))
+            return
+        headers: Headers = (
+            ("Event", self._event),
+            ("Subscription-State", state),
+            ("Accept-Contact", "*;+g.oma.sip-im;require;explicit"),  # 10.2.1
+            ("User-Agent", PRODUCT),  # HDR-01
+            ("Content-Type", summary.CONTENT_TYPE),
+        )
+        self.dialog, command = dialog.request(self.dialog, "NOTIFY", headers, body)
+        self._notifier.functions.legs.sender.send(command, self.dialog.call_id)
+
+    def _arm(self) -> None:
+        self.close()
+        at = self._state.next_deadline()
+        self._timer = asyncio.get_running_loop().call_at(at, lambda: self.tell(subscription.Tick()))
