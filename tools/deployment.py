@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import os
 import shutil
@@ -16,8 +17,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from msrp_worker.config import Config
+from msrp_worker.kamailio_channels import control_key
 
 ROOT = Path(__file__).resolve().parent.parent
 KAMAILIO = shutil.which("kamailio", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin") or "kamailio"
@@ -63,11 +66,18 @@ def kamailio_environment(config: Config, environ: Mapping[str, str]) -> dict[str
         "IM_TERMINATING_PORT": str(config.terminating_port),
         "IM_TERMINATING_LISTEN": f"{listen}:{config.terminating_port}",
         "IM_RPC_SOCKET": str(config.kamailio_rpc_socket),
+        "IM_ROUTE_SECRET": environ.get("IM_ROUTE_SECRET") or route_secret(config.state_dir),
         "IM_PAGER_MAX_SIZE": str(config.pager_max_size),
         "IM_CONTENT_TYPES": ",".join(config.content_types),
         "IM_ANONYMITY": config.anonymity,
         "IM_BARRED_RESPONSE": str(config.barred_response),
+        "IM_MEDIA_PATH": config.media_path,
     }
+
+
+def route_secret(state_dir: Path) -> str:
+    """What proves our Record-Route (SEC-01), made of the control key, which outlives restarts."""
+    return hmac.new(control_key(state_dir), b"record-route", "sha256").hexdigest()
 
 
 def kamailio_defines(config: Config) -> list[str]:
@@ -231,6 +241,20 @@ class Deployment:
     def wait_ready(self) -> None:
         """Wait until worker and Kamailio have found each other."""
         self._wait(self.worker, self._worker_ready, "the worker is not linked to Kamailio")
+
+    def rpc(self, method: str, *parameters: object) -> Any:
+        """Result of one of Kamailio's JSON-RPC commands; None for an error."""
+        here = self.config.state_dir / f"rpc-{os.getpid()}-{time.monotonic_ns()}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            client.bind(str(here))
+            client.settimeout(5)
+            try:
+                client.connect(str(self.config.kamailio_rpc_socket))
+                client.send(json.dumps({"jsonrpc": "2.0", "method": method, "params": parameters, "id": 1}).encode())
+                answer = json.loads(client.recv(1 << 20))
+            finally:
+                here.unlink()
+        return answer.get("result")
 
     def stop(self) -> None:
         """Stop Kamailio, then the worker, so that what Kamailio took is finished."""

@@ -8,7 +8,6 @@ import pytest
 
 from tests.scenarios.agent import Agent
 from tests.scenarios.bed import Instance
-from tests.scenarios.health import rpc
 
 FORKS = 60
 """Devices that one request may fork to in parallel, wherever it goes round (RFC 5393 section 5.3.3)."""
@@ -16,7 +15,7 @@ FORKS = 60
 
 def sent_requests(instance: Instance) -> int:
     """Requests that Kamailio has forwarded in transactions, from its own statistics."""
-    return int(rpc(instance, "tm.stats")["total"])
+    return int(instance.deployment.rpc("tm.stats")["total"])
 
 
 @pytest.mark.requirement("SEC-02")
