@@ -56,7 +56,7 @@ def check_ports(config: Config) -> None:
             taken.append(f"  {address}:{port} {kind} ({purpose})")
     if taken:
         raise ClaimError(
-            "These ports are taken by another program, perhaps by another instance (`ss -lntup` of iproute2 shows by whom):\n"
+            "Another program, perhaps another instance, has these ports (`ss -lntup` of iproute2 shows which):\n"
             + "\n".join(taken)
             + f"\n{_beside(config)}"
         )
