@@ -15,7 +15,7 @@ FORKS = 60
 
 def sent_requests(instance: Instance) -> int:
     """Requests that Kamailio has forwarded in transactions, from its own statistics."""
-    return int(instance.rpc("tm.stats")["total"])
+    return int(instance.deployment.rpc("tm.stats")["total"])
 
 
 @pytest.mark.requirement("SEC-02")

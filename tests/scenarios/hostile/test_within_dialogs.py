@@ -25,11 +25,11 @@ def forged(agent: Agent, instance: Instance, method: str, to: str, *lines: str, 
 @pytest.mark.parametrize(
     ("sender", "lines", "code"),
     [
-        (CAROL, (), 407),
+        (CAROL, (), 403),
         (CAROL, (ACCEPT_CONTACT,), 481),
         ("", (), 403),
         ("", (ACCEPT_CONTACT,), 481),
-        ("<sip:anonymous@anonymous.invalid>", (), 407),
+        ("<sip:anonymous@anonymous.invalid>", (), 403),
     ],
 )
 def test_a_message_with_a_tag_reaches_nobody(
@@ -63,10 +63,17 @@ def test_a_tag_does_not_lead_around_the_procedures(instance: Instance, new_user:
 
 @pytest.mark.requirement("IDN-02")
 def test_claims_within_a_dialog_end_here(instance: Instance, new_user: NewUser) -> None:
-    """What is relayed by its tag does not carry an identity that nobody has verified."""
-    with Agent(instance.sip_port, "mallory", host="elsewhere.example") as stranger, Agent(instance.sip_port, "x") as device:
-        lines = (f"P-Asserted-Identity: {CAROL}", f"P-Preferred-Identity: {CAROL}", f"Remote-Party-ID: {CAROL}")
-        stranger.send(forged(stranger, instance, "INFO", device.contact, *lines))
+    """What is relayed within a dialog does not carry an identity that nobody has verified."""
+    user, recipient = new_user(), new_user()
+    with Agent(instance.sip_port, user) as origin, Agent(instance.sip_port, recipient) as device:
+        device.register(f"<{device.contact}>")
+        call_id = origin.begin("INVITE", address(recipient), f"Contact: <{origin.contact}>")
+        device.reply(device.receive("INVITE"), 200, "OK", f"Contact: <{device.contact}>")
+        answer = origin.final(call_id)
+        origin.send(origin.within(answer, "ACK"))
+        device.receive("ACK")
+        lines = f"P-Asserted-Identity: {CAROL}\r\nP-Preferred-Identity: {CAROL}\r\nRemote-Party-ID: {CAROL}\r\n"
+        origin.send(origin.within(answer, "INFO").replace(b"Content-Length", lines.encode() + b"Content-Length"))
         assert b"carol" not in device.accept("INFO").raw
 
 
