@@ -202,6 +202,15 @@ class DeferredFunction:
             await self._wait_for_lease(recipient)
             return False
         session.load(entries, more=True)
+        self._deliveries[session.identity] = session
+        try:
+            await self._invite(recipient, session, entries[0])
+        except (TooManyLegs, OSError, ValueError) as error:
+            session.tell(delivery.Broken(f"no INVITE: {error}"))
+        return True
+
+    async def _invite(self, recipient: str, session: DeliverySession, first: DeferredEntry) -> None:
+        """Send the INVITE of 10.3.2.3. TooManyLegs."""
         host = await self._endpoint.local_host(None)
         media = self._endpoint.new_session(session, SessionOptions(), host=host)
         line = MsrpMedia(
@@ -213,15 +222,8 @@ class DeferredFunction:
         )
         description = offer(_origin(host), host, [line])
         session.offered(description, media)
-        self._deliveries[session.identity] = session
         policy = LegPolicy(timer=TimerPolicy(ask="uac"), ring_s=RING_S, allow=ALLOW)  # DEF-03
-        try:
-            session.leg = self._functions.legs.call(
-                self._invitation(recipient, session, entries[0], description), session, policy
-            )
-        except TooManyLegs as error:
-            session.tell(delivery.Broken(str(error)))
-        return True
+        session.leg = self._functions.legs.call(self._invitation(recipient, session, first, description), session, policy)
 
     async def _wait_for_lease(self, recipient: str) -> None:
         """Another node delivers, or died while it did: look again when its lease has ended."""
@@ -233,7 +235,6 @@ class DeferredFunction:
     def _invitation(
         self, recipient: str, session: DeliverySession, first: DeferredEntry, description: sdp.SessionDescription
     ) -> Invitation:
-        """The INVITE of 10.3.2.3."""
         headers: list[Header] = [
             ("Accept-Contact", "*;+g.oma.sip-im;require;explicit"),
             ("P-Asserted-Identity", f"<{self._uri}>"),  # HDR-07; User-Agent is Kamailio's (HDR-01)
@@ -301,7 +302,13 @@ class DeferredFunction:
         if not entries and wanted.message_ids is not None:
             return Refused(486, "Busy Here", "Another device is getting these messages", "DEF-13")
         session.load(entries, more=wanted.message_ids is None)
-        return await self._accept(transaction, request, session, agreed.lines[0], agreed.description.build())
+        self._deliveries[session.identity] = session
+        try:
+            self._accept(transaction, request, session, agreed.lines[0], agreed.description.build())
+        except ValueError as error:
+            session.tell(delivery.Broken(f"no session: {error}"))
+            return Refused(500, "Server Internal Error", "No session")
+        return None
 
     async def _claim(self, recipient: str, owner: str, wanted: Wanted) -> list[DeferredEntry]:
         leases = self._store.leases
@@ -309,21 +316,19 @@ class DeferredFunction:
             return await leases.claim(recipient, owner, alone=False)
         return await leases.claim_these(recipient, owner, wanted.message_ids)
 
-    async def _accept(
+    def _accept(
         self, transaction: TransactionId, request: Message, session: DeliverySession, line: Negotiated, description: bytes
-    ) -> Refused | None:
+    ) -> None:
         """Answer the INVITE of a retrieval (10.3.1)."""
         session.media = accepted_session(self._endpoint, line, session)
-        self._deliveries[session.identity] = session
         policy = LegPolicy(ring_s=RING_S, allow=ALLOW, understood=frozenset({"recipient-list-invite"}))  # RFC 5366
         session.leg = self._functions.legs.take(transaction, session, self._contact(session), policy)
         if session.leg is None:
             session.tell(delivery.Broken("cancelled"))
-            return None
+            return
         headers = (("Server", PRODUCT), ("P-Asserted-Identity", f"<{self._uri}>"))
         self._functions.legs.order(session.leg, Accept(sdp=description, headers=headers))
         session.agreed(line, request)
-        return None
 
     # --- what deliveries tell ---
 
