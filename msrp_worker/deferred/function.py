@@ -80,6 +80,7 @@ class DeferredFunction:
         self._pushing: dict[str, bool] = {}
         """Recipients of pushes; True: somebody asked for one more meanwhile."""
         self._held: dict[str, None] = {}
+        self._asking: set[str] = set()
         self._closing = False
         self._none_left = asyncio.Event()
         self._room = asyncio.Semaphore(PUSHES)
@@ -129,10 +130,26 @@ class DeferredFunction:
 
     def stored(self, recipient: str) -> None:
         """A message was stored for a user (DEF-06)."""
-        facts = self._store.users.cached(recipient)
-        if facts is MISS or facts is None or not _is_ready(facts):
-            self._hold(recipient)  # else it is away, and its registration will tell
         self.notifier.changed(recipient)
+        facts = self._store.users.cached(recipient)
+        if facts is not MISS:
+            self._hold_unless_ready(recipient, facts)
+        elif recipient not in self._asking:
+            self._asking.add(recipient)
+            self.start(self._ask(recipient))
+
+    async def _ask(self, recipient: str) -> None:
+        try:
+            self._hold_unless_ready(recipient, await self._store.users.facts(recipient))
+        except StoreError as error:
+            log.warning("not known whether %s is ready: %s", recipient, error)
+        finally:
+            self._asking.discard(recipient)
+
+    def _hold_unless_ready(self, recipient: str, facts: UserFacts | None) -> None:
+        """One that is ready and still gets no messages is away: its registration will tell (DEF-12)."""
+        if facts is not None and not _is_ready(facts):
+            self._hold(recipient)
 
     def _hold(self, recipient: str) -> None:
         self._held.pop(recipient, None)

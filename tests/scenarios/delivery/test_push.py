@@ -16,7 +16,12 @@ from tests.scenarios.delivery.conftest import EVERY_BYTE, Store
 from tests.scenarios.delivery.device import Device
 from tests.scenarios.traffic import FEATURE_TAG, Peer, Sip, address, im_message
 
-SETTINGS = {"IM_TRUSTED_PEERS": "127.0.0.9", "IM_USER_RATE": "0", "IM_SETTINGS_OFFLINE_DELIVERY": "yes"}
+SETTINGS = {
+    "IM_TRUSTED_PEERS": "127.0.0.9",
+    "IM_USER_RATE": "0",
+    "IM_SOURCE_RATE": "100000",
+    "IM_SETTINGS_OFFLINE_DELIVERY": "yes",
+}
 
 
 async def pushed(client: ImClient, count: int, seconds: float = 15.0) -> list[DeferredMessage]:

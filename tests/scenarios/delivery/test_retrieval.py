@@ -17,7 +17,7 @@ from tests.scenarios.bed import Instance, async_until
 from tests.scenarios.delivery.conftest import EVERY_BYTE, Store
 from tests.scenarios.traffic import address
 
-SETTINGS = {"IM_TRUSTED_PEERS": "127.0.0.9", "IM_USER_RATE": "0"}
+SETTINGS = {"IM_TRUSTED_PEERS": "127.0.0.9", "IM_USER_RATE": "0", "IM_SOURCE_RATE": "100000"}
 
 
 @pytest.mark.requirement("DEF-06", "DEF-08")
