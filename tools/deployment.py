@@ -188,7 +188,7 @@ class Deployment:
         shared_memory: int = SHARED_MEMORY_MIB,
     ) -> None:
         self.config = Config.load(environ)
-        self.config.state_dir.mkdir(parents=True, exist_ok=True)
+        self.config.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         variables = kamailio_environment(self.config, environ)
         tls = write_tls_config(self.config)
         if tls is not None:

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from msrp_worker.config import Config, ConfigError
+from tools.claims import ClaimError, check_ports, state_directory
 from tools.deployment import Deployment, DeploymentError
 
 WATCH_SECONDS = 0.5
@@ -47,24 +48,30 @@ def main() -> int:
     """Run until interrupted or until a process dies; exit status 0 when stopped by hand."""
     try:
         deployment = Deployment(os.environ)
-        print(deployment.initialise(), end="", flush=True)
-        print("Starting the worker and Kamailio …", flush=True)
-        stopped = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stopped.set())
-        try:
-            deployment.start()
-            print(describe(deployment.config), flush=True)
-            while not stopped.wait(WATCH_SECONDS):
-                for process in (deployment.kamailio, deployment.worker):
-                    if not process.running():
-                        print(f"{process.name} has ended, stopping", file=sys.stderr)
-                        return 1
-        finally:
-            deployment.stop()
-    except (ConfigError, DeploymentError) as error:
+        with state_directory(deployment.config):
+            check_ports(deployment.config)
+            return _run(deployment)
+    except (ConfigError, ClaimError, DeploymentError) as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def _run(deployment: Deployment) -> int:
+    print(deployment.initialise(), end="", flush=True)
+    print("Starting the worker and Kamailio …", flush=True)
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    try:
+        deployment.start()
+        print(describe(deployment.config), flush=True)
+        while not stopped.wait(WATCH_SECONDS):
+            for process in (deployment.kamailio, deployment.worker):
+                if not process.running():
+                    print(f"{process.name} has ended, stopping", file=sys.stderr)
+                    return 1
+    finally:
+        deployment.stop()
     print("stopped")
     return 0
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
+import stat
 import sys
 import threading
 import time
@@ -58,6 +60,8 @@ CHECKPOINT_PAGES = 8192
 """WAL pages (4 KiB) before they are copied back; more than the default, as each copy costs two syncs."""
 CACHED_STATEMENTS = 256
 """Compiled statements kept per connection; more than the program has."""
+PRIVATE = 0o660
+"""Rights of the database: Kamailio may run as another user of the same group, and writes to it too."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -83,13 +87,24 @@ def version(connection: sqlite3.Connection) -> int:
     return int(number)
 
 
+def _close_to_others(path: Path) -> None:
+    """Password hashes and messages are in it: for its owner and its group alone, and SQLite gives the files beside it the
+    same rights. A file that somebody made readable to all is put right (SEC-01)."""
+    if not path.exists():
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, PRIVATE))
+    for file in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        if file.exists() and (mode := stat.S_IMODE(file.stat().st_mode)) & ~PRIVATE:
+            file.chmod(mode & PRIVATE)
+
+
 def prepare(path: Path, known: Sequence[migrations.Migration] | None = None) -> list[str]:
     """Create or upgrade the database at `path` in one transaction; the names of the steps that were done.
 
     SchemaError when it is newer than this program, StoreUnavailable when the disk refuses.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        _close_to_others(path)
         connection = connect(path)
     except (sqlite3.Error, OSError) as error:
         raise StoreUnavailable(f"{path}: {error}") from error
