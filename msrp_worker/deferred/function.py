@@ -18,7 +18,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from kemi.messages import SipRequest, TransactionId
-from msrp_worker import PRODUCT, address, content_types, cpim, imdn, sdp
+from msrp_worker import address, content_types, cpim, imdn, sdp
 from msrp_worker.config import Config
 from msrp_worker.deferred import delivery
 from msrp_worker.deferred.notifier import Notifier
@@ -290,7 +290,7 @@ class DeferredFunction:
         if refused is not None:
             log.info("%s refused %d, Call-ID %s: %s", refused.requirement, refused.status, request.call_id, refused.warning)
             text = refused.warning.replace("\\", "").replace('"', "'")
-            headers = (("Warning", f'399 {self._config.domain} "{text}"'), ("Server", PRODUCT))
+            headers = (("Warning", f'399 {self._config.domain} "{text}"'),)
             self._functions.legs.reply(transaction, request, refused.status, refused.reason, headers)
 
     async def _begin_retrieval(self, transaction: TransactionId, request: Message, asked: SipRequest) -> Refused | None:
@@ -343,7 +343,7 @@ class DeferredFunction:
         if session.leg is None:
             session.tell(delivery.Broken("cancelled"))
             return
-        headers = (("Server", PRODUCT), ("P-Asserted-Identity", f"<{self._uri}>"))
+        headers = (("P-Asserted-Identity", f"<{self._uri}>"),)  # HDR-07; Server is Kamailio's (HDR-01)
         self._functions.legs.order(session.leg, Accept(sdp=description, headers=headers))
         session.agreed(line, request)
 
@@ -443,4 +443,4 @@ def _is_ready(facts: UserFacts) -> bool:
 
 def _origin(host: str) -> Origin:
     number = int(time.time())
-    return Origin("-", str(number), number, "IP6" if ":" in host else "IP4", host)
+    return Origin("-", str(number), number, host, "IP6" if ":" in host else "IP4")

@@ -78,6 +78,7 @@ async def test_the_invite_of_a_push(instance: Instance, new_user: Callable[..., 
         assert header("Referred-By") == f"<{address('alice')}>"
         assert header("IM-Function") == header("IM-Key") == ""
         assert b"a=sendonly\r\n" in call.offer.data
+        assert re.search(rb"^o=- [0-9]+ [0-9]+ IN IP4 127\.0\.0\.1\r$", call.offer.data, re.MULTILINE)
 
 
 @pytest.mark.requirement("DEF-04", "IDN-04")
