@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 
 import pytest
 
+from tests.credentials import authorization
 from tests.scenarios.bed import Instance, RawSip
 from tests.scenarios.health import Whole
 from tests.scenarios.raw import RawTcp
@@ -230,10 +232,19 @@ REGISTERS = {
 def test_registrations(instance: Instance, name: str) -> None:
     """Contacts of every wrong kind: an answer, at once."""
     contact = f"Contact: {REGISTERS[name]}"
-    request = Sip("REGISTER", "sip:example.com", address("carol"), (contact, "Expires: 1"), to=address("carol"))
     raw = RawSip(instance.sip_port)
-    raw.send(request.bytes(raw.address, raw.port).decode().encode("latin-1", "replace"))
-    assert raw.final(3)[8:11] in (b"200", b"400", b"403", b"500", b"503", b"513")
+
+    def answer(*headers: str) -> bytes:
+        carol = address("carol")
+        request = Sip("REGISTER", "sip:example.com", carol, (contact, "Expires: 1", *headers), to=carol)
+        raw.send(request.bytes(raw.address, raw.port).decode().encode("latin-1", "replace"))
+        return raw.final(3)
+
+    reply = answer()
+    challenge = re.search(rb"WWW-Authenticate: (.*)\r\n", reply)
+    if challenge is not None:
+        reply = answer(authorization(challenge[1].decode(), "REGISTER", "sip:example.com", "carol"))
+    assert reply[8:11] in (b"200", b"400", b"403", b"500", b"503", b"513")
     raw.close()
 
 
