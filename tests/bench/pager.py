@@ -112,7 +112,7 @@ def register(port: int, expires: int) -> None:
             f"REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{local};branch=z9hG4bK{unique}\r\n"
             f"Max-Forwards: 70\r\nFrom: <sip:bob@example.com>;tag=1\r\nTo: <sip:bob@example.com>\r\nCall-ID: {unique}\r\n"
             f"CSeq: 1 REGISTER\r\nContact: <sip:bob@127.0.0.1:{RECIPIENT_PORT}>;+g.oma.sip-im\r\nExpires: {expires}\r\n"
-            "Content-Length: 0\r\n\r\n".encode(),
+            "P-Asserted-Identity: <sip:bob@example.com>\r\nContent-Length: 0\r\n\r\n".encode(),
             ("127.0.0.1", port),
         )
         answer = sender.recv(4096)

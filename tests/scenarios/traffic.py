@@ -170,7 +170,7 @@ class Peer(asyncio.DatagramProtocol):
     async def register(self, user: str, expires: int = 600) -> Reply:
         """Register this peer as an IM-capable device of `user`; the bed must trust its address."""
         contact = f"Contact: <sip:{user}@{self.host}:{self.port}>;+g.oma.sip-im"
-        headers = (contact, f"Expires: {expires}")
+        headers = (contact, f"Expires: {expires}", f"P-Asserted-Identity: <{address(user)}>")
         return await self.ask(Sip("REGISTER", "sip:example.com", address(user), headers, to=address(user)))
 
 

@@ -230,7 +230,8 @@ REGISTERS = {
 def test_registrations(instance: Instance, name: str) -> None:
     """Contacts of every wrong kind: an answer, at once."""
     contact = f"Contact: {REGISTERS[name]}"
-    request = Sip("REGISTER", "sip:example.com", address("carol"), (contact, "Expires: 1"), to=address("carol"))
+    headers = (contact, "Expires: 1", f"P-Asserted-Identity: <{address('carol')}>")
+    request = Sip("REGISTER", "sip:example.com", address("carol"), headers, to=address("carol"))
     raw = RawSip(instance.sip_port)
     raw.send(request.bytes(raw.address, raw.port).decode().encode("latin-1", "replace"))
     assert raw.final(3)[8:11] in (b"200", b"400", b"403", b"500", b"503", b"513")
