@@ -13,6 +13,7 @@ Every entry point of `im.cfg` ends in `Adapter.run`, so that an exception never 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import hmac
 import json
 import time
@@ -64,6 +65,10 @@ ANONYMOUS = "anonymous"
 DECODED_FACTS = 1000
 """Distinct facts a process keeps decoded; users with the same settings share one."""
 TRACES_PER_PACKET = 200
+LONGEST_TRACED = 255
+"""Characters of each text in a trace event: what waits for the worker lies in shared memory (SEC-05)."""
+LONGEST_READ = 4096
+"""Characters of Accept-Contact that are read, before it is known who sends them (SEC-05). Clients send 100."""
 LEG_INVITE_MS = 200_000
 """Milliseconds an INVITE waits for the worker: longer than anybody lets a telephone ring (RFC 3261 Timer C)."""
 
@@ -163,7 +168,7 @@ class Adapter:
             call_id=read("$ci"),
             originator=canonical(read("$var(im_ao)")),
             recipient=canonical(uri),
-            accept_contact=read("$(hdr(Accept-Contact)[*])"),
+            accept_contact=read("$(hdr(Accept-Contact)[*])")[:LONGEST_READ],
             privacy=read("$(hdr(Privacy)[*])"),
             content_type=read("$cT"),
             content_length=number("$bs"),
@@ -350,7 +355,9 @@ class Adapter:
         patience = self.policy.answer_timeout
         if question.method == "INVITE":
             patience = LEG_INVITE_MS
-            KSR.htable.sht_seti("im_legs", sent_safely(question.call_id), 1)
+            # im.cfg looks for $(ci{s.md5}): an entry takes the same room whatever the Call-ID is (SEC-05).
+            key = hashlib.md5(read_bytes("$ci"), usedforsecurity=False).hexdigest()
+            KSR.htable.sht_seti("im_legs", key, 1)
         KSR.tm.t_set_fr(patience, patience)
         KSR.tm.t_on_failure("IM_LEG_UNANSWERED")
         if KSR.tmx.t_suspend() < 0:
@@ -401,11 +408,11 @@ class Adapter:
         event = TraceEvent(
             request.call_id,
             kind,
-            originator,
-            request.recipient,
+            originator[:LONGEST_TRACED],
+            request.recipient[:LONGEST_TRACED],
             status,
             requirement,
-            detail,
+            detail[:LONGEST_TRACED],
             time.time(),
             request.received if note_received else 0.0,
         )

@@ -15,6 +15,7 @@ import pytest
 
 from msrp_worker.config import Config
 from msrp_worker.store import open_store, prepare_store
+from tools.deployment import KAMAILIO
 
 pytestmark = pytest.mark.scenario
 
@@ -103,7 +104,7 @@ def kamailio(config: Config, tmp_path: Path) -> Iterator[Kamailio]:
     database = config.database_url.removeprefix("sqlite://")
     file.write_text(CONFIGURATION.format(port=port, modules=modules, database=database, directory=tmp_path))
     log = tmp_path / "log"
-    command = ["kamailio", "-f", str(file), "-DD", "-E", "-m", "32", "-M", "4", "-Y", str(tmp_path)]
+    command = [KAMAILIO, "-f", str(file), "-DD", "-E", "-m", "32", "-M", "4", "-Y", str(tmp_path)]
     with log.open("wb") as output, subprocess.Popen(command, stderr=output) as process:
         server = Kamailio(tmp_path, port)
         try:

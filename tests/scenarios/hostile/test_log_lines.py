@@ -27,3 +27,18 @@ def test_control_characters_in_a_call_id(instance: Instance, new_user: Callable[
     logged = instance.kamailio_log()[start:]
     assert not re.search(r"[^\n -~]", logged), logged
     assert not re.search(r"^\s*0\(1\) NOTICE", logged, re.MULTILINE), logged
+
+
+@pytest.mark.requirement("SEC-05")
+def test_a_call_id_of_any_length(instance: Instance, new_user: Callable[..., str]) -> None:
+    """It would lie in shared memory with every trace that waits, and with every leg: more than 255 characters get 400."""
+    recipient = new_user()
+    with Agent(instance.sip_port, "x", host="elsewhere.example") as stranger:
+        for length, status in ((255, 403), (256, 400), (50_000, 400)):
+            line = "Content-Type: text/plain"
+            uri = f"sip:{recipient}@example.com"
+            stranger.send(stranger.build("MESSAGE", uri, ACCEPT_CONTACT, line, call_id="c" * length))
+            assert stranger.final().status == status
+        leg = "sip:im-leg-0@example.com"
+        stranger.send(stranger.build("INVITE", leg, to=f"<{leg}>;tag=made-up", call_id="c" * 50_000))
+        assert stranger.final().status == 400
