@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 
 from kemi.messages import SipRequest, TransactionId
-from msrp_worker import PRODUCT
 from msrp_worker.offer_answer import Refusal
 from msrp_worker.participating.media import BridgedMedia, read_sdp
 from msrp_worker.sdp import SdpError
@@ -148,8 +147,7 @@ class ParticipatingSession:
 
     def _invitation(self, request: Message, asked: SipRequest, sdp: bytes) -> Invitation:
         headers: list[tuple[str, str]] = [
-            ("Accept-Contact", "*;+g.oma.sip-im;explicit"),  # HDR-02
-            ("User-Agent", PRODUCT),  # HDR-01
+            ("Accept-Contact", "*;+g.oma.sip-im;explicit"),  # HDR-02; User-Agent is Kamailio's (HDR-01)
             (FUNCTION_HEADER, self.kind),
         ]
         if asked.originator:
