@@ -39,6 +39,7 @@ class ImInvitation:
         self._line = line
         self._give_way = give_way
         self._remember = remember
+        self.session: ImSession | None = None  # once accepted
         self.media: MsrpMedia | None = describe(call.offer) if call.offer else None
 
     @property
@@ -72,6 +73,12 @@ class ImInvitation:
         """Refuse: 603 or 486 where the user is busy or unwilling."""
         headers = [("Warning", f'399 im-client "{warning}"')] if warning else []
         self.call.reject(status, reason, headers=headers)
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of the media, unless there is a session that uses it."""
+        if self.session is None:
+            self._line.close()
 
     async def accept(self, headers: Iterable[tuple[str, str]] = (), *, keep_messages: bool = True) -> ImSession:
         """Accept; returns when the session and its media are up.
@@ -83,15 +90,14 @@ class ImInvitation:
         try:
             answer = await self._line.answer(offer) if offer else self._line.offer()
         except NotAcceptableError as error:
-            self._line.close()
             self.reject(error.status, warning=error.warning)
             raise
         try:
             session = await self.call.accept(answer, headers)
         except SessionEndedError:
-            self._line.close()
+            self.forget()
             raise
-        found = ImSession(session, self._line, self.peer, keep_messages=keep_messages)
+        self.session = found = ImSession(session, self._line, self.peer, keep_messages=keep_messages)
         self._remember(found)
         if not offer:
             await session.established  # the ACK brings the answer

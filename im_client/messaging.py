@@ -24,7 +24,7 @@ from .caller import OutgoingCall
 from .calls import Calls
 from .config import ClientConfig
 from .deferred import DeferredMessage
-from .errors import ImClientError, MalformedMessageError, MediaFailedError
+from .errors import ImClientError, MalformedMessageError, MediaFailedError, SessionRefusedError
 from .exchange import ReceivedResponse
 from .im_invitation import ImInvitation, peer_info
 from .im_session import ImSession
@@ -265,24 +265,38 @@ class Messaging:
             target = f"sip:{quote(message_ids[0], safe='')}@{self.config.deferred_uri.host}"
         elif message_ids:
             extra = [_list_part([f"sip:{ident.removeprefix('sip:')}" for ident in message_ids])]
-        headers = [INVITE_LIST] if extra else []
-        line = self.line(self.plan(Direction.RECVONLY))
-        session = await self.invite(target, line=line, extra=extra, headers=headers)
+        session = await self._ask_for_deferred(target, extra)
         try:
             return await _collect(session, seconds)
         finally:
             await session.close()
 
+    async def _ask_for_deferred(self, target: str, extra: Sequence[Part]) -> ImSession:
+        """INVITE recvonly; a server that reads lists without knowing the option tag of RFC 5366 is asked again
+        without it (RFC 3261 section 8.1.3.5).
+        """
+        plan = self.plan(Direction.RECVONLY)
+        if extra:
+            try:
+                return await self.invite(target, line=self.line(plan), extra=extra, headers=[INVITE_LIST])
+            except SessionRefusedError as error:
+                if error.status != 420:
+                    raise
+        return await self.invite(target, line=self.line(plan), extra=extra)
+
     # --- being invited
 
     async def _on_call(self, call: IncomingCall) -> None:
         invitation = ImInvitation(call, self.line(), self.calls.give_way, self._remember)
-        if self._is_push(invitation):
-            await self._take_push(invitation)
-        elif self.on_invite is not None:
-            await self.on_invite(invitation)
-        else:
-            invitation.reject(480)
+        try:
+            if self._is_push(invitation):
+                await self._take_push(invitation)
+            elif self.on_invite is not None:
+                await self.on_invite(invitation)
+            else:
+                invitation.reject(480)
+        finally:
+            invitation.forget()
 
     def _is_push(self, invitation: ImInvitation) -> bool:
         """Deferred messages come from the function's own address (clause 10.3.2.3)."""

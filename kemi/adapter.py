@@ -47,10 +47,10 @@ from kemi.messages import (
     TraceKind,
     TransactionId,
     decode_answer,
-    decode_end,
     decode_send_request,
-    encode_end,
+    decode_shared,
     encode_question,
+    encode_shared,
     not_sent,
     trace_line,
 )
@@ -227,7 +227,7 @@ class Adapter:
             return
         for address, end in ((question.originator, facts.originator), (question.recipient, facts.recipient)):
             if end is not None:
-                KSR.htable.sht_sets("im_facts", sent_safely(address), f"{facts.revision} {encode_end(end)}")
+                KSR.htable.sht_sets("im_facts", sent_safely(address), encode_shared(facts.revision, end))
 
     def perform(self, request: Request, action: Action) -> int:
         """Carry out what a procedure decided."""
@@ -447,18 +447,20 @@ class Adapter:
         return any(KSR.isbiflagset(flag, branch) > 0 for branch in range(1, number("$branch(count)") + 1))
 
     def _shared_facts(self, address: str, revision: int) -> EndFacts | None:
-        text = KSR.htable.sht_get("im_facts", address)
-        if text is None:
+        try:
+            text = KSR.htable.sht_get("im_facts", address)
+        except UnicodeDecodeError:  # read while another process wrote it: `encode_shared` says why
             return None
-        told, _, encoded = text.partition(" ")
-        if told != str(revision):
+        if text is None or not text.startswith(f"{revision} "):
             return None
-        facts = self._decoded.get(encoded)
+        facts = self._decoded.get(text)
         if facts is None:
-            facts = decode_end(encoded)
+            facts = decode_shared(text)
+            if facts is None:
+                return None
             if len(self._decoded) >= DECODED_FACTS:
                 self._decoded.clear()
-            self._decoded[encoded] = facts
+            self._decoded[text] = facts
         return facts
 
     def _continue(self, transaction: TransactionId) -> int:

@@ -90,12 +90,12 @@ async def _serve(config: Config) -> None:
         ParticipatingFunction(functions, endpoint, config)
         deferred = DeferredFunction(store, functions, endpoint, config)
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
-        stack.push_async_callback(functions.legs.close)
-        stack.push_async_callback(deferred.close)
         link.start()
+        stack.push_async_callback(link.close)
+        stack.push_async_callback(functions.legs.close)
+        stack.push_async_callback(deferred.close)  # says BYE, which needs the link
         await restore(functions.legs, store.legs, lambda record: None)
         await deferred.open()
-        stack.push_async_callback(link.close)
         stack.push_async_callback(_cancel, asyncio.create_task(_purge(store)))
         stack.push_async_callback(_cancel, asyncio.create_task(_expire_settings(store, link)))
         log.info("%s serves %s, store %s", PRODUCT, config.domain, config.database_shown)

@@ -16,9 +16,9 @@ from typing import TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-WINDOW_MESSAGES = 32
-"""Messages sent and not yet acknowledged: what a network with 100 ms of delay needs for some 300 messages a second, and
-the most that can come twice when the worker dies."""
+WINDOW_MESSAGES = 64
+"""Messages sent and not yet deleted: what a network with 100 ms of delay needs for some 600 messages a second, and the
+most that can come twice when the worker dies."""
 WINDOW_BYTES = 262_144
 """Bytes of them: a quarter of what an MSRP session queues. A larger message is alone under way."""
 CONNECT_S = 30.0
@@ -286,7 +286,8 @@ class _Turn:
         state = self.state
         room = WINDOW_BYTES - sum(item.size for item in state.flying)
         sent: list[Item] = []
-        while len(sent) < len(state.queue) and len(state.flying) + len(sent) < WINDOW_MESSAGES:
+        under_way = len(state.flying) + len(state.acknowledged) + len(state.deleting)
+        while len(sent) < len(state.queue) and under_way + len(sent) < WINDOW_MESSAGES:
             item = state.queue[len(sent)]
             if item.size > room and (state.flying or sent):
                 break

@@ -7,6 +7,7 @@ for whom something waits. It goes through the core like any other INVITE, which 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import secrets
@@ -38,6 +39,7 @@ from msrp_worker.sip.shell import TooManyLegs
 from msrp_worker.store.deferred import DeferredEntry, DeferredMessage
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store
+from msrp_worker.store.users import MISS, UserFacts
 
 log = logging.getLogger("im.deferred")
 
@@ -47,6 +49,8 @@ HELD: Final = 100_000
 """Users remembered for whom something waits that may not be pushed now."""
 LOOK_SECONDS: Final = 0.5
 """Between two looks whether settings have changed: how late a push may be after the operator made a user willing."""
+CLOSE_S: Final = 2.0
+"""How long deliveries may take to end when the worker stops, in seconds."""
 RING_S: Final = 60.0
 """How long a push may ring, in seconds; automata answer at once."""
 ALLOW: Final = ("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "OPTIONS")
@@ -76,6 +80,8 @@ class DeferredFunction:
         self._pushing: dict[str, bool] = {}
         """Recipients of pushes; True: somebody asked for one more meanwhile."""
         self._held: dict[str, None] = {}
+        self._closing = False
+        self._none_left = asyncio.Event()
         self._room = asyncio.Semaphore(PUSHES)
         self._form = FormPolicy(config.deferred_form)
         self.notifier = Notifier(functions, store, self.start, f"<sip:im-leg-{DEFERRED_USER}@{self._own}>{FEATURES}")
@@ -93,9 +99,13 @@ class DeferredFunction:
         self.start(self._resume())
 
     async def close(self) -> None:
-        """End all deliveries; their leases end at the next start."""
+        """End all deliveries: what was acknowledged is deleted, the rest stays."""
+        self._closing = True
         for session in list(self._deliveries.values()):
             session.tell(delivery.Broken("shutting down"))
+        if self._deliveries:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._none_left.wait(), CLOSE_S)
         self.notifier.close()
         for task in list(self._tasks):
             task.cancel()
@@ -109,6 +119,8 @@ class DeferredFunction:
             recipient = address.canonical(who)
         except ValueError:
             return
+        if self._closing:
+            return
         if recipient in self._pushing:
             self._pushing[recipient] = True
             return
@@ -117,7 +129,9 @@ class DeferredFunction:
 
     def stored(self, recipient: str) -> None:
         """A message was stored for a user (DEF-06)."""
-        self._hold(recipient)
+        facts = self._store.users.cached(recipient)
+        if facts is MISS or facts is None or not _is_ready(facts):
+            self._hold(recipient)  # else it is away, and its registration will tell
         self.notifier.changed(recipient)
 
     def _hold(self, recipient: str) -> None:
@@ -151,7 +165,7 @@ class DeferredFunction:
                 except StoreError as error:
                     log.warning("not known whether %s is ready: %s", recipient, error)
                     facts = None
-                if facts is not None and facts.willing and facts.offline_delivery:
+                if facts is not None and _is_ready(facts):
                     self.available(recipient)
                 else:
                     self._hold(recipient)
@@ -179,7 +193,7 @@ class DeferredFunction:
         facts = await self._store.users.facts(recipient)
         if facts is None:
             return False
-        if not facts.offline_delivery or not facts.willing:
+        if not _is_ready(facts):
             self._hold(recipient)  # DEF-06: told by message-summary only. DEF-12: pushed once the user is willing
             return False
         session = self._session(recipient, push=True)
@@ -222,8 +236,7 @@ class DeferredFunction:
         """The INVITE of 10.3.2.3."""
         headers: list[Header] = [
             ("Accept-Contact", "*;+g.oma.sip-im;require;explicit"),
-            ("User-Agent", PRODUCT),  # HDR-01
-            ("P-Asserted-Identity", f"<{self._uri}>"),  # HDR-07
+            ("P-Asserted-Identity", f"<{self._uri}>"),  # HDR-07; User-Agent is Kamailio's (HDR-01)
             (FUNCTION_HEADER, "deferred"),
         ]
         if self._form is not FormPolicy.SIP:
@@ -302,7 +315,7 @@ class DeferredFunction:
         """Answer the INVITE of a retrieval (10.3.1)."""
         session.media = accepted_session(self._endpoint, line, session)
         self._deliveries[session.identity] = session
-        policy = LegPolicy(ring_s=RING_S, allow=ALLOW)
+        policy = LegPolicy(ring_s=RING_S, allow=ALLOW, understood=frozenset({"recipient-list-invite"}))  # RFC 5366
         session.leg = self._functions.legs.take(transaction, session, self._contact(session), policy)
         if session.leg is None:
             session.tell(delivery.Broken("cancelled"))
@@ -324,6 +337,8 @@ class DeferredFunction:
     def over(self, session: DeliverySession) -> None:
         """See `session.Watcher`."""
         self._deliveries.pop(session.identity, None)
+        if self._closing and not self._deliveries:
+            self._none_left.set()
         state = session.state
         if state.delivered:
             log.info("%d deferred messages delivered to %s", state.delivered, session.recipient)
@@ -355,7 +370,6 @@ class DeferredFunction:
             ("CSeq", "1 MESSAGE"),
             ("Accept-Contact", "*;+g.oma.sip-im;require;explicit"),
             ("P-Asserted-Identity", f"<{message.recipient}>"),
-            ("User-Agent", PRODUCT),
             ("Content-Type", content_types.CPIM),
         )
         # To whom the sender's home network says the message is from, whatever the envelope claims.
@@ -398,6 +412,11 @@ class DeferredFunction:
     @staticmethod
     def _new_tag() -> str:
         return f"im-leg-{secrets.token_hex(8)}"
+
+
+def _is_ready(facts: UserFacts) -> bool:
+    """Whether the user's settings want what waits to be pushed (DEF-06, DEF-12)."""
+    return facts.offline_delivery and facts.willing
 
 
 def _origin(host: str) -> Origin:

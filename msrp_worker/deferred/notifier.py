@@ -172,7 +172,6 @@ class Subscriber:
             ("Event", self._event),
             ("Subscription-State", state),
             ("Accept-Contact", "*;+g.oma.sip-im;require;explicit"),  # 10.2.1
-            ("User-Agent", PRODUCT),  # HDR-01
             ("Content-Type", summary.CONTENT_TYPE),
         )
         self.dialog, command = dialog.request(self.dialog, "NOTIFY", headers, body)

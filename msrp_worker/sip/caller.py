@@ -74,6 +74,7 @@ def _invite(turn: Turn) -> None:
     assert invitation is not None
     timer = session_timer.request_headers(leg.timer, leg.policy.timer)
     headers: Headers = (
+        *leg.policy.request_headers,
         *invitation.headers,
         ("Supported", ", ".join(leg.policy.supported)),
         ("Allow", ", ".join(leg.policy.allow)),

@@ -168,7 +168,8 @@ def _accept(turn: Turn, offer: PendingOffer, order: AcceptOffer) -> None:
         turn.exchanged(Step.OFFER_SENT)
         turn.set(local_sdp=order.sdp)
     if method == "INVITE":
-        turn.set(ack_cseq=message.cseq, ack_limit=turn.now + TRANSACTION_S)
+        undo = (transaction, leg.local_sdp, leg.remote_sdp)
+        turn.set(ack_cseq=message.cseq, ack_limit=turn.now + TRANSACTION_S, undo=undo)
     turn.reply(transaction, 200, "OK", (*headers, *order.headers), order.sdp)
 
 
@@ -203,6 +204,14 @@ def on_cancelled(turn: Turn, cancelled: Cancelled) -> None:
     leg = turn.leg
     if leg.offer is not None and leg.offer.transaction == cancelled.transaction:
         _abandon(turn)
+        turn.tell(OfferDropped())
+        return
+    if leg.ack_cseq and leg.undo is not None and leg.undo[0] == cancelled.transaction:
+        # Our 200 came too late, the re-INVITE has its 487: no ACK will come, and the session is as it was.
+        _, local_sdp, remote_sdp = leg.undo
+        turn.set(ack_cseq=0, ack_limit=float("inf"), undo=None, local_sdp=local_sdp, remote_sdp=remote_sdp)
+        if leg.exchange is Exchange.LOCAL_OFFER:
+            turn.exchanged(Step.ABANDONED)
         turn.tell(OfferDropped())
         return
     turn.signal(Signal.CANCEL, Over(cause=Cause.CANCELLED))

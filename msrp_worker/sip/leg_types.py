@@ -83,6 +83,8 @@ class LegPolicy(Struct, frozen=True, kw_only=True):
     """Option tags of Supported; another one in Require gets 420."""
     understood: frozenset[str] = frozenset()
     """Further option tags that the owner takes care of."""
+    request_headers: Headers = ()
+    """In every request of the leg, such as User-Agent and P-Asserted-Identity (HDR-07)."""
     ring_s: float = 180.0
     """How long an INVITE may ring, in seconds: three minutes, as proxies keep it (RFC 3261 16.6, timer C)."""
     offer_s: float = 30.0
@@ -191,6 +193,8 @@ class Leg(Struct, frozen=True, kw_only=True):
     ack_cseq: int = 0
     """CSeq of the INVITE whose 2xx has no ACK yet; 0 for none."""
     ack_limit: float = float("inf")
+    undo: tuple[TransactionId, bytes, bytes] | None = None
+    """The re-INVITE of `ack_cseq`, and the descriptions before it: a CANCEL may turn out to have been first."""
     offer: PendingOffer | None = None
     outgoing: tuple[Outgoing, ...] = ()
     again: Again | None = None

@@ -30,7 +30,7 @@ class TimerPolicy(Struct, frozen=True):
     refresher: Refresher = "uac"
     """Who refreshes when we answer and the other side leaves it to us."""
     ask: Literal["", "uac", "uas"] = ""
-    """Who is to refresh a session that we begin; empty leaves it to the other side."""
+    """Who is to refresh what our INVITE starts (PFS-11); empty leaves it to the other side, as RFC 4028 7.1 advises."""
 
 
 class SessionTimer(Struct, frozen=True):
@@ -104,9 +104,8 @@ def request_headers(timer: SessionTimer, policy: TimerPolicy) -> Headers:
         role = "uac" if timer.refreshes_here else "uas"
         expires = f"{interval};refresher={role}"
     else:
-        expires = str(max(policy.interval_s, timer.min_se, policy.min_s)) + (
-            f";refresher={policy.ask}" if policy.ask else ""
-        )
+        role = f";refresher={policy.ask}" if policy.ask else ""
+        expires = f"{max(policy.interval_s, timer.min_se, policy.min_s)}{role}"
     found: list[tuple[str, str]] = [("Session-Expires", expires)]
     if max(timer.min_se, policy.min_s) > SMALLEST_S:
         found.append(("Min-SE", str(max(timer.min_se, policy.min_s))))

@@ -233,6 +233,9 @@ class LegManager:
             self.sender.send(Reply(transaction, 400, "Bad Request", self._new_id(), (warning,)), "")
             return
         leg_id = request.call_id, request.to_tag
+        if transaction in self._early_cancels:
+            self._early_cancels.pop(transaction)
+            return  # overtaken by its CANCEL; tm has answered both
         if request.to_tag and leg_id in self._entries:
             if request.method == "INVITE":
                 self._invites.add(leg_id, transaction)
@@ -246,9 +249,6 @@ class LegManager:
             self._outside(transaction, request)
 
     def _invited(self, transaction: TransactionId, request: Message) -> None:
-        if transaction in self._early_cancels:
-            self._early_cancels.pop(transaction)
-            return  # tm has answered it
         merged = self._merged.setdefault(_merge_key(request), transaction)
         if merged != transaction:
             self.counters.refused += 1

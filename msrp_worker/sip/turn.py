@@ -92,6 +92,7 @@ class Turn:
         """Send a request inside the dialog and remember it until its final response."""
         if body and not any(name == "Content-Type" for name, _ in headers):
             headers = (*headers, SDP)
+        headers = (*self.leg.policy.request_headers, *headers)
         after, command = dialog.request(self.leg.dialog, method, headers, body)
         wait = self.leg.policy.ring_s if method == "INVITE" else TRANSACTION_S
         sent = Outgoing(

@@ -75,8 +75,11 @@ class Legs:
         return self._database.write(Statement(_PUT, _values(record)))
 
     def remove(self, call_id: str, local_tag: str) -> Awaitable[Results]:
-        """Forget a leg, when there is nothing more urgent to write. Errors of Database.write."""
-        return self._database.write(Statement(_REMOVE, (call_id, local_tag)), background=True)
+        """Forget a leg. Errors of Database.write.
+
+        Not in the background: under steady load that never gets its turn, and the table would grow with every session.
+        """
+        return self._database.write(Statement(_REMOVE, (call_id, local_tag)))
 
     async def of_node(self, node: str, after: tuple[str, str] = ("", "")) -> list[LegRecord]:
         """Up to LEGS_PER_READ legs of a node by Call-ID and tag, those behind `after`."""

@@ -51,9 +51,7 @@ class Plan:
 
 
 FULL = Plan()
-QUICK = Plan(
-    seconds=1.2, rounds=3, large=32 * MIB, huge=256 * MIB, rooms=(2, 50, 200), copies=20_000, idle=(1_000,)
-)
+QUICK = Plan(seconds=1.2, rounds=3, large=32 * MIB, huge=256 * MIB, rooms=(2, 50, 200), copies=20_000, idle=(1_000,))
 
 
 @dataclass
@@ -69,9 +67,7 @@ class Traffic:
     megabytes: float = 0.0  # per second, 8 KiB chunks
 
 
-async def messages(
-    pairs: Pairs, server: ServerProcess | None, plan: Plan, outstanding: int
-) -> tuple[float, float]:
+async def messages(pairs: Pairs, server: ServerProcess | None, plan: Plan, outstanding: int) -> tuple[float, float]:
     """Rate, and the server's CPU microseconds per message; the best of the rounds."""
     best = (0.0, 1e9)
     for _ in range(plan.rounds):

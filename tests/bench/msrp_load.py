@@ -36,8 +36,7 @@ def binding(to_path: str, from_path: str) -> bytes:
     """The bodiless SEND that binds a session."""
     ident = f"t{next(_ids):08d}"
     return (
-        f"MSRP {ident} SEND\r\nTo-Path: {to_path}\r\nFrom-Path: {from_path}\r\n"
-        f"Message-ID: m{ident}\r\n-------{ident}$\r\n"
+        f"MSRP {ident} SEND\r\nTo-Path: {to_path}\r\nFrom-Path: {from_path}\r\nMessage-ID: m{ident}\r\n-------{ident}$\r\n"
     ).encode()
 
 
@@ -107,9 +106,7 @@ class Peer(asyncio.Protocol):
     def _answer(self, request: Request) -> str:
         if request.from_path != self._path:
             self._path = request.from_path
-            self._reply = (
-                f" 200 OK\r\nTo-Path: {request.from_path}\r\nFrom-Path: {request.to_path}\r\n-------"
-            )
+            self._reply = f" 200 OK\r\nTo-Path: {request.from_path}\r\nFrom-Path: {request.to_path}\r\n-------"
         ident = request.transaction_id
         return f"MSRP {ident}{self._reply}{ident}$\r\n"
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.credentials import authorization
 from tools.deployment import Deployment
 
 SIPP = Path(__file__).parent / "sipp"
@@ -102,22 +103,30 @@ def recipient() -> Iterator[None]:
 
 
 def register(port: int, expires: int) -> None:
-    """Register or remove Bob's device, as the trusted peer."""
+    """Register or remove Bob's device."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.bind(("127.0.0.1", 0))
         sender.settimeout(5)
-        local = sender.getsockname()[1]
-        unique = time.time_ns()
-        sender.sendto(
-            f"REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{local};branch=z9hG4bK{unique}\r\n"
-            f"Max-Forwards: 70\r\nFrom: <sip:bob@example.com>;tag=1\r\nTo: <sip:bob@example.com>\r\nCall-ID: {unique}\r\n"
-            f"CSeq: 1 REGISTER\r\nContact: <sip:bob@127.0.0.1:{RECIPIENT_PORT}>;+g.oma.sip-im\r\nExpires: {expires}\r\n"
-            "P-Asserted-Identity: <sip:bob@example.com>\r\nContent-Length: 0\r\n\r\n".encode(),
-            ("127.0.0.1", port),
-        )
-        answer = sender.recv(4096)
+        answer = _register(sender, port, expires, 1, "")
+        challenge = re.search(rb"WWW-Authenticate: (.*)\r\n", answer)
+        if challenge is not None:
+            credentials = authorization(challenge[1].decode(), "REGISTER", "sip:example.com", "bob")
+            answer = _register(sender, port, expires, 2, f"{credentials}\r\n")
     if not answer.startswith(b"SIP/2.0 200"):
         raise RuntimeError(f"cannot register: {answer[:60]!r}")
+
+
+def _register(sender: socket.socket, port: int, expires: int, number: int, more: str) -> bytes:
+    local = sender.getsockname()[1]
+    unique = time.time_ns()
+    sender.sendto(
+        f"REGISTER sip:example.com SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:{local};branch=z9hG4bK{unique}\r\n"
+        f"Max-Forwards: 70\r\nFrom: <sip:bob@example.com>;tag=1\r\nTo: <sip:bob@example.com>\r\nCall-ID: {unique}\r\n"
+        f"CSeq: {number} REGISTER\r\nContact: <sip:bob@127.0.0.1:{RECIPIENT_PORT}>;+g.oma.sip-im\r\nExpires: {expires}\r\n"
+        f"{more}Content-Length: 0\r\n\r\n".encode(),
+        ("127.0.0.1", port),
+    )
+    return sender.recv(4096)
 
 
 def send(deployment: Deployment, header: str, status: int, count: int, rate: int = 100_000) -> Run:

@@ -175,8 +175,15 @@ async def test_push(pair: Pair) -> None:
 
 
 @pytest.mark.requirement("CLI-06", "DEF-07")
-@pytest.mark.parametrize("idents", [(), ("1@store.example.com", "sip:2@store.example.com")])
-async def test_retrieval(pair: Pair, idents: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("idents", "knows_lists"),
+    [
+        ((), False),
+        (("1@store.example.com", "sip:2@store.example.com"), True),
+        (("1@store.example.com", "2@store.example.com"), False),
+    ],
+)
+async def test_retrieval(pair: Pair, idents: tuple[str, ...], knows_lists: bool) -> None:
     asked: list[Any] = []
 
     async def serve(invitation: ImInvitation) -> None:
@@ -187,7 +194,8 @@ async def test_retrieval(pair: Pair, idents: tuple[str, ...]) -> None:
 
     pair.bob.on_invite = serve
     settings = pair.bob.endpoint.settings
-    pair.bob.endpoint.settings = replace(settings, supported=settings.supported | {"recipient-list-invite"})
+    known = {"recipient-list-invite"} if knows_lists else set()
+    pair.bob.endpoint.settings = replace(settings, supported=settings.supported | known)
     (found,) = await pair.alice.deferred_get(idents, seconds=PATIENCE)
     assert found.text == "Watson, come here."
     assert b"a=recvonly" in asked[0].offer.data
@@ -198,7 +206,7 @@ async def test_retrieval(pair: Pair, idents: tuple[str, ...]) -> None:
     listing = split(kind, asked[0].message.body)[1]
     assert listing.disposition == "recipient-list"
     assert [entry.uri for entry in parse_list(listing.body)] == ["sip:1@store.example.com", "sip:2@store.example.com"]
-    assert asked[0].header("Require") == "recipient-list-invite"
+    assert asked[0].header("Require") == ("recipient-list-invite" if knows_lists else None)
 
 
 @pytest.mark.requirement("CLI-06")

@@ -15,7 +15,10 @@ from im_client.im_invitation import ImInvitation, ReceivedFile
 from im_client.im_session import ImSession
 from im_client.invitation import Invite
 from im_client.msrp_peer import FileMismatchError, MessageFailedError
+from im_client.multipart import split
 from im_client.negotiation import NotAcceptableError
+from im_client.pager import SessionType
+from im_client.recipients import parse_list
 from im_client.replaces import Replaces
 from msrp_worker.sdp_msrp import Direction, Purpose
 from tests.im_client.relay import ALICE, BOB, PATIENCE, Pair, Passing, open_pair
@@ -113,6 +116,10 @@ async def test_composing(pair: Pair, bob: Bob) -> None:
     await ours.send("done")
     await theirs.receive()
     assert theirs.composing == []
+    theirs.composing_changed.clear()
+    ours.typing()  # what was sent has ended the composing: this is told anew
+    async with asyncio.timeout(PATIENCE):
+        await theirs.composing_changed.wait()
 
 
 @pytest.mark.requirement("CLI-02", "CLI-04")
@@ -164,6 +171,32 @@ async def test_a_session_is_replaced(pair: Pair, bob: Bob) -> None:
         assert await ours.ended == "released by the peer"
     await successor.send("here now")
     assert (await other.receive()).text == "here now"
+
+
+@pytest.mark.requirement("CLI-02", "CLI-03", "IDN-04")
+async def test_an_anonymous_session(pair: Pair, bob: Bob) -> None:
+    ours, theirs = await chat(pair, bob, anonymous=True, nickname="Fox", session_type=SessionType.ONE_TO_ONE)
+    await ours.close()
+    async with asyncio.timeout(PATIENCE):
+        await theirs.ended
+    invite, bye = pair.relay.log[0], await pair.relay.seen("alice BYE")
+    assert str(invite.message.uri) == f"{BOB};session=1-1"
+    assert (invite.header("From") or "").startswith('"Fox" <sip:anonymous@anonymous.invalid>')
+    assert [invite.header("Privacy"), bye.header("Privacy")] == ["id", "id"]
+    assert (bye.header("From") or "") == (invite.header("From") or "")
+
+
+@pytest.mark.requirement("LRG-01", "CLI-05")
+async def test_a_large_message_to_several_goes_to_the_factory_with_a_list(pair: Pair) -> None:
+    sending = asyncio.ensure_future(pair.alice.send_large([BOB, "sip:carol@example.com"], b"news"))
+    with pytest.raises(SessionRefusedError):
+        await sending  # Bob is no factory
+    invite = pair.relay.log[0]
+    assert str(invite.message.uri) == "sip:conference-factory@example.com;session=adhoc"
+    assert invite.header("Require") == "recipient-list-invite"
+    description, listing = split(invite.header("Content-Type") or "", invite.message.body)
+    assert description.content_type == "application/sdp"
+    assert [entry.uri for entry in parse_list(listing.body)] == [BOB, "sip:carol@example.com"]
 
 
 # --- the media fails
@@ -325,6 +358,28 @@ async def test_a_recipient_that_leaves_in_the_middle(pair: Pair, bob: Bob) -> No
     with pytest.raises(MessageFailedError):
         async with asyncio.timeout(PATIENCE):
             await sending
+
+
+async def test_nothing_is_left_behind(pair: Pair, bob: Bob) -> None:
+    for _ in range(3):
+        ours, theirs = await chat(pair, bob)
+        await ours.close()
+        async with asyncio.timeout(PATIENCE):
+            await theirs.ended
+        calling = asyncio.ensure_future(pair.alice.invite(BOB))
+        (await bob.next()).reject()
+        with pytest.raises(SessionRefusedError):
+            await calling
+    pair.bob.on_invite = None
+    with pytest.raises(SessionRefusedError):
+        await pair.alice.invite(BOB)
+    for client in (pair.alice, pair.bob):
+        endpoint = client.messaging._endpoint
+        assert endpoint is not None
+        async with asyncio.timeout(PATIENCE):
+            while client.endpoint.live_transactions or list(endpoint.registry) or len(client.calls.layer):
+                await asyncio.sleep(0.02)
+        assert not client.calls._peers
 
 
 # --- helpers

@@ -34,11 +34,13 @@ from kemi.messages import (
     decode_end,
     decode_question,
     decode_send_request,
+    decode_shared,
     encode_answer,
     encode_command,
     encode_end,
     encode_question,
     encode_send_request,
+    encode_shared,
     read_trace_lines,
     trace_line,
 )
@@ -255,3 +257,20 @@ def test_a_line_that_is_no_trace_is_left_out() -> None:
     bad = ["", "x", "x\tfailed\t1\t\tc\t0\ta\tb\t", "0\tfailed\tmany\t\tc\t0\ta\tb\t", "\t" * 7]
     content = "\n".join([*bad, trace_line(good), *bad]).encode() + b"\n\xff\xfe"
     assert read_trace_lines(content) == [good]
+
+
+@given(ENDS, NUMBER)
+def test_shared_facts_come_back(facts: EndFacts, revision: int) -> None:
+    assert decode_shared(encode_shared(revision, facts)) == facts
+
+
+@pytest.mark.requirement("SEC-05", "SET-07")
+def test_a_torn_reading_of_shared_facts_is_none() -> None:
+    """Any mixture of two values, as a reader without a lock may see it, is not taken for either."""
+    one = encode_shared(7, EndFacts(pager_barred=True))
+    other = encode_shared(8, EndFacts(im_allowed=False))
+    for cut in range(1, min(len(one), len(other))):
+        mixed = other[:cut] + one[cut:]
+        assert mixed in (one, other) or decode_shared(mixed) is None
+    assert decode_shared("7") is None
+    assert decode_shared("") is None

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
+from tests.credentials import authorization
+
 FEATURE_TAG = "Accept-Contact: *;+g.oma.sip-im;require;explicit"
 T1 = 0.5
 T2 = 4.0
@@ -168,10 +170,15 @@ class Peer(asyncio.DatagramProtocol):
             del self._waiting[key]
 
     async def register(self, user: str, expires: int = 600) -> Reply:
-        """Register this peer as an IM-capable device of `user`; the bed must trust its address."""
+        """Register this peer as an IM-capable device of `user`, with the password of that name."""
         contact = f"Contact: <sip:{user}@{self.host}:{self.port}>;+g.oma.sip-im"
-        headers = (contact, f"Expires: {expires}", f"P-Asserted-Identity: <{address(user)}>")
-        return await self.ask(Sip("REGISTER", "sip:example.com", address(user), headers, to=address(user)))
+        headers: tuple[str, ...] = (contact, f"Expires: {expires}")
+        reply = await self.ask(Sip("REGISTER", "sip:example.com", address(user), headers, to=address(user)))
+        if reply.status == 401:
+            challenge = reply.header("WWW-Authenticate")
+            headers = (*headers, authorization(challenge, "REGISTER", "sip:example.com", user))
+            reply = await self.ask(Sip("REGISTER", "sip:example.com", address(user), headers, to=address(user)))
+        return reply
 
 
 async def ask_all(peer: Peer, requests: Iterable[Sip], in_flight: int = 200) -> dict[str, Reply]:

@@ -120,8 +120,10 @@ def test_a_refused_message_stays_and_the_others_go_on() -> None:
 
 @pytest.mark.requirement("DEF-05")
 def test_the_window_in_messages_and_in_bytes() -> None:
-    _, effects = sending(*range(100))
+    state, effects = sending(*range(100))
     assert effects == [Send(tuple(map(str, range(d.WINDOW_MESSAGES))))]
+    state, told = run(state, Acknowledged("0"), Acknowledged("1"), Deleted())
+    assert told == [[Delete(("0",))], [], [Send((str(d.WINDOW_MESSAGES),)), Delete(("1",))]]
     state, effects = sending(*range(10), size=100_000)
     assert effects == [Send(("0", "1"))]
     assert step(state, Acknowledged("0"), 0.0)[1] == [Send(("2",)), Delete(("0",))]

@@ -375,3 +375,25 @@ def test_the_end_of_another_branch_is_not_ours() -> None:
     assert script.leg.phase is Phase.RELEASING
     script.respond(ours, 200)
     assert script.leg.phase is Phase.TERMINATED
+
+
+def test_headers_of_the_policy_are_in_every_request() -> None:
+    script = calling(LegPolicy(request_headers=(("User-Agent", "IM-serv/OMA1.0"),)))
+    invite = script.sent()
+    script.respond(invite, 183, lines=(*RELIABLE, ("RSeq", "1")), body=ANSWER)
+    script.respond(invite, 200)
+    script.do(Release())
+    sent = [one for one in script.effects if isinstance(one, SendRequest)]
+    assert [(one.method, header(one, "User-Agent")) for one in sent] == [
+        (method, "IM-serv/OMA1.0") for method in ("INVITE", "PRACK", "BYE")
+    ]
+
+
+@pytest.mark.requirement("PFS-15")
+def test_a_prack_that_fails_leaves_the_rest_to_the_callee() -> None:
+    script = calling()
+    invite = script.sent()
+    for rseq, fails in ((1, True), (2, False)):
+        prack = only(script.respond(invite, 183, lines=(*RELIABLE, ("RSeq", str(rseq)))), SendRequest)
+        assert (script.respond(prack, 481) if fails else script.do(TimedOut("PRACK", 3, "b"))) == []
+    assert script.leg.phase is Phase.PROCEEDING and script.leg.outgoing == ()

@@ -405,3 +405,16 @@ def test_a_request_of_the_owner_and_its_response() -> None:
     assert only(script.do(TimedOut("INFO", 2, tag)), Replied).status == 408
     script.do(Release())
     assert script.do(Send(method="INFO")) == []
+
+
+@pytest.mark.requirement("PFS-08")
+@pytest.mark.parametrize("offer", [OTHER_OFFER, b""])
+def test_a_cancel_that_was_before_our_200_to_a_re_invite_undoes_it(offer: bytes) -> None:
+    script = confirmed_callee()
+    script.request("INVITE", 2, body=offer)
+    accepted = only(script.do(AcceptOffer(sdp=OTHER_ANSWER)), Reply)
+    assert script.do(Cancelled(accepted.transaction)) == [OfferDropped()]
+    assert (script.leg.local_sdp, script.leg.remote_sdp) == (ANSWER, OFFER)
+    assert script.leg.exchange is Exchange.STABLE
+    assert script.leg.next_deadline() == NOW + 900, "no ACK is waited for, only the next refresh"
+    assert script.do(Cancelled(accepted.transaction)) == [] and script.leg.phase is Phase.CONFIRMED

@@ -206,6 +206,8 @@ def test_what_a_request_asks_for(timer: SessionTimer, headers: dict[str, str]) -
     made = session_timer.request_headers(timer, POLICY)
     assert dict(made) == headers
     assert session_timer.asked_interval(made) == int(headers["Session-Expires"].partition(";")[0])
+    asking = session_timer.request_headers(SessionTimer(), TimerPolicy(ask="uas"))
+    assert dict(asking) == {"Session-Expires": "1800;refresher=uas"}
     assert "Min-SE" not in dict(session_timer.request_headers(SessionTimer(), TimerPolicy()))
 
 

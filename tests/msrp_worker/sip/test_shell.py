@@ -514,3 +514,12 @@ async def test_an_order_that_lacks_something_is_the_owners_bug(make: type[Bench]
         bench.manager.order(leg_id, Accept())
     assert bench.port.sent == []
     assert not bench.manager.order(("x", "y"), Release())
+
+
+@pytest.mark.requirement("PFS-08")
+async def test_a_cancel_before_its_re_invite(make: type[Bench]) -> None:
+    bench = make()
+    leg_id = await bench.confirmed()
+    bench.manager.handle(CancelReceived((2, 2)))
+    bench.manager.handle(RequestReceived((2, 2), request("INVITE", 2, to_tag=leg_id[1], body=ANSWER)))
+    assert len(bench.owner.heard) == 1 and len(bench.port.replies()) == 1

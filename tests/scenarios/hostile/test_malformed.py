@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 
 import pytest
 
+from tests.credentials import authorization
 from tests.scenarios.bed import Instance, RawSip
 from tests.scenarios.health import Whole
 from tests.scenarios.raw import RawTcp
@@ -230,9 +232,14 @@ REGISTERS = {
 def test_registrations(instance: Instance, name: str) -> None:
     """Contacts of every wrong kind: an answer, at once."""
     contact = f"Contact: {REGISTERS[name]}"
-    headers = (contact, "Expires: 1", f"P-Asserted-Identity: <{address('carol')}>")
-    request = Sip("REGISTER", "sip:example.com", address("carol"), headers, to=address("carol"))
+    headers: tuple[str, ...] = (contact, "Expires: 1")
     raw = RawSip(instance.sip_port)
+    probe = Sip("REGISTER", "sip:example.com", address("carol"), to=address("carol"))
+    raw.send(probe.bytes(raw.address, raw.port))
+    challenge = re.search(rb"WWW-Authenticate: (.*)\r\n", raw.final(3))
+    assert challenge is not None
+    headers = (*headers, authorization(challenge[1].decode(), "REGISTER", "sip:example.com", "carol"))
+    request = Sip("REGISTER", "sip:example.com", address("carol"), headers, to=address("carol"))
     raw.send(request.bytes(raw.address, raw.port).decode().encode("latin-1", "replace"))
     assert raw.final(3)[8:11] in (b"200", b"400", b"403", b"500", b"503", b"513")
     raw.close()

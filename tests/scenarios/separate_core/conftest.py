@@ -17,9 +17,9 @@ ODI = "original-dialog-7"
 class Core(Agent):
     """The S-CSCF."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: Instance, port: int = 0) -> None:
         config = instance.deployment.config
-        super().__init__(config.originating_port, "scscf", address=CORE_ADDRESS)
+        super().__init__(config.originating_port, "scscf", address=CORE_ADDRESS, port=port)
         self.originating, self.terminating = config.originating_port, config.terminating_port
 
     def to(

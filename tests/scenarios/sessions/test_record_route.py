@@ -52,9 +52,7 @@ async def test_session_barring_rings_nowhere(instance: Instance, new_user: Calla
 
 @pytest.mark.requirement("LRG-01", "LRG-05", "LRG-07", "PFS-01")
 @pytest.mark.parametrize("size", [1, 2_048, 3_000_000])
-async def test_a_file_arrives_whole(
-    instance: Instance, new_user: Callable[..., str], tmp_path: Path, size: int
-) -> None:
+async def test_a_file_arrives_whole(instance: Instance, new_user: Callable[..., str], tmp_path: Path, size: int) -> None:
     """A file with its name, size and hash; the session ends after its last byte."""
     source = tmp_path / "picture.bin"
     source.write_bytes(bytes(index % 251 for index in range(size)))
