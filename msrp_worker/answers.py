@@ -41,6 +41,9 @@ from msrp_worker.store.users import MISS, UserFacts
 
 log = logging.getLogger("im.answers")
 
+KAMAILIO_CLOCK = 1.0
+"""Seconds: the resolution of the time at which Kamailio says that it received a request."""
+
 LONGEST_DETAIL = 200
 """Characters of what is wrong with a document, for a header."""
 
@@ -103,7 +106,7 @@ class Answers:
         return _facts(question, originator, recipient, registered, revision)
 
     async def _defer(self, question: DeferQuestion, message: bytes) -> Answer:
-        if question.expires is not None and question.expires <= self._clock():
+        if question.expires is not None and question.expires + KAMAILIO_CLOCK <= self._clock():
             return Deferred(refusal="expired")  # DEF-10: it did so while its delivery was tried
         fields = header_fields(message)
         new = deferred.NewDeferred(

@@ -21,6 +21,8 @@ WINDOW_MESSAGES = 64
 most that can come twice when the worker dies."""
 WINDOW_BYTES = 262_144
 """Bytes of them: a quarter of what an MSRP session queues. A larger message is alone under way."""
+ANSWER_S = 120.0
+"""How long an INVITE may be without an outcome, in seconds: longer than it rings. A delivery never waits for ever."""
 CONNECT_S = 30.0
 """How long a client that has answered may take to connect, in seconds: one MSRP transaction (RFC 4975 section 7.1.1)."""
 STALL_S = 60.0
@@ -210,7 +212,7 @@ Effect: TypeAlias = Send | Claim | Delete | Renew | HangUp | Over
 
 def begin(items: tuple[Item, ...], now: float, *, more: bool) -> Delivery:
     """A delivery of `items`; `more` when the store is to be asked for further ones."""
-    return Delivery(queue=items, more=more, renew_at=now + RENEW_S)
+    return Delivery(queue=items, more=more, renew_at=now + RENEW_S, limit=now + ANSWER_S)
 
 
 def step(delivery: Delivery, event: Event, now: float) -> tuple[Delivery, list[Effect]]:
@@ -225,6 +227,13 @@ def step(delivery: Delivery, event: Event, now: float) -> tuple[Delivery, list[E
         turn.signal(Signal.SETTLED)
         turn.effects.append(Over())
     return turn.state, turn.effects
+
+
+_SILENT = {
+    Phase.CALLING: "no answer to the INVITE",
+    Phase.CONNECTING: "the client did not connect",
+    Phase.SENDING: "the client takes no messages",
+}
 
 
 class _Turn:
@@ -334,8 +343,7 @@ class _Turn:
 
     def _tick(self) -> None:
         if self.now >= self.state.limit:
-            connected = self.state.phase is Phase.SENDING
-            self.end(Signal.BROKEN, "the client takes no messages" if connected else "the client did not connect")
+            self.end(Signal.BROKEN, _SILENT.get(self.state.phase, ""))
         if self.now >= self.state.give_up_at:  # they may come once more, which beats a lease that never ends
             self.state = replace(self.state, acknowledged=(), deleting=(), retry_at=float("inf"))
         if self.now >= self.state.renew_at:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from kemi.messages import SipRequest, TransactionId
-from msrp_worker import PRODUCT, address, content_types, cpim, imdn, sdp
+from msrp_worker import address, content_types, cpim, imdn, sdp
 from msrp_worker.config import Config
 from msrp_worker.deferred import delivery
 from msrp_worker.deferred.notifier import Notifier
@@ -80,6 +80,7 @@ class DeferredFunction:
         self._pushing: dict[str, bool] = {}
         """Recipients of pushes; True: somebody asked for one more meanwhile."""
         self._held: dict[str, None] = {}
+        self._asking: set[str] = set()
         self._closing = False
         self._none_left = asyncio.Event()
         self._room = asyncio.Semaphore(PUSHES)
@@ -129,10 +130,26 @@ class DeferredFunction:
 
     def stored(self, recipient: str) -> None:
         """A message was stored for a user (DEF-06)."""
-        facts = self._store.users.cached(recipient)
-        if facts is MISS or facts is None or not _is_ready(facts):
-            self._hold(recipient)  # else it is away, and its registration will tell
         self.notifier.changed(recipient)
+        facts = self._store.users.cached(recipient)
+        if facts is not MISS:
+            self._hold_unless_ready(recipient, facts)
+        elif recipient not in self._asking:
+            self._asking.add(recipient)
+            self.start(self._ask(recipient))
+
+    async def _ask(self, recipient: str) -> None:
+        try:
+            self._hold_unless_ready(recipient, await self._store.users.facts(recipient))
+        except StoreError as error:
+            log.warning("not known whether %s is ready: %s", recipient, error)
+        finally:
+            self._asking.discard(recipient)
+
+    def _hold_unless_ready(self, recipient: str, facts: UserFacts | None) -> None:
+        """One that is ready and still gets no messages is away: its registration will tell (DEF-12)."""
+        if facts is not None and not _is_ready(facts):
+            self._hold(recipient)
 
     def _hold(self, recipient: str) -> None:
         self._held.pop(recipient, None)
@@ -202,6 +219,15 @@ class DeferredFunction:
             await self._wait_for_lease(recipient)
             return False
         session.load(entries, more=True)
+        self._deliveries[session.identity] = session
+        try:
+            await self._invite(recipient, session, entries[0])
+        except (TooManyLegs, OSError, ValueError) as error:
+            session.tell(delivery.Broken(f"no INVITE: {error}"))
+        return True
+
+    async def _invite(self, recipient: str, session: DeliverySession, first: DeferredEntry) -> None:
+        """Send the INVITE of 10.3.2.3. TooManyLegs."""
         host = await self._endpoint.local_host(None)
         media = self._endpoint.new_session(session, SessionOptions(), host=host)
         line = MsrpMedia(
@@ -213,15 +239,8 @@ class DeferredFunction:
         )
         description = offer(_origin(host), host, [line])
         session.offered(description, media)
-        self._deliveries[session.identity] = session
         policy = LegPolicy(timer=TimerPolicy(ask="uac"), ring_s=RING_S, allow=ALLOW)  # DEF-03
-        try:
-            session.leg = self._functions.legs.call(
-                self._invitation(recipient, session, entries[0], description), session, policy
-            )
-        except TooManyLegs as error:
-            session.tell(delivery.Broken(str(error)))
-        return True
+        session.leg = self._functions.legs.call(self._invitation(recipient, session, first, description), session, policy)
 
     async def _wait_for_lease(self, recipient: str) -> None:
         """Another node delivers, or died while it did: look again when its lease has ended."""
@@ -233,7 +252,6 @@ class DeferredFunction:
     def _invitation(
         self, recipient: str, session: DeliverySession, first: DeferredEntry, description: sdp.SessionDescription
     ) -> Invitation:
-        """The INVITE of 10.3.2.3."""
         headers: list[Header] = [
             ("Accept-Contact", "*;+g.oma.sip-im;require;explicit"),
             ("P-Asserted-Identity", f"<{self._uri}>"),  # HDR-07; User-Agent is Kamailio's (HDR-01)
@@ -272,7 +290,7 @@ class DeferredFunction:
         if refused is not None:
             log.info("%s refused %d, Call-ID %s: %s", refused.requirement, refused.status, request.call_id, refused.warning)
             text = refused.warning.replace("\\", "").replace('"', "'")
-            headers = (("Warning", f'399 {self._config.domain} "{text}"'), ("Server", PRODUCT))
+            headers = (("Warning", f'399 {self._config.domain} "{text}"'),)
             self._functions.legs.reply(transaction, request, refused.status, refused.reason, headers)
 
     async def _begin_retrieval(self, transaction: TransactionId, request: Message, asked: SipRequest) -> Refused | None:
@@ -301,7 +319,13 @@ class DeferredFunction:
         if not entries and wanted.message_ids is not None:
             return Refused(486, "Busy Here", "Another device is getting these messages", "DEF-13")
         session.load(entries, more=wanted.message_ids is None)
-        return await self._accept(transaction, request, session, agreed.lines[0], agreed.description.build())
+        self._deliveries[session.identity] = session
+        try:
+            self._accept(transaction, request, session, agreed.lines[0], agreed.description.build())
+        except ValueError as error:
+            session.tell(delivery.Broken(f"no session: {error}"))
+            return Refused(500, "Server Internal Error", "No session")
+        return None
 
     async def _claim(self, recipient: str, owner: str, wanted: Wanted) -> list[DeferredEntry]:
         leases = self._store.leases
@@ -309,21 +333,19 @@ class DeferredFunction:
             return await leases.claim(recipient, owner, alone=False)
         return await leases.claim_these(recipient, owner, wanted.message_ids)
 
-    async def _accept(
+    def _accept(
         self, transaction: TransactionId, request: Message, session: DeliverySession, line: Negotiated, description: bytes
-    ) -> Refused | None:
+    ) -> None:
         """Answer the INVITE of a retrieval (10.3.1)."""
         session.media = accepted_session(self._endpoint, line, session)
-        self._deliveries[session.identity] = session
         policy = LegPolicy(ring_s=RING_S, allow=ALLOW, understood=frozenset({"recipient-list-invite"}))  # RFC 5366
         session.leg = self._functions.legs.take(transaction, session, self._contact(session), policy)
         if session.leg is None:
             session.tell(delivery.Broken("cancelled"))
-            return None
-        headers = (("Server", PRODUCT), ("P-Asserted-Identity", f"<{self._uri}>"))
+            return
+        headers = (("P-Asserted-Identity", f"<{self._uri}>"),)  # HDR-07; Server is Kamailio's (HDR-01)
         self._functions.legs.order(session.leg, Accept(sdp=description, headers=headers))
         session.agreed(line, request)
-        return None
 
     # --- what deliveries tell ---
 
@@ -421,4 +443,4 @@ def _is_ready(facts: UserFacts) -> bool:
 
 def _origin(host: str) -> Origin:
     number = int(time.time())
-    return Origin("-", str(number), number, "IP6" if ":" in host else "IP4", host)
+    return Origin("-", str(number), number, host, "IP6" if ":" in host else "IP4")

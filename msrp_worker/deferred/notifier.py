@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kemi.messages import SipRequest, TransactionId
-from msrp_worker import PRODUCT
 from msrp_worker.deferred import subscription, summary
 from msrp_worker.functions import Functions
 from msrp_worker.kamailio_link import LEG_TAG
@@ -116,7 +115,7 @@ class Subscriber:
 
     def granted(self, transaction: TransactionId, seconds: int) -> None:
         """Answer 200, then send the NOTIFY that has to follow (RFC 6665 section 4.2.1.2)."""
-        headers: Headers = (("Expires", str(seconds)), ("Contact", self.dialog.contact), ("Server", PRODUCT))
+        headers: Headers = (("Expires", str(seconds)), ("Contact", self.dialog.contact))
         reply = Reply(transaction, 200, "OK", self.dialog.local_tag, headers)
         self._notifier.functions.legs.sender.send(reply, self.dialog.call_id)
         self.tell(subscription.Asked(seconds))

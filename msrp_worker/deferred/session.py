@@ -366,9 +366,7 @@ class DeliverySession(SessionHandler):
 
     def _answered(self, offer: SessionDescription, event: Answered) -> None:
         assert self.media is not None
-        policy = LocalPolicy(
-            LocalEndpoint(self.media.local.host), sdp.Origin("-", "0", 0, "IP4", "127.0.0.1"), (), cema=False
-        )
+        policy = LocalPolicy(LocalEndpoint(self.media.local.host), sdp.Origin("-", "0", 0, "127.0.0.1"), (), cema=False)
         try:
             lines = conclude(offer, sdp.parse(event.sdp), policy)
         except SdpError as error:

@@ -36,13 +36,16 @@ class ByteRange(NamedTuple):
         return f"{self.start}-{end}/{total}"
 
 
-@lru_cache(maxsize=1024)
 def parse_byte_range(text: str) -> ByteRange | None:
     """Parse the value; None where it is outside the grammar or contradicts itself.
 
-    An empty range ends one before its start, as in `1-0/0` (section 7.1.1). Remembered: short messages have
-    few different lengths, chunks of a size repeat in every message.
+    An empty range ends one before its start, as in `1-0/0` (section 7.1.1). First chunks are remembered, as
+    short messages have few different lengths; the later chunks of a long one would only drive them out.
     """
+    return _parse_first(text) if text.startswith("1-") else _parse(text)
+
+
+def _parse(text: str) -> ByteRange | None:
     match = _BYTE_RANGE.fullmatch(text)
     if match is None:
         return None
@@ -55,6 +58,9 @@ def parse_byte_range(text: str) -> ByteRange | None:
     if total is not None and max(start - 1, end or 0) > total:
         return None
     return ByteRange(start, end, total)
+
+
+_parse_first = lru_cache(maxsize=1024)(_parse)
 
 
 class RangeSet:

@@ -77,4 +77,4 @@ class ParticipatingFunction:
 
 def _origin(host: str) -> Origin:
     number = str(int(time.time()))
-    return Origin("-", number, int(number), "IP6" if ":" in host else "IP4", host)
+    return Origin("-", number, int(number), host, "IP6" if ":" in host else "IP4")

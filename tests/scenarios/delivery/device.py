@@ -99,7 +99,7 @@ class Device(SessionHandler):
         host = "127.0.0.1"
         policy = LocalPolicy(
             LocalEndpoint(host, self._endpoint.port),
-            Origin("-", "1", 1, "IP4", host),
+            Origin("-", "1", 1, host),
             (new_session_id(),),
             accept_types=self._accept_types,
             sends=False,

@@ -18,7 +18,12 @@ from tests.scenarios.bed import Instance, async_until
 from tests.scenarios.delivery.conftest import Store
 from tests.scenarios.delivery.device import Device
 
-SETTINGS = {"IM_TRUSTED_PEERS": "127.0.0.9", "IM_USER_RATE": "0", "IM_SETTINGS_OFFLINE_DELIVERY": "yes"}
+SETTINGS = {
+    "IM_TRUSTED_PEERS": "127.0.0.9",
+    "IM_USER_RATE": "0",
+    "IM_SOURCE_RATE": "100000",
+    "IM_SETTINGS_OFFLINE_DELIVERY": "yes",
+}
 COUNT = 100
 
 

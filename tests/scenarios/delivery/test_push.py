@@ -16,7 +16,12 @@ from tests.scenarios.delivery.conftest import EVERY_BYTE, Store
 from tests.scenarios.delivery.device import Device
 from tests.scenarios.traffic import FEATURE_TAG, Peer, Sip, address, im_message
 
-SETTINGS = {"IM_TRUSTED_PEERS": "127.0.0.9", "IM_USER_RATE": "0", "IM_SETTINGS_OFFLINE_DELIVERY": "yes"}
+SETTINGS = {
+    "IM_TRUSTED_PEERS": "127.0.0.9",
+    "IM_USER_RATE": "0",
+    "IM_SOURCE_RATE": "100000",
+    "IM_SETTINGS_OFFLINE_DELIVERY": "yes",
+}
 
 
 async def pushed(client: ImClient, count: int, seconds: float = 15.0) -> list[DeferredMessage]:
@@ -73,6 +78,7 @@ async def test_the_invite_of_a_push(instance: Instance, new_user: Callable[..., 
         assert header("Referred-By") == f"<{address('alice')}>"
         assert header("IM-Function") == header("IM-Key") == ""
         assert b"a=sendonly\r\n" in call.offer.data
+        assert re.search(rb"^o=- [0-9]+ [0-9]+ IN IP4 127\.0\.0\.1\r$", call.offer.data, re.MULTILINE)
 
 
 @pytest.mark.requirement("DEF-04", "IDN-04")

@@ -9,6 +9,7 @@ import pytest
 
 from im_client import message_summary
 from im_client.errors import SessionRefusedError, SubscriptionError
+from im_client.invitation import Invite
 from im_client.message_summary import Counts
 from im_client.service_settings import ServiceSettings
 from im_client.subscriber import MESSAGE_SUMMARY, Subscriber
@@ -17,7 +18,7 @@ from tests.scenarios.bed import Instance, async_until
 from tests.scenarios.delivery.conftest import EVERY_BYTE, Store
 from tests.scenarios.traffic import address
 
-SETTINGS = {"IM_TRUSTED_PEERS": "127.0.0.9", "IM_USER_RATE": "0"}
+SETTINGS = {"IM_TRUSTED_PEERS": "127.0.0.9", "IM_USER_RATE": "0", "IM_SOURCE_RATE": "100000"}
 
 
 @pytest.mark.requirement("DEF-06", "DEF-08")
@@ -55,6 +56,20 @@ async def test_all_are_fetched(instance: Instance, new_user: Callable[..., str],
         assert found[3].body == b"3 " + EVERY_BYTE
         await async_until(lambda: not instance.stored(recipient), "nothing is left")
         assert await client.deferred_get() == []
+
+
+@pytest.mark.requirement("DEF-07", "HDR-01", "HDR-04")
+async def test_the_answer_to_a_retrieval(instance: Instance, new_user: Callable[..., str]) -> None:
+    """The 200 of 10.3.1: Server, Allow, automata, a sendonly answer."""
+    async with instance.client(new_user()) as client:
+        line = client.messaging.line(client.messaging.plan(Direction.RECVONLY))
+        session, response = await client.calls.outgoing(Invite(to="sip:deferred@example.com", body=line.offer())).run()
+        headers = response.message.headers
+        (server,) = headers.getlist("Server")
+        assert server.startswith("IM-serv/OMA1.0")
+        assert ";automata" in headers.get("Contact") and "INVITE" in headers.get("Allow")
+        assert b"a=sendonly\r\n" in response.message.body
+        await session.close()
 
 
 @pytest.mark.requirement("DEF-07")

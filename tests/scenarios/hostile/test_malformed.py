@@ -232,16 +232,19 @@ REGISTERS = {
 def test_registrations(instance: Instance, name: str) -> None:
     """Contacts of every wrong kind: an answer, at once."""
     contact = f"Contact: {REGISTERS[name]}"
-    headers: tuple[str, ...] = (contact, "Expires: 1")
     raw = RawSip(instance.sip_port)
-    probe = Sip("REGISTER", "sip:example.com", address("carol"), to=address("carol"))
-    raw.send(probe.bytes(raw.address, raw.port))
-    challenge = re.search(rb"WWW-Authenticate: (.*)\r\n", raw.final(3))
-    assert challenge is not None
-    headers = (*headers, authorization(challenge[1].decode(), "REGISTER", "sip:example.com", "carol"))
-    request = Sip("REGISTER", "sip:example.com", address("carol"), headers, to=address("carol"))
-    raw.send(request.bytes(raw.address, raw.port).decode().encode("latin-1", "replace"))
-    assert raw.final(3)[8:11] in (b"200", b"400", b"403", b"500", b"503", b"513")
+
+    def answer(*headers: str) -> bytes:
+        carol = address("carol")
+        request = Sip("REGISTER", "sip:example.com", carol, (contact, "Expires: 1", *headers), to=carol)
+        raw.send(request.bytes(raw.address, raw.port).decode().encode("latin-1", "replace"))
+        return raw.final(3)
+
+    reply = answer()
+    challenge = re.search(rb"WWW-Authenticate: (.*)\r\n", reply)
+    if challenge is not None:
+        reply = answer(authorization(challenge[1].decode(), "REGISTER", "sip:example.com", "carol"))
+    assert reply[8:11] in (b"200", b"400", b"403", b"500", b"503", b"513")
     raw.close()
 
 
