@@ -216,9 +216,7 @@ class MsrpEndpoint:
         except (OSError, TimeoutError) as error:
             session.close(f"no connection to {hop}: {error or type(error).__name__}")
             raise
-        session.bind(link)
-        if greet:
-            session.greet()
+        session.bind(link, greet=greet)
 
     async def _connection_to(self, host: str, port: int, hop: MsrpUri, fingerprints: tuple[str, ...]) -> Connection:
         key = (host.lower(), port, hop.secure)

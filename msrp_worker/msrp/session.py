@@ -95,17 +95,22 @@ class Session:
             return
         self.outbox.unblock()
 
-    def bind(self, link: Link) -> None:
-        """The connection `link` now belongs to this session."""  # MED-03
+    def bind(self, link: Link, *, greet: bool = False) -> None:
+        """The connection `link` now belongs to this session; `greet` as the active side, before all else."""  # MED-03
         self.state = TRANSITIONS[self.state, "bind"]
         self.link = link
         link.add(self)
+        if greet:
+            self.greet()
         self.handler.bound(self)
         self.outbox.unblock()
 
     def greet(self) -> None:
-        """As the active side, issue the first SEND at once (section 5.4): a bodiless one if nothing waits."""
-        if self.link is not None and not self.outbox.queued:
+        """As the active side, issue the first SEND at once (section 5.4): a bodiless one, ahead of what waits.
+
+        The first SEND may have a body, but there are peers that bind by it and then fail on its content (msrplib).
+        """  # MED-03
+        if self.link is not None:
             self.outbox.greet(self.link)
 
     def close(self, reason: str = "closed here") -> None:

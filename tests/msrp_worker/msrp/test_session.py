@@ -44,6 +44,22 @@ def test_bodiless_send_binds_and_is_answered() -> None:
 
 
 @pytest.mark.requirement("MED-03")
+def test_first_send_of_the_active_side_has_no_body_even_where_a_message_waits() -> None:
+    """Fault: msrplib 0.21 answers a first SEND with a body and then fails on the content, and with it the session."""
+    alice = Side(ALICE, BOB)
+    handle = alice.session.send(b"early", "text/plain")
+    alice.session.bind(alice.link, greet=True)
+    alice.take()
+    first, second = sends(alice.sent)
+    assert (first.body, first.content_type) == (None, None)
+    assert (second.body, second.message_id) == (b"early", handle.message_id)
+    for request, status in ((first, None), (second, 200)):  # the greeting's answer is not the message's
+        ident = request.transaction_id
+        alice.feed(f"MSRP {ident} 200 OK\r\nTo-Path: {ALICE}\r\nFrom-Path: {BOB}\r\n-------{ident}$\r\n".encode())
+        assert handle.status == status
+
+
+@pytest.mark.requirement("MED-03")
 @pytest.mark.parametrize(
     ("to_path", "code"),
     [
