@@ -142,7 +142,7 @@ class Answers:
             log.error("Call-ID %s not stored: %s", question.call_id, error)
             return Deferred(refusal="unavailable")
         self.deferred += 1
-        self.on_stored(question.recipient)
+        _tell(self.on_stored, question.recipient)
         return Deferred(message_id=message_id)  # DEF-01: durable now
 
     async def _register(self, question: RegisterQuestion) -> Answer:
@@ -156,7 +156,7 @@ class Answers:
             else:
                 await registrations.remove(question.address)  # COR-08
             if question.seconds and question.capable:
-                self.on_available(question.address)  # COR-09
+                _tell(self.on_available, question.address)  # COR-09
         except StoreError as error:
             log.error("registration of %s not stored: %s", question.address, error)
             return Failed("store unavailable")
@@ -178,12 +178,12 @@ class Answers:
             log.error("Call-ID %s: settings of %s not stored: %s", question.call_id, question.address, error)
             return Published(refusal="unavailable")
         self.published += 1
-        self.on_available(question.address)  # DEF-06: delivery may have been switched on
+        _tell(self.on_available, question.address)  # DEF-06: delivery may have been switched on
         return Published(grant.etag, grant.seconds)  # SET-04: durable now
 
     def _trace(self, lines: bytes) -> None:
         for address in read_registered_lines(lines):
-            self.on_available(address)  # COR-09
+            _tell(self.on_available, address)  # COR-09
         for event in read_trace_lines(lines):
             if event.received:
                 self._note(event, "received", event.received)
@@ -203,6 +203,14 @@ class Answers:
                 detail=event.detail if step else "",
             )
         )
+
+
+def _tell(listener: Callable[[str], None], address: str) -> None:
+    """Tell of what is durable. A bug in who listens must not turn a stored message into a refusal: it would come twice."""
+    try:
+        listener(address)
+    except Exception:
+        log.exception("not told about %s", address)
 
 
 def _facts(
