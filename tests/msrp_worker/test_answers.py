@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from kemi.messages import Deferred, DeferQuestion, Incoming
+from kemi.messages import DeferQuestion, Deferred, Incoming
 from msrp_worker.answers import Answers
 
 QUESTION = DeferQuestion("call", "sip:a@x", "sip:b@x", False, 100.0, None, "not registered")
