@@ -48,7 +48,6 @@ from kemi.messages import (
     TransactionId,
     decode_answer,
     decode_send_request,
-    decode_shared,
     encode_question,
     encode_shared,
     not_sent,
@@ -57,13 +56,12 @@ from kemi.messages import (
 from kemi.policy import Flags, Policy, load, load_flags
 from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
 from kemi.request import Request
+from kemi.shared_facts import SharedFacts
 from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds
 
 QUESTION_SOCKET = "question.sock"
 CONTROL_KEY = "control.key"
 ANONYMOUS = "anonymous"
-DECODED_FACTS = 1000
-"""Distinct facts a process keeps decoded; users with the same settings share one."""
 TRACES_PER_PACKET = 200
 LONGEST_TRACED = 255
 """Characters of each text in a trace event: what waits for the worker lies in shared memory (SEC-05)."""
@@ -125,7 +123,7 @@ class Adapter:
         self._flags_read: Flags | None = None
         self._key = b""
         self._answer: tuple[TransactionId, Answer] | None = None
-        self._decoded: dict[str, EndFacts] = {}
+        self._shared = SharedFacts()
 
     @property
     def policy(self) -> Policy:
@@ -179,6 +177,7 @@ class Adapter:
             date=read("$hdr(Date)"),
             expires=read("$hdr(Expires)"),
             event=read("$hdr(Event)"),
+            contact=read("$hdr(Contact)") if read("$rm") == "INVITE" else "",
             serves_recipient=serves_recipient,
             available=look_up and serves_recipient and not separate_core and self._look_up(uri),
             separate_core=separate_core,
@@ -451,17 +450,7 @@ class Adapter:
             text = KSR.htable.sht_get("im_facts", address)
         except UnicodeDecodeError:  # read while another process wrote it: `encode_shared` says why
             return None
-        if text is None or not text.startswith(f"{revision} "):
-            return None
-        facts = self._decoded.get(text)
-        if facts is None:
-            facts = decode_shared(text)
-            if facts is None:
-                return None
-            if len(self._decoded) >= DECODED_FACTS:
-                self._decoded.clear()
-            self._decoded[text] = facts
-        return facts
+        return self._shared.read(text, revision)
 
     def _continue(self, transaction: TransactionId) -> int:
         KSR.pv.seti("$var(im_index)", transaction[0])
