@@ -177,6 +177,9 @@ class Config:
     )
     """MAX-ADHOC-GROUP-SIZE, participants. Default 50."""
 
+    message_lists: str = _setting("IM_MESSAGE_LISTS", "allow", _one_of("allow", "refuse"), "allow or refuse")
+    """Whether a MESSAGE with a URI-list is sent on to those on it (PAG-11). Default allow."""
+
     auto_release: int = _setting("IM_AUTO_RELEASE", 0, _ANY_COUNT, "a number of seconds, 0 for never")
     """Release policy of 7.2.2.8, seconds; 0 is never. Default 0."""
 
