@@ -19,6 +19,7 @@ from aiohttp import web
 from msrp_worker import PRODUCT
 from msrp_worker.answers import Answers
 from msrp_worker.config import Config
+from msrp_worker.controlling.exploder import Exploder
 from msrp_worker.deferred.function import DeferredFunction
 from msrp_worker.functions import Functions
 from msrp_worker.kamailio_link import KamailioLink, LinkAddress
@@ -88,6 +89,8 @@ async def _serve(config: Config) -> None:
         await _expire_once(store)  # what expired while no worker ran holds for no request
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
         ParticipatingFunction(functions, endpoint, config)
+        exploder = Exploder(store, functions, config, store.groups.get)
+        functions.register("controlling", exploder.take)
         deferred = DeferredFunction(store, functions, endpoint, config)
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
         link.start()
@@ -96,6 +99,8 @@ async def _serve(config: Config) -> None:
         stack.push_async_callback(deferred.close)  # says BYE, which needs the link
         await restore(functions.legs, store.legs, lambda record: None)
         await deferred.open()
+        await exploder.open()
+        stack.push_async_callback(exploder.close)
         stack.push_async_callback(_cancel, asyncio.create_task(_purge(store)))
         stack.push_async_callback(_cancel, asyncio.create_task(_expire_settings(store, link)))
         log.info("%s serves %s, store %s", PRODUCT, config.domain, config.database_shown)

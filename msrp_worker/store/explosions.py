@@ -1,4 +1,4 @@
-"""Messages to many whose sender has its 202: kept until every copy has its outcome, so that a restart loses none (PAG-11)."""
+"""Messages to many whose sender has its 202: kept until every copy has its outcome; a restart loses none (PAG-11)."""
 
 from __future__ import annotations
 
