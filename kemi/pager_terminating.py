@@ -48,7 +48,7 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Action:
         return forbidden("DEF-07", "Deferred messages are for their recipients")  # DEF-07
     if request.method == "SUBSCRIBE" and is_foreign_summary(request):
         return forbidden("DEF-08", "What waits is told to its recipient only")  # DEF-08
-    if recipient is None:
+    if recipient is None or recipient.group:
         return Refuse(404, "Not Found", "COR-04", "No such user")  # COR-04
     refusal = _refuse_by_recipient(request, recipient, policy)
     if refusal is not None:
