@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kemi.actions import Action, Ask, Refuse, Respond, ToRecipient
-from kemi.messages import DeferQuestion, Deferred, EndFacts, Failed, PagerFacts, PagerQuestion, Registered
+from kemi.messages import DeferQuestion, Deferred, Failed, PagerFacts, PagerQuestion, Registered
 from kemi.pager_terminating import DEFER_STAGE, INACCESSIBLE, STAGE, decide, deferred, delivery_failed, screen
 from tests.kemi.builders import FACTS, NOW, POLICY, policy, request, user
 
