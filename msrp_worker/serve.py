@@ -22,6 +22,7 @@ from msrp_worker.config import Config
 from msrp_worker.controlling.exploder import Exploder
 from msrp_worker.deferred.function import DeferredFunction
 from msrp_worker.functions import Functions
+from msrp_worker.group_watch import GroupWatch
 from msrp_worker.kamailio_link import KamailioLink, LinkAddress
 from msrp_worker.msrp import EndpointConfig, MsrpEndpoint
 from msrp_worker.msrp.websocket import websocket_handler
@@ -92,6 +93,8 @@ async def _serve(config: Config) -> None:
         exploder = Exploder(store, functions, config, store.groups.get)
         functions.register("controlling", exploder.take)
         deferred = DeferredFunction(store, functions, endpoint, config)
+        watch = GroupWatch(store.groups, store.database.revision)
+        stack.push_async_callback(_cancel, asyncio.create_task(watch.run()))
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
         link.start()
         stack.push_async_callback(link.close)

@@ -76,6 +76,17 @@ _LEASES = (
     "CREATE INDEX deferred_leased ON deferred (lease_owner) WHERE lease_owner IS NOT NULL",
 )
 
+_GROUPS = (
+    """
+    CREATE TABLE im_group (
+        uri VARCHAR(255) PRIMARY KEY NOT NULL,
+        document BYTEA NOT NULL,
+        etag VARCHAR(64) NOT NULL,
+        changed_at DOUBLE PRECISION NOT NULL
+    )
+    """,
+)
+
 _EXPLOSION = """
     CREATE TABLE explosion (
         identity VARCHAR(64) PRIMARY KEY NOT NULL,
@@ -98,7 +109,8 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(2, "published service settings", _PUBLICATIONS),
     Migration(3, "SIP legs", (_LEG, "CREATE INDEX leg_node ON leg (node, call_id, local_tag)")),
     Migration(4, "leases of deferred messages", _LEASES),
-    Migration(5, "messages to many", (_EXPLOSION, "CREATE INDEX explosion_node ON explosion (node, identity)")),
+    Migration(5, "group documents", _GROUPS),
+    Migration(6, "messages to many", (_EXPLOSION, "CREATE INDEX explosion_node ON explosion (node, identity)")),
 )
 """In order, numbered from 1. The statements of the first are schema.sql."""
 

@@ -130,7 +130,9 @@ def test_a_bad_list_reaches_nobody(
     """Each with a text that says what is wrong."""
     sender = new_user()
     with Agent(instance.sip_port, sender) as origin:
-        response = origin.message(FACTORY, content["body"], *headers, content_type=content.get("content_type", "text/plain"))
+        response = origin.message(
+            FACTORY, content["body"], *headers, content_type=content.get("content_type", "text/plain")
+        )
     assert response.status == status
     assert response.values("Warning") or response.value("Unsupported") == "more"
     (step,) = [step for step in instance.trace(response.value("Call-ID")) if step["kind"] == "refused"]
