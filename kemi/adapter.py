@@ -242,8 +242,7 @@ class Adapter:
         if read("$rm") != "IMW" or not self._key_matches(read("$hdr(IM-Key)")):
             KSR.warn(f"IM control: refused {sent_safely(read('$rm'))} from {read('$si')}:{read('$sp')}\n")
             return next_step("done")
-        text, _, content = read_bytes("$rb").partition(b"\n")
-        command = json.loads(text)
+        command = json.loads(KSR.pv.get("$rb"))
         name = command["do"]
         if name == ANSWER:
             transaction, answer = decode_answer(command)
@@ -253,7 +252,7 @@ class Adapter:
             KSR.htable.sht_seti("im_link", "revision", int(command["revision"]))
             KSR.htable.sht_seti("im_link", "beat", int(time.monotonic() * 10))
         elif name == SEND_REQUEST:
-            return self._send_request(decode_send_request(command, content), len(text) + 1)
+            self._send_request(decode_send_request(command))
         elif name == CANCEL_INVITE:
             KSR.tmx.t_cancel_callid(str(command["call_id"]), str(command["cseq"]), 0)
         elif name == RELOAD_SUBSCRIPTIONS:
@@ -342,20 +341,11 @@ class Adapter:
             self._reply(500, "Server Internal Error")
         return bool(created > 0)
 
-    def _send_request(self, request: SendRequest, start: int) -> int:
-        """Send it here, or where its body is not text, which Python cannot hand over, in the native route: the body is
-        that of the command from `start` on."""
+    def _send_request(self, request: SendRequest) -> None:
         next_hop = request.next_hop or "."
-        if request.content:
-            for name in ("method", "request_uri", "headers"):
-                KSR.pv.sets(f"$var(im_{name})", getattr(request, name))
-            KSR.pv.sets("$var(im_next_hop)", next_hop)
-            KSR.pv.seti("$var(im_start)", start)
-            return next_step("send")
         if KSR.tm.t_uac_send(request.method, request.request_uri, next_hop, ".", request.headers, request.body) < 0:
             KSR.err(f"IM leg: cannot send {sent_safely(request.method)} to {sent_safely(request.request_uri)}\n")
             self._link().send(encode_question(None, not_sent(request)), SEND_WAIT)
-        return next_step("done")
 
     def trace(
         self,

@@ -160,14 +160,14 @@ def test_a_message_to_a_session_is_from_the_session() -> None:
 
 
 MEMBERS = Group(uri="sip:g@example.com", members=(Member(ALICE), Member(BOB)))
-SILENT = parse_group(
-    b'<group xmlns="urn:oma:xml:poc:list-service"><list-service uri="sip:g@example.com"><list>'
-    b'<entry uri="sip:alice@example.com"/></list><ruleset xmlns="urn:ietf:params:xml:ns:common-policy"><rule id="r"><conditions><identity>'
-    b'<one id="sip:alice@example.com"/></identity></conditions><actions>'
-    b'<allow-anonymity xmlns="urn:oma:xml:poc:list-service">true</allow-anonymity>'
-    b'<join-handling xmlns="urn:oma:xml:poc:list-service">true</join-handling></actions></rule></ruleset>'
-    b"</list-service></group>"
+SPACE = "urn:oma:xml:poc:list-service"
+ACTIONS = "".join(f'<{name} xmlns="{SPACE}">true</{name}>' for name in ("join-handling", "allow-anonymity"))
+RULES = (
+    '<ruleset xmlns="urn:ietf:params:xml:ns:common-policy"><rule id="r"><conditions><identity>'
+    f'<one id="{ALICE}"/></identity></conditions><actions>{ACTIONS}</actions></rule></ruleset>'
 )
+LIST_SERVICE = f'<list-service uri="sip:g@example.com"><list><entry uri="{ALICE}"/></list>{RULES}</list-service>'
+SILENT = parse_group(f'<group xmlns="{SPACE}">{LIST_SERVICE}</group>'.encode())
 
 
 @pytest.mark.requirement("PAG-12", "PAG-14", "IDN-06")
