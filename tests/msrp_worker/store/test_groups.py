@@ -231,6 +231,7 @@ async def test_a_bug_of_one_listener_and_a_lost_database_lose_no_news(
         raise RuntimeError("a bug")
 
     watch = GroupWatch(store.groups, store.database.revision)
+    await watch.look()
     watch.watch(Group(FRIENDS), broken)
     watch.watch(Group(FRIENDS), listener)
     with monkeypatch.context() as patch:
