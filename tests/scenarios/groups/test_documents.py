@@ -37,7 +37,7 @@ def test_the_demo_group_is_there(instance: Instance) -> None:
     assert [(one["uri"], one["members"]) for one in groups] == [(f"sip:friends@{DOMAIN}", 4)]
 
 
-@pytest.mark.requirement("XDM-02", "XDM-07", "PAG-12")
+@pytest.mark.requirement("XDM-02")
 def test_a_change_by_command_holds_for_the_next_request(instance: Instance, new_user: Callable[..., str]) -> None:
     """Each change is told to Kamailio before the command returns, whatever its processes had in memory."""
     with Agent(instance.sip_port, new_user()) as agent:
