@@ -37,6 +37,9 @@ MOST_PARTICIPANTS = 1_000_000
 LONGEST_NAME = 255
 """Characters of a display name: it goes into header fields of requests."""
 
+RESERVED_NAMES: Final = frozenset({"conference-factory", "deferred", "history", "im-system"})
+"""User parts of the addresses of the service itself."""
+
 JOIN: Final = "join-handling"
 INITIATE: Final = "allow-initiate-conference"
 INVITE_DYNAMICALLY: Final = "allow-invite-users-dynamically"
@@ -115,6 +118,15 @@ def _admits_everybody(rule: Rule) -> bool:
     return conditions.identity is None or any(
         isinstance(entity, Many) and entity.domain is None for entity in conditions.identity
     )
+
+
+def check_address(uri: str, domain: str) -> None:
+    """GroupError unless a canonical address is one that a group of the served domain may have."""
+    name = uri.removeprefix("sip:").removesuffix(f"@{domain}")
+    if uri != f"sip:{name}@{domain}":
+        raise GroupError(f"list-service: {uri} is not in the served domain {domain} (IM_DOMAIN)")
+    if name.lower() in RESERVED_NAMES:
+        raise GroupError(f"list-service: {uri} is an address of the service")
 
 
 def parse_group(data: bytes) -> Group:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kemi.actions import Action, Ask, Refuse, Respond, ToRecipient
-from kemi.messages import DeferQuestion, Deferred, EndFacts, Failed, PagerFacts, PagerQuestion, Registered
+from kemi.messages import DeferQuestion, Deferred, Failed, PagerFacts, PagerQuestion, Registered
 from kemi.pager_terminating import DEFER_STAGE, INACCESSIBLE, STAGE, decide, deferred, delivery_failed, screen
 from tests.kemi.builders import FACTS, NOW, POLICY, policy, request, user
 
@@ -80,11 +80,6 @@ def test_the_earlier_of_two_checks_answers(earlier: str, later: str) -> None:
 def test_an_unknown_recipient_is_not_found() -> None:
     action = decide(request(available=False, content_length=40_000), PagerFacts(user(), None), POLICY)
     assert isinstance(action, Refuse) and (action.status, action.requirement) == (404, "COR-04")
-
-
-def test_a_group_is_no_user() -> None:
-    action = decide(request(), PagerFacts(None, EndFacts(im_allowed=False, group=True)), POLICY)
-    assert isinstance(action, Refuse) and action.status == 404
 
 
 @pytest.mark.requirement("PAG-06")
