@@ -19,7 +19,8 @@ def user(name: str, status: UserStatus = UserStatus.CONNECTED, **parts: str) -> 
 def anonymous(name: str, number: int, **parts: str) -> ConferenceUser:
     """One who asked for privacy."""
     entity = f"sip:anonymous{number}@anonymous.invalid"
-    return user(name, **{"entity": entity, "endpoint": f"sip:{name}@192.0.2.7", "display_text": "Anonymous", **parts})
+    hidden = {"entity": entity, "endpoint": f"sip:{name}@192.0.2.7", "display_text": "Anonymous", **parts}
+    return user(name, UserStatus.CONNECTED, **hidden)
 
 
 @dataclass

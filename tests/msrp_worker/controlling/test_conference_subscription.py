@@ -49,7 +49,7 @@ def run(*events: tuple[float, Event]) -> tuple[Subscription, list[list[Effect]]]
     return state, effects_of
 
 
-START = [(0.0, Asked(100)), (0.0, turn(3)), (1.0, Notified(200))]
+START: list[tuple[float, Event]] = [(0.0, Asked(100)), (0.0, turn(3)), (1.0, Notified(200))]
 """Subscribed and told up to 3 at 1."""
 STARTED: list[list[Effect]] = [[URGENT], [Notify("active;expires=100", 1, 0, 0)], []]
 
@@ -151,7 +151,7 @@ def test_outcomes_that_end_the_subscription(status: int) -> None:
     ],
 )
 def test_a_failure_for_the_moment_brings_the_full_state_later(outcome: Notified, again: float) -> None:
-    state, effects = run(*[(0.0, Asked(1000)), *START[1:]], (6, Changed()), (6, turn(4)), (6, outcome))
+    state, effects = run((0.0, Asked(1000)), *START[1:], (6, Changed()), (6, turn(4)), (6, outcome))
     assert effects[-1] == []
     assert state.next_deadline() == again
     assert step(state, Tick(), again - 1)[1] == []
