@@ -167,6 +167,16 @@ def test_at_the_end_nobody_is_there(cleared: bool) -> None:
     assert known.latest == last.upto
 
 
+@pytest.mark.requirement("CES-07")
+def test_the_end_of_a_large_session_fits_one_document() -> None:
+    source = Source().add(*(user(f"u{number:04}") for number in range(10)))
+    known = Roster(source, room=4 * ONE)
+    start = known.latest
+    known.end(source)
+    last = known.since(start, start)
+    assert (is_full(last), told(last), last.more) == (True, [], False)
+
+
 def test_who_came_back_is_there() -> None:
     source = Source().add(user("alice"))
     source.present["old"] = user("alice", UserStatus.DISCONNECTED, key="old")
