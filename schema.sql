@@ -13,7 +13,7 @@ CREATE TABLE migration (
     applied DOUBLE PRECISION NOT NULL
 );
 
--- Bumped in the transaction of every change of users, rules and settings, so that caches know (SET-07).
+-- Bumped in the transaction of every change of users, groups, rules and settings, so that caches know (SET-07).
 CREATE TABLE revision (
     id INTEGER PRIMARY KEY NOT NULL CHECK (id = 1),
     value BIGINT NOT NULL
@@ -114,6 +114,14 @@ CREATE TABLE im_rules (
     document BYTEA NOT NULL,
     etag VARCHAR(64) NOT NULL,
     modified DOUBLE PRECISION NOT NULL
+);
+
+-- Group documents (XDM-02), as they were put. No group has the address of a user.
+CREATE TABLE im_group (
+    uri VARCHAR(255) PRIMARY KEY NOT NULL,
+    document BYTEA NOT NULL,
+    etag VARCHAR(64) NOT NULL,
+    changed_at DOUBLE PRECISION NOT NULL
 );
 
 -- Messages for users who were not there (DEF-01, DEF-02, DEF-10). id rises with arrival and is never used

@@ -1,4 +1,4 @@
-"""The only file that touches `KSR`: requests become values, actions become SIP, questions go to the worker.
+"""Kamailio and the procedures: requests become values, actions become SIP, questions go to the worker. Touches `KSR`.
 
 Channels (why they are these: `docs/decisions/0001-link.md`)
 - question to the worker: one packet on a non-blocking SEQPACKET socket per Kamailio process, behind a circuit breaker;
@@ -25,6 +25,7 @@ import KSR
 
 from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToRecipient, ToWorker, server_unavailable
 from kemi.breaker import SEND_WAIT, Breaker
+from kemi.ksr import current_transaction, next_step, number, read, read_bytes, setting
 from kemi.messages import (
     ANSWER,
     BEAT,
@@ -48,7 +49,6 @@ from kemi.messages import (
     TransactionId,
     decode_answer,
     decode_send_request,
-    decode_shared,
     encode_question,
     encode_shared,
     not_sent,
@@ -57,13 +57,12 @@ from kemi.messages import (
 from kemi.policy import Flags, Policy, load, load_flags
 from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
 from kemi.request import Request
+from kemi.shared_facts import SharedFacts
 from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds
 
 QUESTION_SOCKET = "question.sock"
 CONTROL_KEY = "control.key"
 ANONYMOUS = "anonymous"
-DECODED_FACTS = 1000
-"""Distinct facts a process keeps decoded; users with the same settings share one."""
 TRACES_PER_PACKET = 200
 LONGEST_TRACED = 255
 """Characters of each text in a trace event: what waits for the worker lies in shared memory (SEC-05)."""
@@ -71,49 +70,6 @@ LONGEST_READ = 4096
 """Characters of Accept-Contact that are read, before it is known who sends them (SEC-05). Clients send 100."""
 LEG_INVITE_MS = 200_000
 """Milliseconds an INVITE waits for the worker: longer than anybody lets a telephone ring (RFC 3261 Timer C)."""
-
-
-def read(name: str) -> str:
-    """A pseudo-variable as text, a missing one empty. Bytes that are not UTF-8, and NULs, which Kamailio's functions do
-    not take back (SEC-05), become replacement characters."""
-    try:
-        value = KSR.pv.get(name)
-    except UnicodeDecodeError as error:
-        value = str(error.object, "utf-8", "replace")
-    return "" if value is None else str(value).replace("\0", "\ufffd")
-
-
-def read_bytes(name: str) -> bytes:
-    """A pseudo-variable as the bytes on the wire."""
-    try:
-        value = KSR.pv.get(name)
-    except UnicodeDecodeError as error:
-        return bytes(error.object)
-    return b"" if value is None else str(value).encode()
-
-
-def number(name: str) -> int:
-    """A numeric pseudo-variable, 0 when it is missing."""
-    value = KSR.pv.get(name)
-    return value if isinstance(value, int) else int(value or 0)
-
-
-def setting(name: str) -> str | None:
-    """A `#!define` of the configuration, without the quotes a string define keeps."""
-    value = KSR.pv.get(f"$def({name})")
-    return None if value is None else str(value).strip('"')
-
-
-def current_transaction() -> TransactionId:
-    """Identity of the transaction being routed; (-1, -1) outside of one."""
-    index, label = KSR.pv.get("$T(id_index)"), KSR.pv.get("$T(id_label)")
-    return (-1, -1) if index is None or label is None else (int(index), int(label))
-
-
-def next_step(name: str) -> int:
-    """Tell the native route that called us where to go on."""
-    KSR.pv.sets("$var(im_next)", name)
-    return 1
 
 
 class Adapter:
@@ -125,7 +81,7 @@ class Adapter:
         self._flags_read: Flags | None = None
         self._key = b""
         self._answer: tuple[TransactionId, Answer] | None = None
-        self._decoded: dict[str, EndFacts] = {}
+        self._shared = SharedFacts()
 
     @property
     def policy(self) -> Policy:
@@ -179,6 +135,7 @@ class Adapter:
             date=read("$hdr(Date)"),
             expires=read("$hdr(Expires)"),
             event=read("$hdr(Event)"),
+            contact=read("$hdr(Contact)") if read("$rm") == "INVITE" else "",
             serves_recipient=serves_recipient,
             available=look_up and serves_recipient and not separate_core and self._look_up(uri),
             separate_core=separate_core,
@@ -285,7 +242,8 @@ class Adapter:
         if read("$rm") != "IMW" or not self._key_matches(read("$hdr(IM-Key)")):
             KSR.warn(f"IM control: refused {sent_safely(read('$rm'))} from {read('$si')}:{read('$sp')}\n")
             return next_step("done")
-        command = json.loads(KSR.pv.get("$rb"))
+        text, _, content = read_bytes("$rb").partition(b"\n")
+        command = json.loads(text)
         name = command["do"]
         if name == ANSWER:
             transaction, answer = decode_answer(command)
@@ -295,7 +253,7 @@ class Adapter:
             KSR.htable.sht_seti("im_link", "revision", int(command["revision"]))
             KSR.htable.sht_seti("im_link", "beat", int(time.monotonic() * 10))
         elif name == SEND_REQUEST:
-            self._send_request(decode_send_request(command))
+            return self._send_request(decode_send_request(command, content), len(text) + 1)
         elif name == CANCEL_INVITE:
             KSR.tmx.t_cancel_callid(str(command["call_id"]), str(command["cseq"]), 0)
         elif name == RELOAD_SUBSCRIPTIONS:
@@ -384,11 +342,20 @@ class Adapter:
             self._reply(500, "Server Internal Error")
         return bool(created > 0)
 
-    def _send_request(self, request: SendRequest) -> None:
+    def _send_request(self, request: SendRequest, start: int) -> int:
+        """Send it here, or where its body is not text, which Python cannot hand over, in the native route: the body is
+        that of the command from `start` on."""
         next_hop = request.next_hop or "."
+        if request.content:
+            for name in ("method", "request_uri", "headers"):
+                KSR.pv.sets(f"$var(im_{name})", getattr(request, name))
+            KSR.pv.sets("$var(im_next_hop)", next_hop)
+            KSR.pv.seti("$var(im_start)", start)
+            return next_step("send")
         if KSR.tm.t_uac_send(request.method, request.request_uri, next_hop, ".", request.headers, request.body) < 0:
             KSR.err(f"IM leg: cannot send {sent_safely(request.method)} to {sent_safely(request.request_uri)}\n")
             self._link().send(encode_question(None, not_sent(request)), SEND_WAIT)
+        return next_step("done")
 
     def trace(
         self,
@@ -451,17 +418,7 @@ class Adapter:
             text = KSR.htable.sht_get("im_facts", address)
         except UnicodeDecodeError:  # read while another process wrote it: `encode_shared` says why
             return None
-        if text is None or not text.startswith(f"{revision} "):
-            return None
-        facts = self._decoded.get(text)
-        if facts is None:
-            facts = decode_shared(text)
-            if facts is None:
-                return None
-            if len(self._decoded) >= DECODED_FACTS:
-                self._decoded.clear()
-            self._decoded[text] = facts
-        return facts
+        return self._shared.read(text, revision)
 
     def _continue(self, transaction: TransactionId) -> int:
         KSR.pv.seti("$var(im_index)", transaction[0])

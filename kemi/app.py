@@ -11,7 +11,8 @@ from typing import Any
 
 from kemi import pager_originating, pager_terminating, service_settings, third_party_register
 from kemi.actions import Ask, ToCore, server_unavailable
-from kemi.adapter import Adapter, next_step, number, read, read_bytes
+from kemi.adapter import Adapter
+from kemi.ksr import next_step, number, read, read_bytes
 from kemi.messages import PagerFacts, PagerQuestion
 from kemi.request import Request
 from kemi.sip_values import canonical

@@ -140,6 +140,11 @@ class SendRequest:
     next_hop: str
     headers: str
     body: str = ""
+    content: bytes = field(default=b"", repr=False)
+    """The body where it is not text; it travels behind the JSON."""
+
+
+_TEXTS = ("method", "request_uri", "next_hop", "headers", "body")
 
 
 TraceKind: TypeAlias = Literal["refused", "delivered", "failed", "forwarded", "deferring"]
@@ -260,6 +265,8 @@ class EndFacts:
     """Sessions are recorded without further request (HIS-07)."""
     message_history: bool = False
     """Pager mode and large messages are recorded without further request (HIS-07)."""
+    group: bool = False
+    """The address is that of a group, not of a user (XDM-02); the other facts say nothing then."""
     has_rules: bool = False
     """Whether `originator_rejected` depends on the originator: such facts are good for one message only."""
 
@@ -385,13 +392,14 @@ def encode_command(name: str, revision: int = -1) -> bytes:
 
 def encode_send_request(request: SendRequest) -> bytes:
     """Build the command that makes Kamailio send a request."""
-    return json.dumps({"do": SEND_REQUEST, **_fields(request)}, separators=(",", ":")).encode()
+    text = json.dumps({"do": SEND_REQUEST, **{name: getattr(request, name) for name in _TEXTS}}, separators=(",", ":"))
+    return text.encode() + b"\n" + request.content if request.content else text.encode()
 
 
-def decode_send_request(values: Json) -> SendRequest:
-    """The request of a decoded command; ValueError when it is malformed."""
+def decode_send_request(values: Json, content: bytes = b"") -> SendRequest:
+    """The request of a decoded command, and what was behind it; ValueError when it is malformed."""
     try:
-        return SendRequest(**{name: str(values[name]) for name in SendRequest.__slots__})
+        return SendRequest(**{name: str(values[name]) for name in _TEXTS}, content=content)
     except KeyError as error:
         raise ValueError(f"malformed request: {error!r}") from error
 

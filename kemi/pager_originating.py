@@ -6,6 +6,7 @@ MESSAGE gets every step; INVITE, SUBSCRIBE and REFER get the general ones and go
 from __future__ import annotations
 
 from kemi.actions import Action, Ask, Refuse, ToCore, ToWorker, forbidden
+from kemi.controlling import controlling
 from kemi.deferred_uri import is_for_deferred
 from kemi.messages import PagerFacts, PagerQuestion
 from kemi.participating import (
@@ -55,5 +56,8 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Refuse | ToCo
             return refusal
     if is_for_deferred(request, policy.domain):
         return ToWorker("deferred")  # DEF-07 DEF-08
+    focus = controlling(request, facts.recipient, policy.domain)
+    if focus is not None:
+        return focus
     uri, _ = without_session_parameter(request.request_uri)  # PAG-16
     return ToCore(uri)  # PAG-05

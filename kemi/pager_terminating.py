@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kemi.actions import Action, Ask, Refuse, Respond, ToRecipient, ToWorker, forbidden
+from kemi.controlling import controlling
 from kemi.deferred_uri import is_deferred_uri, is_foreign_summary
 from kemi.messages import Answer, DeferQuestion, Deferred, EndFacts, PagerFacts, PagerQuestion
 from kemi.participating import (
@@ -48,6 +49,9 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Action:
         return forbidden("DEF-07", "Deferred messages are for their recipients")  # DEF-07
     if request.method == "SUBSCRIBE" and is_foreign_summary(request):
         return forbidden("DEF-08", "What waits is told to its recipient only")  # DEF-08
+    focus = controlling(request, recipient, policy.domain)
+    if focus is not None:
+        return _to_focus(request, focus, policy)
     if recipient is None:
         return Refuse(404, "Not Found", "COR-04", "No such user")  # COR-04
     refusal = _refuse_by_recipient(request, recipient, policy)
@@ -104,6 +108,15 @@ def deferred(answer: Answer, policy: Policy) -> Refuse | Respond:
     if answer.refusal == "quota":
         return Refuse(480, "Temporarily Unavailable", "DEF-11", "Recipient's message store is full")  # DEF-11
     return Respond(202, "Accepted")  # PAG-08 DEF-01
+
+
+def _to_focus(request: Request, focus: Refuse | ToWorker, policy: Policy) -> Action:
+    """The request of somebody who is not served here, so that no originating side has judged it (IDN-05, PAG-03)."""
+    if is_anonymous(request) and not policy.anonymity:
+        return forbidden("IDN-05", "Anonymity is not allowed")  # IDN-05
+    if request.method != "MESSAGE":
+        return focus
+    return refuse_content(request, EndFacts(), policy) or refuse_expired(request, "PAG-04") or focus
 
 
 def _refuse_by_recipient(request: Request, recipient: EndFacts, policy: Policy) -> Refuse | None:

@@ -177,8 +177,12 @@ class Config:
     )
     """MAX-ADHOC-GROUP-SIZE, participants. Default 50."""
 
-    auto_release: int = _setting("IM_AUTO_RELEASE", 0, _ANY_COUNT, "a number of seconds, 0 for never")
-    """Release policy of 7.2.2.8, seconds; 0 is never. Default 0."""
+    anonymous_answers: str = _setting("IM_ANONYMOUS_ANSWERS", "ignore", _one_of("ignore", "release"), "ignore or release")
+    """Who answers an invitation asking for privacy where that is not allowed (IDN-07): takes part under its own address, or
+    is released at once. Default ignore."""
+
+    auto_release: bool = _setting("IM_AUTO_RELEASE", False, _yes_no, _YES_NO)
+    """Whether the session of a predefined group ends when its originator leaves (CNF-29). Default 0."""
 
     session_max_seconds: int = _setting("IM_SESSION_MAX_SECONDS", 0, _ANY_COUNT, "a number of seconds, 0 for no limit")
     """Longest session (7.2.2.8), seconds; 0 is no limit. Default 0."""

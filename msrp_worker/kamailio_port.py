@@ -42,12 +42,10 @@ class KamailioPort:
                 self._link.reply(command.transaction, command.status, command.reason, command.to_tag, headers, body)
                 return True
             case SendRequest():
+                text, content = _body(command.body)
+                headers = _lines(command.headers)
                 request = messages.SendRequest(
-                    command.method,
-                    command.request_uri,
-                    command.next_hop,
-                    _lines(command.headers),
-                    command.body.decode("utf-8", "replace"),
+                    command.method, command.request_uri, command.next_hop, headers, text, content
                 )
                 return self._link.send_request(request, pin, initial=_is_initial(command))
             case CancelInvite():
@@ -84,6 +82,15 @@ class KamailioPort:
 
 def _lines(headers: tuple[tuple[str, str], ...]) -> str:
     return "".join(f"{name}: {value}\r\n" for name, value in headers)
+
+
+def _body(body: bytes) -> tuple[str, bytes]:
+    """A body as text, or as bytes where it is none that Kamailio's Python takes (PAG-11: a picture stays a picture)."""
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        return "", body
+    return ("", body) if "\0" in text else (text, b"")
 
 
 def _is_initial(command: SendRequest) -> bool:

@@ -19,8 +19,10 @@ from aiohttp import web
 from msrp_worker import PRODUCT
 from msrp_worker.answers import Answers
 from msrp_worker.config import Config
+from msrp_worker.controlling.function import ControllingFunction
 from msrp_worker.deferred.function import DeferredFunction
 from msrp_worker.functions import Functions
+from msrp_worker.group_watch import GroupWatch
 from msrp_worker.kamailio_link import KamailioLink, LinkAddress
 from msrp_worker.msrp import EndpointConfig, MsrpEndpoint
 from msrp_worker.msrp.websocket import websocket_handler
@@ -89,11 +91,15 @@ async def _serve(config: Config) -> None:
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
         ParticipatingFunction(functions, endpoint, config)
         deferred = DeferredFunction(store, functions, endpoint, config)
+        watch = GroupWatch(store.groups, store.database.revision)
+        stack.push_async_callback(_cancel, asyncio.create_task(watch.run()))
+        focus = ControllingFunction(functions, endpoint, store, config, watch)
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
         link.start()
         stack.push_async_callback(link.close)
         stack.push_async_callback(functions.legs.close)
         stack.push_async_callback(deferred.close)  # says BYE, which needs the link
+        stack.push_async_callback(focus.close)  # the same
         await restore(functions.legs, store.legs, lambda record: None)
         await deferred.open()
         stack.push_async_callback(_cancel, asyncio.create_task(_purge(store)))

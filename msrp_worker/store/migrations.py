@@ -76,11 +76,23 @@ _LEASES = (
     "CREATE INDEX deferred_leased ON deferred (lease_owner) WHERE lease_owner IS NOT NULL",
 )
 
+_GROUPS = (
+    """
+    CREATE TABLE im_group (
+        uri VARCHAR(255) PRIMARY KEY NOT NULL,
+        document BYTEA NOT NULL,
+        etag VARCHAR(64) NOT NULL,
+        changed_at DOUBLE PRECISION NOT NULL
+    )
+    """,
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first schema", ()),
     Migration(2, "published service settings", _PUBLICATIONS),
     Migration(3, "SIP legs", (_LEG, "CREATE INDEX leg_node ON leg (node, call_id, local_tag)")),
     Migration(4, "leases of deferred messages", _LEASES),
+    Migration(5, "group documents", _GROUPS),
 )
 """In order, numbered from 1. The statements of the first are schema.sql."""
 

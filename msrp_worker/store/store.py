@@ -12,6 +12,7 @@ from msrp_worker.store import postgres, sqlite
 from msrp_worker.store.database import Database
 from msrp_worker.store.deferred import Deferred
 from msrp_worker.store.errors import StoreError
+from msrp_worker.store.groups import Groups
 from msrp_worker.store.leases import Leases
 from msrp_worker.store.legs import Legs
 from msrp_worker.store.registrations import Registrations
@@ -28,6 +29,7 @@ class Store:
         self.database = database
         self.users = Users(database, config, clock)
         self.rules = RulesStore(database, self.users, clock)
+        self.groups = Groups(database, clock)
         self.settings = SettingsStore(database, self.users, config, clock)
         self.deferred = Deferred(database, config, clock)
         self.leases = Leases(database, self.deferred, clock)
