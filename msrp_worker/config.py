@@ -190,6 +190,12 @@ class Config:
     remaining_participants: int = _setting("IM_REMAINING_PARTICIPANTS", 1, _ANY_COUNT, "a number of participants")
     """A session with this many participants or fewer is released (7.2.2.8). Default 1."""
 
+    conference_notify_interval: int = _setting(
+        "IM_CONFERENCE_NOTIFY_INTERVAL", 1, _whole(0, 3600), "a number of seconds, 0 to 3600"
+    )
+    """Least time between two NOTIFYs of changed participants to one subscriber, seconds (CES-06). Default 1: people who
+    talk want to see at once who is there; RFC 4575 section 3.9 recommends 5 where congestion is to be feared."""
+
     deferred_max_messages: int = _setting("IM_DEFERRED_MAX_MESSAGES", 20_000, _ANY_COUNT, "a number of messages")
     """Deferred messages kept per user (DEF-11). Default 20000."""
 
