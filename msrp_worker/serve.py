@@ -20,6 +20,7 @@ from msrp_worker import PRODUCT
 from msrp_worker.answers import Answers
 from msrp_worker.config import Config
 from msrp_worker.controlling.exploder import Exploder
+from msrp_worker.controlling.function import ControllingFunction
 from msrp_worker.deferred.function import DeferredFunction
 from msrp_worker.functions import Functions
 from msrp_worker.group_watch import GroupWatch
@@ -90,16 +91,18 @@ async def _serve(config: Config) -> None:
         await _expire_once(store)  # what expired while no worker ran holds for no request
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
         ParticipatingFunction(functions, endpoint, config)
-        exploder = Exploder(store, functions, config, store.groups.get)
-        functions.register("controlling", exploder.take)
         deferred = DeferredFunction(store, functions, endpoint, config)
         watch = GroupWatch(store.groups, store.database.revision)
         stack.push_async_callback(_cancel, asyncio.create_task(watch.run()))
+        focus = ControllingFunction(functions, endpoint, store, config, watch)
+        exploder = Exploder(store, functions, config, store.groups.get, focus.addresses_of)
+        focus.methods["MESSAGE"] = exploder.take
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
         link.start()
         stack.push_async_callback(link.close)
         stack.push_async_callback(functions.legs.close)
         stack.push_async_callback(deferred.close)  # says BYE, which needs the link
+        stack.push_async_callback(focus.close)  # the same
         await restore(functions.legs, store.legs, lambda record: None)
         await deferred.open()
         await exploder.open()
