@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import resource
 import secrets
@@ -19,8 +20,10 @@ from aiohttp import web
 from msrp_worker import PRODUCT
 from msrp_worker.answers import Answers
 from msrp_worker.config import Config
+from msrp_worker.controlling.conference_notifier import ConferenceNotifier
 from msrp_worker.controlling.exploder import Exploder
 from msrp_worker.controlling.function import ControllingFunction
+from msrp_worker.controlling.participant_information import ParticipantInformation
 from msrp_worker.deferred.function import DeferredFunction
 from msrp_worker.functions import Functions
 from msrp_worker.group_watch import GroupWatch
@@ -31,7 +34,7 @@ from msrp_worker.participating.function import ParticipatingFunction
 from msrp_worker.sip.restart import restore
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store, open_store
-from msrp_worker.web import application
+from msrp_worker.web import Readings, application
 
 log = logging.getLogger("im.serve")
 
@@ -79,9 +82,10 @@ async def _serve(config: Config) -> None:
         await endpoint.start()
         stack.push_async_callback(endpoint.stop)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_certificate, endpoint)
+        more: list[Readings] = []  # of what is made later
         app = application(
             lambda: "" if link.ready else "not linked to Kamailio",
-            lambda: _readings(store, link, answers, endpoint),
+            lambda: itertools.chain(_readings(store, link, answers, endpoint), *(each() for each in more)),
         )
         app.router.add_get("/msrp", websocket_handler(endpoint))  # MED-11
         runner = web.AppRunner(app)
@@ -94,14 +98,19 @@ async def _serve(config: Config) -> None:
         deferred = DeferredFunction(store, functions, endpoint, config)
         watch = GroupWatch(store.groups, store.database.revision)
         stack.push_async_callback(_cancel, asyncio.create_task(watch.run()))
-        focus = ControllingFunction(functions, endpoint, store, config, watch)
+        notifier = ConferenceNotifier(functions, config.conference_notify_interval)
+        focus = ControllingFunction(functions, endpoint, store, config, watch, notifier)
+        seen = ParticipantInformation(focus, functions, notifier, store.groups, watch, config, focus.start)
+        focus.methods["SUBSCRIBE"] = seen.take  # CES-01
         exploder = Exploder(store, functions, config, store.groups.get, focus.addresses_of)
-        focus.methods["MESSAGE"] = exploder.take
+        focus.methods["MESSAGE"] = exploder.take  # PAG-11
+        more += focus.readings, notifier.readings
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
         link.start()
         stack.push_async_callback(link.close)
         stack.push_async_callback(functions.legs.close)
         stack.push_async_callback(deferred.close)  # says BYE, which needs the link
+        stack.callback(notifier.close)  # tells the end of the sessions
         stack.push_async_callback(focus.close)  # the same
         await restore(functions.legs, store.legs, lambda record: None)
         await deferred.open()
