@@ -139,6 +139,18 @@ class Request:
         """True where the frame carries content, perhaps empty, perhaps not yet arrived."""
         return self.body is not None or self.flag is None
 
+    def without_body(self) -> Request:
+        """The same as far as it was known when the body began."""
+        request = Request(self.transaction_id, self.method, self.to_path, self.from_path, self._block, self.message_id)
+        request._headers = self._headers
+        request.byte_range = self.byte_range
+        request.success_report = self.success_report
+        request.failure_report = self.failure_report
+        request.content_type = self.content_type
+        request.status = self.status
+        request.usual = self.usual
+        return request
+
     def _values(self) -> tuple[object, ...]:
         rest = (getattr(self, name) for name in self.__slots__ if not name.startswith("_") and name != "usual")
         return (*rest, self.headers)
@@ -150,6 +162,46 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.transaction_id} {self.headers} {self.body!r:.60} {self.flag}>"
+
+
+class Chunk:
+    """A SEND whose head is that of an earlier one, but for transaction id and Byte-Range; or its beginning where `flag`
+    is None.
+
+    What it stands for is `request`; who knows what to do with the message needs only what is here.
+    """
+
+    __slots__ = ("body", "end", "flag", "like", "start", "transaction_id")
+
+    def __init__(
+        self, like: Request, transaction_id: str, start: int, end: int | None, body: bytes, flag: str | None
+    ) -> None:
+        self.like = like
+        """The earlier one, without its body."""
+        self.transaction_id = transaction_id
+        self.start = start
+        """Of its first byte, as in `ByteRange`."""
+        self.end = end
+        """As in `ByteRange`."""
+        self.body = body
+        """Empty where it follows as `Data`."""
+        self.flag = flag
+
+    @property
+    def request(self) -> Request:
+        """The SEND, as it is read without looking at the ones before it."""
+        request = self.like.without_body()
+        request.transaction_id = self.transaction_id
+        assert request.byte_range is not None
+        request.byte_range = where = ByteRange(self.start, self.end, request.byte_range.total)
+        request.headers = [(name, str(where) if name == "Byte-Range" else value) for name, value in self.like.headers]
+        if self.flag is not None:
+            request.body = self.body
+            request.flag = self.flag
+        return request
+
+    def __repr__(self) -> str:
+        return f"<Chunk {self.request!r}>"
 
 
 @dataclass(slots=True)
@@ -202,7 +254,7 @@ class Broken:
     reason: str
 
 
-Event = Request | Data | End | Response | Malformed | Broken
+Event = Request | Chunk | Data | End | Response | Malformed | Broken
 
 
 @lru_cache(maxsize=256)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from .codec import DEFAULT_LIMITS, CodecLimits, Parser
 from .fingerprint import certificate_matches
-from .frames import Broken, Data, End, Malformed, Request, Response
+from .frames import Broken, Chunk, Data, End, Malformed, Request, Response
 from .logs import limited_logger
 from .output import Output, Shell
 from .reports import wants_response
@@ -79,7 +79,7 @@ class Link:
         self.refused_because: str | None = None
         """Set: close the connection, for this reason."""
         self.output = Output(idents, shell, single_frames=single_frames)
-        self._parser = Parser(limits)
+        self._parser = Parser(limits, chunks=True)
         self._arriving: Session | None = None
         """The session whose chunk is arriving."""
         self._last_path = ""
@@ -126,7 +126,9 @@ class Link:
         """Take the bytes of one read."""
         for event in self._parser.feed(data):
             try:
-                if type(event) is Request:
+                if type(event) is Chunk:
+                    self._chunk(event, now)
+                elif type(event) is Request:
                     self._request(event, now)
                 elif type(event) is Response:
                     self.output.answered(event)
@@ -174,6 +176,14 @@ class Link:
             session.outbox.receive_report(request)
         else:
             session.receive_other(request)
+
+    def _chunk(self, chunk: Chunk, now: float) -> None:
+        """One more chunk like the last: the session takes it as it is where it is the next one of its message."""
+        session = self._last_session
+        if session is None or chunk.like.to_path != self._last_path or not session.inbox.receive_chunk(chunk, now):
+            self._request(chunk.request, now)
+        elif chunk.flag is None:
+            self._arriving = session
 
     def _route(self, request: Request) -> Session | None:
         """The session a request is for (section 7.3); None after it was answered with an error."""  # MED-03

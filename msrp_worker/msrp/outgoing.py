@@ -149,10 +149,14 @@ class OutgoingMessage:
     def consume(self, limit: int) -> bytes:
         """Take at most `limit` queued bytes out. What is left of a long piece is not copied."""
         pieces = self.pieces
-        if len(pieces) == 1 and not self.offset and self.queued <= limit:
-            self.position += self.queued
-            self.queued = 0
-            return pieces.pop()
+        if not self.offset:
+            first = pieces[0]
+            size = len(first)
+            if size == limit or (size < limit and size == self.queued):  # usual in a hop: pieces are chunks
+                del pieces[0]
+                self.queued -= size
+                self.position += size
+                return first
         taken = []
         room = min(limit, self.queued)
         self.queued -= room

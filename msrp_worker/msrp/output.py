@@ -334,14 +334,7 @@ class Output:
             if size <= limit:
                 message.scheduled = False
                 return False
-            for _ in range(max(1, TURN_BYTES // limit)):
-                self._whole_chunk(message, limit, "+", now)
-                if not message.outbox.can_send or message.status is not None:
-                    break
-                if message.queued <= limit:
-                    if message.finished:  # within its turn, so that messages of a few chunks keep their order
-                        self._whole_chunk(message, message.queued, "$", now)
-                    break
+            self._chunks(message, limit, now)
             return message.scheduled
         return self._streamed(message, now)
 
@@ -351,20 +344,41 @@ class Output:
             f"Byte-Range: {byte_range}\r\n{message.head}"
         ).encode()
 
+    def _chunks(self, message: OutgoingMessage, limit: int, now: float) -> None:
+        """Write one turn of complete chunks of `limit` bytes, and the last one with the rest within the turn, so that
+        messages of a few chunks keep their order. There is more than one chunk in the queue."""
+        outbox = message.outbox
+        room = TURN_BYTES if self._active else TAKE_BYTES - self._out_size
+        while True:
+            self._whole_chunk(message, limit, "+", now)
+            room -= limit
+            if not outbox.can_send or message.status is not None:
+                return
+            if message.queued <= limit:
+                if message.finished:
+                    self._whole_chunk(message, message.queued, "$", now)
+                return
+            if room < limit:
+                return
+
     def _whole_chunk(self, message: OutgoingMessage, size: int, flag: str, now: float) -> None:
         """Write one complete chunk of `size` bytes."""
         start = message.position
         body = message.consume(size) if size else b""
-        end = start + len(body)
-        total = message.total
-        if total is None and flag == "$":
-            total = end
-        last = end if size <= UNINTERRUPTED_BYTES else "*"
+        end = start + size
+        total: object = message.total
+        if total is None:
+            total = end if flag == "$" else "*"
         ident = next(self._idents)
-        while (mark := ident.encode()) in body:  # the sender MUST ensure that the end-line is not
+        while (mark := b"-------" + ident.encode()) in body:  # the sender MUST ensure that the end-line is not
             ident = next(self._idents)
-        head = self._chunk_head(message, ident, f"{start + 1}-{last}/{'*' if total is None else total}")
-        tail = b"\r\n-------" + mark + _TAILS[flag]
+        outbox = message.outbox
+        # The same as _chunk_head, without a call.
+        head = (
+            f"MSRP {ident} SEND\r\n{outbox.session.path_block}Message-ID: {message.message_id}\r\n"
+            f"Byte-Range: {start + 1}-{end if size <= UNINTERRUPTED_BYTES else '*'}/{total}\r\n{message.head}"
+        ).encode()
+        tail = b"\r\n" + mark + _TAILS[flag]
         if self._single_frames:
             self._out.append(head + body + tail)
         else:
@@ -374,9 +388,9 @@ class Output:
             self._expect(ident, Transaction(message, start, end, now + TRANSACTION_SECONDS))
         if flag == "$":
             message.scheduled = False
-        message.outbox.chunk_sent(size)
+        outbox.chunk_sent(size)
         if flag == "$":
-            message.outbox.message_sent(message)
+            outbox.message_sent(message)
 
     def _expect(self, ident: str, transaction: Transaction) -> None:
         """A response may come, with Failure-Report yes it has to."""
