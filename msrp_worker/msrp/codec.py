@@ -5,12 +5,12 @@
         ...                              # Request, Data, End, Response, Malformed, Broken
 
 A SEND that lies in the fed bytes as a whole is one `Request` with `body` and `flag` set. One that does not is a `Request`
-with `flag` None, then `Data` as the body arrives, then one `End`. With `chunks` a request that repeats an earlier one but
-for its position in the message may come as a `Chunk`, which costs less. Requests of other methods
+with `flag` None, then `Data` as the body arrives, then one `End`. Requests of other methods
 and responses are small (section 7.1) and always come whole. `Malformed` stands for a frame that breaks the
 grammar but whose end is known: the caller may answer it, the frames after it are read. After `Broken` the
 framing is lost: the caller closes the connection, further input is ignored.
 
+`feed_batches` gives the same, but runs of frames that repeat each other as one `Chunks` or `Answers`, which costs less.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ from .frames import (
     PARTIAL,
     UTF8_TEXT,
     YES,
+    Answers,
+    Batch,
     Broken,
+    Chunks,
     Data,
     End,
     Event,
@@ -103,8 +106,8 @@ class Parser:
 
     __slots__ = ("_buffer", "_discard", "_limits", "_marker", "_skip", "_usual", "broken")
 
-    def __init__(self, limits: CodecLimits | None = None, *, chunks: bool = False, shortcuts: bool = True) -> None:
-        """`chunks`: see above. `shortcuts` False takes every frame the general way; for the tests that compare both."""
+    def __init__(self, limits: CodecLimits | None = None, *, shortcuts: bool = True) -> None:
+        """`shortcuts` False takes every frame the general way; for the tests that compare both."""
         self._limits = limits or DEFAULT_LIMITS
         self._buffer = b""
         self._marker: bytes | None = None
@@ -115,7 +118,7 @@ class Parser:
         """True while the rest of a malformed SEND is skipped."""
         self.broken = False
         limits = self._limits
-        self._usual = UsualFrames(limits.header_bytes, limits.header_count, chunks=chunks) if shortcuts else None
+        self._usual = UsualFrames(limits.header_bytes, limits.header_count) if shortcuts else None
 
     @property
     def in_frame(self) -> bool:
@@ -124,9 +127,21 @@ class Parser:
 
     def feed(self, data: bytes) -> list[Event]:
         """Take the bytes of one read; return the events they complete, in order."""
+        events: list[Event] = []
+        for event in self.feed_batches(data):
+            if isinstance(event, Chunks):
+                events += event.requests
+            elif isinstance(event, Answers):
+                events += event.responses
+            else:
+                events.append(event)
+        return events
+
+    def feed_batches(self, data: bytes) -> list[Event | Batch]:
+        """As `feed`, with runs of frames that repeat each other in one."""
         if self.broken:
             return []
-        events: list[Event] = []
+        events: list[Event | Batch] = []
         buffer = self._buffer + data if self._buffer else data
         size = len(buffer)
         position = 0
@@ -141,7 +156,7 @@ class Parser:
         self._buffer = buffer[position:]
         return events
 
-    def _frame(self, buffer: bytes, position: int, events: list[Event]) -> int:
+    def _frame(self, buffer: bytes, position: int, events: list[Event | Batch]) -> int:
         """Read the frame that starts at position.
 
         Returns the position after it, or the complement of the position from which to keep the buffer.
@@ -177,7 +192,7 @@ class Parser:
             usual.learn(event, buffer, position, blank + 4)
         return after + 3
 
-    def _await_start_line(self, buffer: bytes, position: int, events: list[Event]) -> int:
+    def _await_start_line(self, buffer: bytes, position: int, events: list[Event | Batch]) -> int:
         """No start line at position: wait if the bytes so far can become one, else give up the stream."""
         waiting = len(buffer) - position
         if (
@@ -189,7 +204,7 @@ class Parser:
         return ~position
 
     def _partial_frame(
-        self, buffer: bytes, position: int, start: re.Match[bytes], marker: bytes, events: list[Event]
+        self, buffer: bytes, position: int, start: re.Match[bytes], marker: bytes, events: list[Event | Batch]
     ) -> int:
         """The end-line of the frame at position is not there yet: begin to stream a SEND, else wait."""
         blank = buffer.find(b"\r\n\r\n", start.end() - 2)
@@ -212,7 +227,7 @@ class Parser:
         self._skip = 2
         return blank + 2
 
-    def _body(self, buffer: bytes, position: int, marker: bytes, events: list[Event]) -> int:
+    def _body(self, buffer: bytes, position: int, marker: bytes, events: list[Event | Batch]) -> int:
         """Hand on the body of a SEND as far as it has come; returns as `_frame` does."""
         begin = position + self._skip
         end = find_end_line(buffer, marker, position)
@@ -234,7 +249,7 @@ class Parser:
         self._skip = 0
         return ~keep
 
-    def _break(self, reason: str, buffer: bytes, events: list[Event]) -> int:
+    def _break(self, reason: str, buffer: bytes, events: list[Event | Batch]) -> int:
         self.broken = True
         self._marker = None
         events.append(Broken(reason))

@@ -151,6 +151,14 @@ class Request:
         request.usual = self.usual
         return request
 
+    def set_range(self, where: ByteRange) -> None:
+        """Replace the value of the Byte-Range that is there already."""
+        if self._headers is None:
+            self._block = self._block.replace(f"Byte-Range: {self.byte_range}".encode(), f"Byte-Range: {where}".encode(), 1)
+        else:
+            self._headers = [(name, str(where) if name == "Byte-Range" else value) for name, value in self._headers]
+        self.byte_range = where
+
     def _values(self) -> tuple[object, ...]:
         rest = (getattr(self, name) for name in self.__slots__ if not name.startswith("_") and name != "usual")
         return (*rest, self.headers)
@@ -164,44 +172,60 @@ class Request:
         return f"<Request {self.method} {self.transaction_id} {self.headers} {self.body!r:.60} {self.flag}>"
 
 
-class Chunk:
-    """A SEND whose head is that of an earlier one, but for transaction id and Byte-Range; or its beginning where `flag`
-    is None.
+class Chunks:
+    """SENDs one after the other whose heads are that of an earlier one, but for transaction id and Byte-Range.
 
-    What it stands for is `request`; who knows what to do with the message needs only what is here.
+    What they stand for are the `requests`; who knows what to do with the message needs only what is in `rows`.
     """
 
-    __slots__ = ("body", "end", "flag", "like", "start", "transaction_id")
+    __slots__ = ("like", "rows", "taken")
 
-    def __init__(
-        self, like: Request, transaction_id: str, start: int, end: int | None, body: bytes, flag: str | None
-    ) -> None:
+    def __init__(self, like: Request, rows: list[tuple[str, int, int | None, bytes, str | None]]) -> None:
         self.like = like
         """The earlier one, without its body."""
-        self.transaction_id = transaction_id
-        self.start = start
-        """Of its first byte, as in `ByteRange`."""
-        self.end = end
-        """As in `ByteRange`."""
-        self.body = body
-        """Empty where it follows as `Data`."""
-        self.flag = flag
+        self.rows = rows
+        """Of each chunk: transaction id, first and last byte as in `ByteRange`, content, flag. The last one of all may be
+        only begun: no content, flag None; `Data` and `End` follow."""
+        self.taken = 0
+        """For the use of whoever takes them: how many have been."""
 
-    @property
-    def request(self) -> Request:
-        """The SEND, as it is read without looking at the ones before it."""
+    def request(self, number: int) -> Request:
+        """The SEND that a row stands for, as it is read without looking at the ones before it."""
+        transaction_id, start, end, body, flag = self.rows[number]
         request = self.like.without_body()
-        request.transaction_id = self.transaction_id
+        request.transaction_id = transaction_id
         assert request.byte_range is not None
-        request.byte_range = where = ByteRange(self.start, self.end, request.byte_range.total)
-        request.headers = [(name, str(where) if name == "Byte-Range" else value) for name, value in self.like.headers]
-        if self.flag is not None:
-            request.body = self.body
-            request.flag = self.flag
+        request.set_range(ByteRange(start, end, request.byte_range.total))
+        if flag is not None:
+            request.body = body
+            request.flag = flag
         return request
 
-    def __repr__(self) -> str:
-        return f"<Chunk {self.request!r}>"
+    @property
+    def requests(self) -> list[Request]:
+        """All of them."""
+        return [self.request(number) for number in range(len(self.rows))]
+
+
+class Answers:
+    """Responses one after the other that differ in their transaction id alone."""
+
+    __slots__ = ("like", "transaction_ids")
+
+    def __init__(self, like: Response, transaction_ids: list[str]) -> None:
+        self.like = like
+        """One of them but for its transaction id."""
+        self.transaction_ids = transaction_ids
+
+    def response(self, number: int) -> Response:
+        """One of them."""
+        same = self.like
+        return Response(self.transaction_ids[number], same.code, same.comment, same.to_path, same.from_path, [])
+
+    @property
+    def responses(self) -> list[Response]:
+        """All of them."""
+        return [self.response(number) for number in range(len(self.transaction_ids))]
 
 
 @dataclass(slots=True)
@@ -254,7 +278,9 @@ class Broken:
     reason: str
 
 
-Event = Request | Chunk | Data | End | Response | Malformed | Broken
+Event = Request | Data | End | Response | Malformed | Broken
+
+Batch = Chunks | Answers
 
 
 @lru_cache(maxsize=256)

@@ -127,6 +127,11 @@ class Outbox:
         """True where a chunk may go out now: path known, connection there, window not full."""
         return self.session.path_block != "" and self._unanswered < self.session.options.window
 
+    @property
+    def window_left(self) -> int:
+        """Chunks that may go out before answers have to come."""
+        return self.session.options.window - self._unanswered
+
     def wait_for_window(self, message: OutgoingMessage) -> None:
         """The link cannot send this message now; it comes back when something changes."""
         if self._blocked is None:
@@ -139,14 +144,19 @@ class Outbox:
         With Failure-Report yes the window bounds how many are under way. With partial nothing is answered as
         long as all goes well, so the oldest ones are taken for good to bound what has to be remembered.
         """
-        message.unanswered += 1
         if message.failure_report == YES:
-            self._unanswered += 1
+            self.expect_answers(message, 1)
             return None
+        message.unanswered += 1
         if self._partial is None:
             self._partial = deque()
         self._partial.append(transaction_id)
         return self._partial.popleft() if len(self._partial) > self.session.options.window else None
+
+    def expect_answers(self, message: OutgoingMessage, count: int) -> None:
+        """So many chunks with Failure-Report yes are sent."""
+        message.unanswered += count
+        self._unanswered += count
 
     def chunk_sent(self, size: int) -> None:
         """The link has cut `size` bytes off the queue."""

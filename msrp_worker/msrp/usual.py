@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from .end_lines import find_end_line
-from .frames import PARTIAL, YES, Chunk, Event, Request, Response, is_media_type
+from .frames import PARTIAL, YES, Answers, Batch, Chunks, Event, Request, Response, is_media_type
 from .ranges import parse_byte_range
 
 _IDENT = rb"[A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}"
@@ -40,7 +40,6 @@ class UsualFrames:
     __slots__ = (
         "_answer",
         "_answered",
-        "_chunks",
         "_from_path",
         "_head",
         "_header_bytes",
@@ -50,9 +49,8 @@ class UsualFrames:
         "marker",
     )
 
-    def __init__(self, header_bytes: int, header_count: int, *, chunks: bool) -> None:
-        """The limits are those of `codec.CodecLimits`; `chunks` as for `codec.Parser`."""
-        self._chunks = chunks
+    def __init__(self, header_bytes: int, header_count: int) -> None:
+        """The limits are those of `codec.CodecLimits`."""
         self._header_bytes = header_bytes
         self._with_fields = header_count >= _MAX_FIELDS
         self._paths = _NOTHING_YET
@@ -67,47 +65,96 @@ class UsualFrames:
         self.marker = b""
         """CRLF, seven hyphens and the transaction id of the chunk that began last."""
 
-    def read(self, buffer: bytes, position: int, events: list[Event]) -> int:
-        """Take the frame that starts at `position`; returns the position after it, or 0 to have it read the general way.
+    def read(self, buffer: bytes, position: int, events: list[Event | Batch]) -> int:
+        """Take the frame that starts at `position`, and the ones after it that are alike.
 
-        Of a chunk that goes on beyond the buffer the complement of where its blank line ends, less the CRLF that may
-        begin the end-line: its body and end-line are to be read from there.
+        Returns the position after them, or 0 to have the frame read the general way. Of a chunk that goes on beyond
+        the buffer the complement of where its blank line ends, less the CRLF that may begin the end-line: its body
+        and end-line are to be read from there.
         """
         start = _START(buffer, position)
         if start is None:
             return 0
         at = start.end()
+        head = self._head
+        if head is not None and buffer.startswith(head.before, at):
+            after = self._read_chunks(buffer, start, head, events)
+            if after:
+                return after
+        if buffer.startswith(self._answer, at):
+            return self._read_responses(buffer, start, events)
         if buffer.startswith(self._paths, at):
             return self._send(buffer, position, start[1], at + len(self._paths), events)
-        if buffer.startswith(self._answer, at):
-            return self._response(buffer, position, start[1], at + len(self._answer), events)
         paths = _PATHS(buffer, at)
         if paths is not None:
             self._paths, self._to_path, self._from_path = paths[0], paths[1].decode(), paths[2].decode()
-            self._head = None
             return self._send(buffer, position, start[1], paths.end(), events)
         answer = _ANSWER(buffer, at)
         if answer is not None:
             code, comment, to_path, from_path = answer.groups()
             self._answer = answer[0]
             self._answered = Response("", int(code), comment.decode(), to_path.decode(), from_path.decode(), [])
-            return self._response(buffer, position, start[1], answer.end(), events)
+            return self._read_responses(buffer, start, events)
         return 0
 
-    def _response(self, buffer: bytes, position: int, ident: bytes, at: int, events: list[Event]) -> int:
-        after = at + len(ident) + 3
-        if buffer[at:after] != ident + b"$\r\n" or after - position > self._header_bytes:
-            return 0
-        same = self._answered
-        events.append(Response(ident.decode(), same.code, same.comment, same.to_path, same.from_path, []))
-        return after
+    def _read_responses(self, buffer: bytes, start: re.Match[bytes] | None, events: list[Event | Batch]) -> int:
+        """Take responses that differ in their transaction id alone. Returns as `read` does."""
+        answer = self._answer
+        answer_size = len(answer)
+        idents: list[str] = []
+        done = 0
+        while start is not None and buffer.startswith(answer, start.end()):
+            ident = start[1]
+            at = start.end() + answer_size
+            after = at + len(ident) + 3
+            if buffer[at:after] != ident + b"$\r\n" or after - start.start() > self._header_bytes:
+                break
+            idents.append(ident.decode())
+            done = after
+            start = _START(buffer, after)
+        if idents:
+            events.append(Answers(self._answered, idents))
+        return done
 
-    def _send(self, buffer: bytes, position: int, ident: bytes, at: int, events: list[Event]) -> int:
-        head = self._head
-        if head is not None and buffer.startswith(head.before, at):
-            after = self._chunk(buffer, position, ident, at + len(head.before), head, events)
-            if after:
-                return after
+    def _read_chunks(
+        self, buffer: bytes, start: re.Match[bytes] | None, head: _ChunkHead, events: list[Event | Batch]
+    ) -> int:
+        """Take chunks that differ from the last one in transaction id and Byte-Range alone. Returns as `read` does."""
+        total = head.total
+        before, before_size = head.before, len(head.before)
+        rest, rest_size = head.rest, len(head.rest)
+        rows: list[tuple[str, int, int | None, bytes, str | None]] = []
+        done = 0
+        while start is not None:
+            at = start.end()
+            where = _RANGE(buffer, at + before_size)
+            if where is None or not buffer.startswith(before, at) or not buffer.startswith(rest, where.end()):
+                break
+            body_at = where.end() + rest_size
+            ident = start[1]
+            marker = b"\r\n-------" + ident
+            end = find_end_line(buffer, marker, body_at - 2)
+            if body_at - start.start() - 4 > self._header_bytes or body_at - 2 <= end < body_at:
+                break
+            first = int(where[1])
+            last = None if where[2] is None else int(where[2])
+            if last is not None and last < first - 1:
+                break
+            if total is not None and (last or first - 1) > total:
+                break
+            if end < 0:
+                self.marker = marker
+                rows.append((ident.decode(), first, last, b"", None))
+                done = 1 - body_at
+                break
+            done = end + len(marker) + 3
+            rows.append((ident.decode(), first, last, buffer[body_at:end], chr(buffer[done - 3])))
+            start = _START(buffer, done)
+        if rows:
+            events.append(Chunks(head.like, rows))
+        return done
+
+    def _send(self, buffer: bytes, position: int, ident: bytes, at: int, events: list[Event | Batch]) -> int:
         fields = _FIELDS(buffer, at)
         if fields is None or not self._with_fields:
             return 0
@@ -149,54 +196,27 @@ class UsualFrames:
     def learn(self, request: Request, buffer: bytes, position: int, body_at: int) -> None:
         """Remember the head of a SEND, between `position` and `body_at`, as more chunks of its message will follow."""
         self._head = None
-        if not self._chunks:
-            return
         where = request.byte_range
         at = position + 6 + len(request.transaction_id)
         if where is None or not buffer.startswith(self._paths, at):
             return
-        at += len(self._paths)
         text = str(where).encode()
-        # The two bytes before `at` end the From-Path: Byte-Range may be the next field.
-        value = buffer.find(_BYTE_RANGE, at - 2, body_at) + len(_BYTE_RANGE)
-        if value >= at and buffer.startswith(text + b"\r\n", value):
-            after_end = value + text.rindex(b"/")
-            self._head = _ChunkHead(request.without_body(), where.total, buffer[at:value], buffer[after_end:body_at])
-
-    def _chunk(self, buffer: bytes, position: int, ident: bytes, at: int, head: _ChunkHead, events: list[Event]) -> int:
-        """Take a chunk with the head of the last one; `at`: of its Byte-Range value. Returns as `read` does."""
-        where = _RANGE(buffer, at)
-        if where is None or not buffer.startswith(head.after, where.end()):
-            return 0
-        body_at = where.end() + len(head.after)
-        marker = b"\r\n-------" + ident
-        end = find_end_line(buffer, marker, body_at - 2)
-        if body_at - position - 4 > self._header_bytes or body_at - 2 <= end < body_at:
-            return 0
-        start = int(where[1])
-        last = None if where[2] is None else int(where[2])
-        if last is not None and last < start - 1:
-            return 0
-        if head.total is not None and (last or start - 1) > head.total:
-            return 0
-        if end < 0:
-            self.marker = marker
-            events.append(Chunk(head.like, ident.decode(), start, last, b"", None))
-            return 1 - body_at
-        after = end + len(marker) + 3
-        events.append(Chunk(head.like, ident.decode(), start, last, buffer[body_at:end], chr(buffer[after - 3])))
-        return after
+        # The two bytes before it end the From-Path: Byte-Range may be the next field.
+        value = buffer.find(_BYTE_RANGE, at + len(self._paths) - 2, body_at) + len(_BYTE_RANGE)
+        if value > at and buffer.startswith(text + b"\r\n", value):
+            rest = buffer[value + text.rindex(b"/") : body_at]
+            self._head = _ChunkHead(request.without_body(), where.total, buffer[at:value], rest)
 
 
 class _ChunkHead:
     """The head of a chunk: what comes before the numbers of its Byte-Range, what comes after them, and its meaning."""
 
-    __slots__ = ("after", "before", "like", "total")
+    __slots__ = ("before", "like", "rest", "total")
 
-    def __init__(self, like: Request, total: int | None, before: bytes, after: bytes) -> None:
+    def __init__(self, like: Request, total: int | None, before: bytes, rest: bytes) -> None:
         self.like = like
         self.total = total
         self.before = before
-        """From the end of the paths to `Byte-Range: `."""
-        self.after = after
+        """From the space after the transaction id to `Byte-Range: `."""
+        self.rest = rest
         """From the slash to the blank line."""

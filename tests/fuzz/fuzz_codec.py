@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 with atheris.instrument_imports(include=["msrp_worker.msrp"]):
     from msrp_worker.msrp.codec import CodecLimits, Parser
-    from msrp_worker.msrp.frames import Broken, Chunk, Data, End, Event, Malformed, Request
+    from msrp_worker.msrp.frames import Broken, Data, End, Event, Malformed, Request
     from msrp_worker.msrp.uri import UriError, parse_path
 
 LIMITS = CodecLimits(header_bytes=600, header_count=12)
@@ -25,7 +25,7 @@ LIMITS = CodecLimits(header_bytes=600, header_count=12)
 
 def parse(pieces: list[bytes], *, shortcuts: bool) -> list[Event]:
     """The events of the pieces, bodies joined to their requests."""
-    parser = Parser(LIMITS, chunks=shortcuts, shortcuts=shortcuts)
+    parser = Parser(LIMITS, shortcuts=shortcuts)
     joined: list[Event] = []
     for piece in pieces:
         for event in parser.feed(piece):
@@ -39,8 +39,6 @@ def parse(pieces: list[bytes], *, shortcuts: bool) -> list[Event]:
                 else:
                     request.body = request.body or b""
                     request.flag = event.flag
-            elif isinstance(event, Chunk):
-                joined.append(event.request)
             else:
                 joined.append(Broken("") if isinstance(event, Broken) else event)
     assert parser.broken or len(parser._buffer) < LIMITS.header_bytes + 12_000

@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msrp_worker.msrp.codec import CodecLimits, Parser
-from msrp_worker.msrp.frames import Broken, Chunk, Data, End, Event, Request, encode_response
+from msrp_worker.msrp.frames import Answers, Broken, Chunks, Data, End, Event, Request, encode_response
 from msrp_worker.msrp.options import SessionOptions
-from tests.msrp_worker.msrp.harness import ALICE, BOB, Side
+from msrp_worker.msrp.session import Session
+from msrp_worker.msrp.uri import parse_uri
+from tests.msrp_worker.msrp.harness import ALICE, BOB, Recorder, Side, responses
 
 PATHS = f"To-Path: {BOB}\r\nFrom-Path: {ALICE}\r\n"
 
@@ -33,8 +35,8 @@ def chunk(
 
 
 def parse(pieces: list[bytes], *, usual: bool, limits: CodecLimits | None = None) -> list[Event]:
-    """Events, chunks as the requests they stand for; bodies joined, as a short cut may hand them on in other pieces."""
-    parser = Parser(limits, chunks=usual, shortcuts=usual)
+    """Events with their bodies joined, as a short cut may hand them on in other pieces."""
+    parser = Parser(limits, shortcuts=usual)
     joined: list[Event] = []
     for event in (event for piece in pieces for event in parser.feed(piece)):
         if isinstance(event, Data | End):
@@ -47,28 +49,48 @@ def parse(pieces: list[bytes], *, usual: bool, limits: CodecLimits | None = None
         elif isinstance(event, Broken):
             joined.append(Broken(""))
         else:
-            joined.append(event.request if isinstance(event, Chunk) else event)
+            joined.append(event)
     return joined
 
 
 def kinds(stream: bytes) -> list[str]:
-    return [type(event).__name__ for event in Parser(chunks=True).feed(stream)]
+    return [type(event).__name__ for event in Parser().feed_batches(stream)]
 
 
 @pytest.mark.requirement("MED-01")
-def test_a_chunk_that_repeats_the_head_of_the_last_one_is_known_by_it() -> None:
+def test_chunks_that_repeat_the_head_of_the_last_one_are_known_by_it() -> None:
     stream = (
         chunk("tid1", "1-5/15", b"first") + chunk("tid2", "6-10/15", b"next!") + chunk("tid3", "11-*/15", b"last!", "$")
     )
-    first, second, third = Parser(chunks=True).feed(stream)
+    first, others = Parser().feed_batches(stream)
     assert isinstance(first, Request)
-    assert isinstance(second, Chunk)
-    assert isinstance(third, Chunk)
-    assert (second.transaction_id, second.start, second.end, second.body, second.flag) == ("tid2", 6, 10, b"next!", "+")
-    assert (third.start, third.end, third.flag) == (11, None, "$")
-    assert second.like.body is None
-    assert [first, second.request, third.request] == Parser(shortcuts=False).feed(stream)
-    assert not any(isinstance(event, Chunk) for event in Parser().feed(stream))
+    assert isinstance(others, Chunks)
+    assert others.rows == [("tid2", 6, 10, b"next!", "+"), ("tid3", 11, None, b"last!", "$")]
+    assert others.like.body is None
+    assert [first, *others.requests] == Parser(shortcuts=False).feed(stream) == Parser().feed(stream)
+
+
+@pytest.mark.requirement("MED-01")
+def test_a_chunk_that_is_cut_begins_and_goes_on() -> None:
+    parser = Parser()
+    parser.feed(chunk("tid1", "1-5/15", b"first"))
+    stream = chunk("tid2", "6-10/15", b"next!") + chunk("tid3", "11-*/15", b"last!", "$")
+    begun, data = parser.feed_batches(stream[:-20])
+    assert isinstance(begun, Chunks)
+    assert begun.rows == [("tid2", 6, 10, b"next!", "+"), ("tid3", 11, None, b"", None)]
+    assert [data, *parser.feed(stream[-20:])] == [Data(b"l"), Data(b"ast!"), End("$")]
+
+
+@pytest.mark.requirement("MED-01")
+def test_responses_that_repeat_each_other_come_in_one() -> None:
+    stream = b"".join(encode_response(f"tid{n}", 200, BOB, ALICE) for n in range(3)) + encode_response(
+        "tid3", 413, BOB, ALICE
+    )
+    alike, other = Parser().feed_batches(stream)
+    assert isinstance(alike, Answers)
+    assert isinstance(other, Answers)
+    assert (alike.transaction_ids, other.transaction_ids) == (["tid0", "tid1", "tid2"], ["tid3"])
+    assert [*alike.responses, *other.responses] == Parser(shortcuts=False).feed(stream)
 
 
 @pytest.mark.requirement("MED-01")
@@ -92,7 +114,7 @@ def test_a_chunk_that_repeats_the_head_of_the_last_one_is_known_by_it() -> None:
 )
 def test_a_head_that_differs_is_read_the_general_way(other: bytes) -> None:
     stream = chunk("tid1", "1-5/15", b"first") + other
-    assert "Chunk" not in kinds(stream)
+    assert "Chunks" not in kinds(stream)
     assert parse([stream], usual=True) == parse([stream], usual=False)
 
 
@@ -100,7 +122,7 @@ def test_a_head_that_differs_is_read_the_general_way(other: bytes) -> None:
 @pytest.mark.parametrize("extra", [{"before": "X-One: é\r\n"}, {"after": "Content-Disposition: attachment\r\n"}])
 def test_any_header_fields_may_be_repeated(extra: dict[str, str]) -> None:
     stream = chunk("tid1", "1-5/*", b"first", **extra) + chunk("tid2", "6-*/*", b"next!", **extra)  # type: ignore[arg-type]
-    assert kinds(stream) == ["Request", "Chunk"]
+    assert kinds(stream) == ["Request", "Chunks"]
     assert parse([stream], usual=True) == parse([stream], usual=False)
 
 
@@ -112,12 +134,19 @@ def test_a_longer_position_may_pass_the_header_limit() -> None:
     assert isinstance(parse([first + second], usual=True, limits=limits)[-1], Broken)
 
 
+@pytest.mark.requirement("SEC-02")
+def test_responses_keep_the_header_limit() -> None:
+    stream = encode_response("tid1", 200, BOB, ALICE) * 2
+    limits = CodecLimits(header_bytes=stream.index(b"\r\n-------") - 1)
+    assert parse([stream], usual=True, limits=limits) == parse([stream], usual=False, limits=limits) == [Broken("")]
+
+
 @pytest.mark.requirement("MED-01")
 def test_nothing_of_a_body_is_kept_for_the_next_chunk() -> None:
-    parser = Parser(chunks=True)
+    parser = Parser()
     parser.feed(chunk("tid1", "1-100000/200000", bytes(100_000)))
-    (event,) = parser.feed(chunk("tid2", "100001-200000/200000", bytes(100_000)))
-    assert isinstance(event, Chunk)
+    (event,) = parser.feed_batches(chunk("tid2", "100001-200000/200000", bytes(100_000)))
+    assert isinstance(event, Chunks)
     assert event.like.body is None
     assert parser._buffer == b""
 
@@ -174,7 +203,7 @@ def test_both_ways_read_the_same(sequence: list[bytes], data: st.DataObject) -> 
 def arrive(pieces: list[bytes], options: SessionOptions, refusing: str, *, usual: bool) -> tuple[object, ...]:
     """What a session makes of the bytes: the calls to its handler, what it writes, what it keeps."""
     side = Side(BOB, ALICE, options, **({refusing: 413} if refusing else {}))
-    side.link._parser = Parser(chunks=usual, shortcuts=usual)
+    side.link._parser = Parser(shortcuts=usual)
     for piece in pieces:
         side.feed(piece)
     incoming = side.session.inbox._incoming or {}
@@ -227,7 +256,7 @@ def test_both_ways_mean_the_same_to_a_session(
 @pytest.mark.parametrize("usual", [True, False])
 def test_the_last_missing_chunk_completes_a_message_whose_end_came_early(usual: bool) -> None:
     side = Side(BOB, ALICE, SessionOptions(collect=0))
-    side.link._parser = Parser(chunks=usual, shortcuts=usual)
+    side.link._parser = Parser(shortcuts=usual)
     side.feed(chunk("tid1", "1-5/10", b"first") + chunk("tid3", "11-10/10", b"", "$"))
     side.feed(chunk("tid2", "6-10/10", b"next!"))
     assert side.recorder.names() == ["bound", "begin", "data", "data", "end"]
@@ -237,7 +266,7 @@ def test_the_last_missing_chunk_completes_a_message_whose_end_came_early(usual: 
 @pytest.mark.parametrize("usual", [True, False])
 def test_a_handler_that_closes_the_session_in_the_middle_of_a_chunk(usual: bool) -> None:
     side = Side(BOB, ALICE, SessionOptions(collect=0))
-    side.link._parser = Parser(chunks=usual, shortcuts=usual)
+    side.link._parser = Parser(shortcuts=usual)
     seen: list[bytes] = []
 
     def data(session: object, message: object, piece: bytes) -> None:
@@ -249,3 +278,60 @@ def test_a_handler_that_closes_the_session_in_the_middle_of_a_chunk(usual: bool)
     side.feed(b"".join(chunk(f"tid{n}", f"{5 * n + 1}-{5 * n + 5}/20", b"12345") for n in range(4)))
     assert seen == [b"12345"] * 2
     assert side.recorder.names() == ["bound", "begin", "aborted", "closed"]
+
+
+@pytest.mark.requirement("MED-01", "MED-03")
+@pytest.mark.parametrize("usual", [True, False])
+def test_sessions_of_one_connection_that_name_their_messages_alike(usual: bool) -> None:
+    side = Side(BOB, ALICE, SessionOptions(collect=0))
+    side.link._parser = Parser(shortcuts=usual)
+    second = Recorder()
+    uri = BOB.replace("kjhd", "KJHD")
+    side.registry.add(Session(parse_uri(uri), second, side.idents, SessionOptions(collect=0)))
+    other = PATHS.replace(BOB, uri)
+    bare = f"MSRP tid9 SEND\r\n{other}Message-ID: bare0001\r\n-------tid9$\r\n".encode()
+    side.feed(chunk("tid1", "1-5/15", b"First", paths=other) + chunk("tid2", "1-5/15", b"first"))
+    side.feed(bare + chunk("tid3", "6-10/15", b"next!") + chunk("tid4", "6-10/15", b"Next!", paths=other))
+    side.feed(chunk("tid5", "11-15/15", b"LAST!", "$", paths=other) + chunk("tid6", "11-15/15", b"last!", "$"))
+    assert side.recorder.bodies == {"long0001": b"firstnext!last!"}
+    assert second.bodies == {"long0001": b"FirstNext!LAST!"}
+
+
+@pytest.mark.requirement("MED-01")
+@pytest.mark.parametrize("usual", [True, False])
+def test_nothing_more_is_taken_from_a_connection_that_is_refused(usual: bool) -> None:
+    side = Side(BOB, ALICE, SessionOptions(collect=0))
+    side.link._parser = Parser(shortcuts=usual)
+    seen: list[bytes] = []
+
+    def data(session: object, message: object, piece: bytes) -> None:
+        seen.append(piece)
+        if len(seen) == 2:
+            side.link.refuse("enough")
+
+    side.recorder.data = data  # type: ignore[method-assign, assignment]
+    side.feed(b"".join(chunk(f"tid{n}", f"{5 * n + 1}-{5 * n + 5}/20", b"12345") for n in range(4)))
+    assert seen == [b"12345"] * 2
+
+
+@pytest.mark.requirement("MED-01")
+@pytest.mark.parametrize("usual", [True, False])
+def test_a_handler_that_fails_takes_its_session_with_it_and_no_other(usual: bool) -> None:
+    side = Side(BOB, ALICE, SessionOptions(collect=0))
+    side.link._parser = Parser(shortcuts=usual)
+    second = Recorder()
+    uri = BOB.replace("kjhd", "KJHD")
+    side.registry.add(Session(parse_uri(uri), second, side.idents, SessionOptions(collect=0)))
+    seen: list[bytes] = []
+
+    def data(session: object, message: object, piece: bytes) -> None:
+        seen.append(piece)
+        if len(seen) == 2:
+            raise RuntimeError("a bug")
+
+    side.recorder.data = data  # type: ignore[method-assign, assignment]
+    stream = b"".join(chunk(f"tid{n}", f"{5 * n + 1}-{5 * n + 5}/20", b"12345") for n in range(4))
+    side.feed(stream + stream.replace(BOB.encode(), uri.encode()))
+    assert seen == [b"12345"] * 2
+    assert second.bodies == {"long0001": b"12345" * 4}
+    assert [code for _, code in responses(side.sent)] == [200, 481, 481, 200, 200, 200, 200]
