@@ -224,12 +224,15 @@ class Outbox:
             callback()
 
     def close(self, reason: str) -> None:
-        """The session ended: what is not settled has failed, unless nobody would have told us anyway."""
+        """The session ended: what is not settled has failed, unless nobody would have told us anyway; what is not
+        reported on never will be."""
         self._blocked = None
         for message in list((self._messages or {}).values()):
             if message.status is None:
                 settled = message.failure_report != YES and message.is_sent
                 self._settle(message, 200 if settled else 408, reason)
+            if message.status == 200 and message.success_report:
+                self._give_up_report(message, reason)  # MED-02
         self._messages = None
         self.queued = 0
         self._tell_waiting()
@@ -276,8 +279,17 @@ class Outbox:
         outgoing = self._messages or {}
         oldest = next((ident for ident, message in outgoing.items() if message.status is not None), None)
         if oldest is not None:
-            del outgoing[oldest]
+            self._give_up_report(outgoing.pop(oldest), "no report came")
             self._kept -= 1
+
+    def _give_up_report(self, message: OutgoingMessage, reason: str) -> None:
+        """A success report that was asked for will not come, or not be known as one any more."""
+        if message.reported is None:
+            message.reported = 408
+            message.report_missing = True
+            message.comment = reason
+            if message.on_report is not None:
+                message.on_report(message)
 
     def _covered(self, message: OutgoingMessage, byte_range: ByteRange | None) -> None:
         """A success report for a range; the message is reported once they cover it."""

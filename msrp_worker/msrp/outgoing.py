@@ -40,6 +40,7 @@ class OutgoingMessage:
         "pieces",
         "position",
         "queued",
+        "report_missing",
         "reported",
         "scheduled",
         "status",
@@ -80,7 +81,10 @@ class OutgoingMessage:
         self.covered: RangeSet | None = None
         """Bytes for which success reports came."""
         self.reported: int | None = None
-        """Code of the report that settled the message: 200 once success reports cover it, or an error."""
+        """Code of the report that settled the message: 200 once success reports cover it, or an error; 408 where none
+        came until the session ended."""
+        self.report_missing = False
+        """True where `reported` is not the word of the peer: no report came."""
         self.on_done: Callable[[OutgoingMessage], None] | None = None
         """Called once with the outcome, before the handler."""
         self.on_report: Callable[[OutgoingMessage], None] | None = None
