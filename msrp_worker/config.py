@@ -253,6 +253,10 @@ class Config:
     msrp_public_host: str = _setting("IM_MSRP_PUBLIC_HOST", "", _text, "a host name or IP address")
     """Host in a=path of our MSRP sessions (MED-05). Default empty: the address the kernel would use towards the peer."""
 
+    msrp_peer_seconds: int = _setting("IM_MSRP_PEER_SECONDS", 40, _whole(1, 3600), "a number of seconds, 1 to 3600")
+    """Time for a client to connect to its MSRP session once offer and answer are exchanged, seconds; then the session is
+    released. Default 40: all retransmissions of SIP, and a slow network."""
+
     demo: bool = _setting("IM_DEMO", True, _yes_no, "1 or 0")
     """Whether a new database gets the demo users and group. Default 1."""
 

@@ -132,6 +132,7 @@ def msrp_config(config: Config) -> EndpointConfig:
         tls_certificate=config.tls_certificate,
         tls_key=config.tls_key,
         public_host=config.msrp_public_host or None,
+        peer_seconds=config.msrp_peer_seconds,
     )
 
 
