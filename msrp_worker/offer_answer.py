@@ -207,7 +207,8 @@ def conclude(
         if section.refused or mine.refused or not is_msrp(section):
             continue
         local, remote = parse(ours, mine), parse(theirs, section)
-        active = remote.setup is not Setup.ACTIVE  # RFC 4975 8.5: the offerer connects unless agreed otherwise
+        # RFC 4975 8.5: the offerer connects unless agreed otherwise; nobody connects to a WebSocket client (RFC 7977 5.2.2)
+        active = remote.setup is not Setup.ACTIVE and not remote.websocket  # MED-05, MED-11
         if not active and local.setup is Setup.ACTIVE:
             return Refusal(NOT_ACCEPTABLE, "both sides want to connect")
         outcome = conclude_cema(
@@ -217,6 +218,8 @@ def conclude(
             we_are_active=active,
             resolved=resolved,
         )
+        if outcome is CemaOutcome.OFFER_AGAIN and not active and policy.tolerate_address_mismatch:
+            outcome = CemaOutcome.WAIT  # they connect to us: no address of theirs is used, as in `answer_cema`
         if outcome is CemaOutcome.OFFER_AGAIN:
             return Refusal(NOT_ACCEPTABLE, "a middlebox without msrp-cema: offer again without it")
         local = replace(local, setup=Setup.ACTIVE if active else Setup.PASSIVE)
@@ -285,6 +288,8 @@ def _we_connect(remote: MsrpMedia, policy: LocalPolicy) -> bool:
     Where the offer leaves it to us we are active behind a NAT, and where the offerer has a relay and wants
     media anchoring: a relay cannot connect to a middlebox (RFC 6714 4.1).
     """  # MED-05
+    if remote.websocket and remote.setup is not Setup.PASSIVE:
+        return False  # nobody can connect to it (RFC 7977 5.2.2), MED-11
     if remote.setup is not Setup.ACTPASS:
         return remote.setup is Setup.PASSIVE  # which must not be offered, and means what it says
     anchored = policy.cema and remote.cema and remote.uses_relay and not policy.endpoint.relay_path

@@ -72,13 +72,15 @@ async def _serve(config: Config) -> None:
 
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
+        functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
         endpoint = MsrpEndpoint(msrp_config(config))
+        participating = ParticipatingFunction(functions, endpoint, config)
         await endpoint.start()
         stack.push_async_callback(endpoint.stop)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_certificate, endpoint)
         app = application(
             lambda: "" if link.ready else "not linked to Kamailio",
-            lambda: _readings(store, link, answers, endpoint),
+            lambda: (*_readings(store, link, answers), *_media_readings(endpoint, functions, participating)),
         )
         app.router.add_get("/msrp", websocket_handler(endpoint))  # MED-11
         runner = web.AppRunner(app)
@@ -86,8 +88,6 @@ async def _serve(config: Config) -> None:
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, config.listen, config.http_port).start()
         await _expire_once(store)  # what expired while no worker ran holds for no request
-        functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
-        ParticipatingFunction(functions, endpoint, config)
         deferred = DeferredFunction(store, functions, endpoint, config)
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
         link.start()
@@ -112,6 +112,9 @@ def msrp_config(config: Config) -> EndpointConfig:
         tls_certificate=config.tls_certificate,
         tls_key=config.tls_key,
         public_host=config.msrp_public_host or None,
+        max_connections=config.msrp_max_connections,
+        max_connections_per_address=config.msrp_max_per_address,
+        bind_seconds=config.msrp_bind_seconds,  # SEC-02
     )
 
 
@@ -169,9 +172,7 @@ async def _expire_once(store: Store) -> int:
     return expired
 
 
-def _readings(
-    store: Store, link: KamailioLink, answers: Answers, endpoint: MsrpEndpoint
-) -> Iterable[tuple[str, str, float]]:
+def _readings(store: Store, link: KamailioLink, answers: Answers) -> Iterable[tuple[str, str, float]]:
     counters = link.counters
     yield "link_connected", "1 while Kamailio's control listener is reached", float(link.connected)
     yield "questions_total", "Questions of Kamailio", counters.questions
@@ -185,4 +186,21 @@ def _readings(
     yield "deferrals_refused_total", "Messages not stored: quota, or the store unavailable", answers.deferrals_refused
     yield "publications_total", "Publications of service settings taken", answers.published
     yield "trace_dropped_total", "Trace events lost because the disk did not keep up", store.trace.dropped
+
+
+def _media_readings(
+    endpoint: MsrpEndpoint, functions: Functions, participating: ParticipatingFunction
+) -> Iterable[tuple[str, str, float]]:
+    counters = endpoint.registry.counters
+    yield "legs", "SIP dialogs of sessions", len(functions.legs)
+    yield "participating_sessions", "Sessions with the participating function in the media path", len(participating)
     yield "msrp_connections", "MSRP connections open", endpoint.connections
+    yield "msrp_sessions", "MSRP sessions open or waiting for their connection", len(endpoint.registry)
+    yield "msrp_accepted_total", "MSRP connections accepted", counters.accepted
+    yield "msrp_over_limit_total", "MSRP connections refused: too many, in all or from one address", counters.over_limit
+    yield "msrp_never_bound_total", "MSRP connections closed that named no session in time", counters.never_bound
+    yield "msrp_stalled_total", "MSRP connections cut because the peer took nothing", counters.stalled
+    yield "msrp_malformed_total", "MSRP frames outside the grammar", counters.malformed
+    yield "msrp_unknown_session_total", "MSRP requests answered 481", counters.unknown_session
+    yield "msrp_wrong_connection_total", "MSRP requests answered 506", counters.wrong_connection
+    yield "msrp_forbidden_total", "MSRP requests answered 403: certificate, address, or no TLS", counters.forbidden

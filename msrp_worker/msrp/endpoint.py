@@ -137,6 +137,11 @@ class MsrpEndpoint:
         if self.tls is not None:
             self.tls.reload()
 
+    @property
+    def fingerprint(self) -> str | None:
+        """Of our certificate, for a=fingerprint (RFC 8122); None without one."""  # MED-04
+        return None if self.tls is None else self.tls.fingerprint
+
     # --- sessions -----------------------------------------------------------------------------------------
 
     async def local_host(self, peer: str | None = None) -> str:
@@ -250,10 +255,13 @@ class MsrpEndpoint:
         self._per_address[connection.address] += 1
         if self._stopping:
             return "endpoint stopped"
+        counters = self.registry.counters
         if len(self._connections) > self.config.max_connections:
+            counters.over_limit += 1
             return f"more than {self.config.max_connections} connections"
         limit = self.config.max_connections_per_address
         if connection.key is None and self._per_address[connection.address] > limit:
+            counters.over_limit += 1
             return f"more than {limit} connections from this address"
         return None
 

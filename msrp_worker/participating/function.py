@@ -13,6 +13,7 @@ from kemi.messages import SipRequest, TransactionId
 from msrp_worker.config import Config
 from msrp_worker.functions import Functions
 from msrp_worker.msrp import MsrpEndpoint
+from msrp_worker.offer_answer import LocalEndpoint
 from msrp_worker.participating.media import BridgedMedia
 from msrp_worker.participating.session import ParticipatingSession
 from msrp_worker.sdp import Origin
@@ -39,14 +40,16 @@ class ParticipatingFunction:
         self._start(self._begin(transaction, request, asked))
 
     async def _begin(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
-        host = await self._endpoint.local_host(asked.source.partition(":")[0] or None)
+        source = _host(asked.source)
+        host = await self._endpoint.local_host(source or None)
         identity = secrets.token_hex(8)
         media = BridgedMedia(
             self._endpoint,
-            host,
+            self._local(host),
             lambda: _origin(host),
             self._start,
             max_size=self._config.large_max_size,
+            addresses=frozenset({source}) if self._config.msrp_address_check else None,
             on_lost=lambda reason: self._lost(identity, reason),
         )
         config = self._config
@@ -55,6 +58,18 @@ class ParticipatingFunction:
         session = ParticipatingSession(self._functions.legs, media, contact, identity, self._ended)
         self._sessions[identity] = session
         session.begin(transaction, request, asked)
+
+    def _local(self, host: str) -> LocalEndpoint:
+        """Where our sessions are reached; WebSocket clients come to the HTTP port (MED-11)."""
+        endpoint = self._endpoint
+        fingerprint = endpoint.fingerprint
+        return LocalEndpoint(
+            host,
+            endpoint.port,
+            endpoint.tls_port,
+            ws_port=self._config.http_port,
+            fingerprints=(fingerprint,) if fingerprint is not None else (),  # MED-04
+        )
 
     def _lost(self, identity: str, reason: str) -> None:
         session = self._sessions.get(identity)
@@ -73,6 +88,11 @@ class ParticipatingFunction:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("participating function", exc_info=error)
+
+
+def _host(source: str) -> str:
+    """The address in `address:port;transport`; that of IPv6 has brackets."""
+    return source.partition(";")[0].rpartition(":")[0].strip("[]")
 
 
 def _origin(host: str) -> Origin:

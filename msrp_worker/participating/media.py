@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from msrp_worker import sdp
-from msrp_worker.msrp import MsrpEndpoint, Session, SessionOptions, parse_path
+from msrp_worker.media_session import new_session_id, offered_session, settle
+from msrp_worker.msrp import MsrpEndpoint, Session, accept_types, parse_path
 from msrp_worker.msrp.hop import Hop, HopPolicy, leg_options
 from msrp_worker.offer_answer import (
-    Answer,
     LocalEndpoint,
     LocalPolicy,
     Negotiated,
@@ -20,8 +20,9 @@ from msrp_worker.offer_answer import (
     conclude,
     offer,
 )
+from msrp_worker.participating.lines import answered_across, offered_across
 from msrp_worker.sdp import Origin, SdpError, SessionDescription
-from msrp_worker.sdp_msrp import MsrpMedia, Setup, is_msrp, parse
+from msrp_worker.sdp_msrp import MsrpMedia, is_msrp, parse
 
 log = logging.getLogger("im.participating")
 
@@ -30,37 +31,43 @@ NOT_ACCEPTABLE = 488
 
 @dataclass(slots=True)
 class Line:
-    """One MSRP line of the offer: the session towards the callee, later the one towards the caller, and their hop."""
+    """One MSRP line of the offer: the sessions towards both sides, joined by a hop from the beginning.
+
+    The callee may connect and send before its answer has come here; what it says then waits for the caller.
+    """
 
     index: int
+    caller: Session
     callee: Session
-    caller: Session | None = None
-    hop: Hop = field(default_factory=Hop)
+    hop: Hop
 
 
 class BridgedMedia:
     """Offer and answer of both sides, and the hops. Everything ends with `close`.
 
-    `host` is the address that goes into our paths; `origin` makes the o= line of a description, `start` runs a
-    coroutine in the background.
+    `local` says where we can be reached, its address goes into our paths; `origin` makes the o= line of a description,
+    `start` runs a coroutine in the background. `addresses`: from where the caller may connect, beside the addresses in
+    its description; None leaves both sides free (MED-10).
     """
 
     def __init__(
         self,
         endpoint: MsrpEndpoint,
-        host: str,
+        local: LocalEndpoint,
         origin: Callable[[], Origin],
         start: Callable[[Coroutine[Any, Any, None]], object],
         *,
         max_size: int | None = None,
+        addresses: frozenset[str] | None = None,
         policy: HopPolicy | None = None,
         on_lost: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._endpoint = endpoint
-        self._host = host
+        self._local = local
         self._origin = origin
         self._start = start
         self._max_size = max_size
+        self._addresses = addresses
         self._policy = policy
         self._on_lost = on_lost
         self._lines: list[Line] = []
@@ -70,72 +77,92 @@ class BridgedMedia:
 
     def offer_across(self, offered: SessionDescription) -> SessionDescription | Refusal:
         """Our offer to the callee for the caller's: its lines with our paths. SdpError when a line is malformed."""
+        sections = []
         media: list[MsrpMedia] = []
         for index, section in enumerate(offered.media):
-            if section.refused or not is_msrp(section):
+            line = None if section.refused or not is_msrp(section) else parse(offered, section)
+            if line is None or not self._serves(line):
+                sections.append(section.refuse())
                 continue
-            line = parse(offered, section)
             declared = None if line.file is None else line.file.declared_size
             if self._max_size is not None and declared is not None and declared > self._max_size:
                 return Refusal(403, "Declared size over the limit")  # LRG-06
-            secure = line.secure and self._endpoint.tls_port is not None
-            session = self._new_session(secure=secure)
-            self._lines.append(Line(index, session, hop=self._new_hop()))
-            media.append(
-                replace(
-                    line,
-                    path=(session.local_text,),
-                    port=session.local.port or 0,
-                    address=None,
-                    secure=secure,
-                    setup=Setup.ACTPASS,
-                    cema=False,
-                    fingerprints=(),
-                )
-            )
+            media.append(self._new_line(index, line))
+            sections.append(section)
         if not media:
-            return Refusal(NOT_ACCEPTABLE, "No MSRP media offered")
-        self._offered = offered
-        self._ours = offer(self._origin(), self._host, media)
+            return Refusal(NOT_ACCEPTABLE, "No MSRP media offered that is served here")
+        self._offered = replace(offered, media=tuple(sections))
+        self._ours = offer(self._origin(), self._local.address, media)
         return self._ours
 
     def answer_across(self, answered: SessionDescription) -> SessionDescription | Refusal:
         """Our answer to the caller for the callee's: what both took. SdpError when it is malformed."""
         assert self._offered is not None and self._ours is not None
-        agreed = conclude(self._ours, answered, self._local_policy((), ("*",), None))
+        agreed = conclude(self._ours, answered, self._local_policy(()))
         if isinstance(agreed, Refusal):
             return agreed
         taken = {self._lines[one.index].index: (self._lines[one.index], one) for one in agreed}
         sections = (section if index in taken else section.refuse() for index, section in enumerate(self._offered.media))
-        offered = replace(self._offered, media=tuple(sections))
-        for index in sorted(taken):
-            line = taken[index][0]
-            line.caller = self._new_session(secure=parse(self._offered, self._offered.media[index]).secure)
-        names = tuple(self._session_id(taken[index][0].caller) for index in sorted(taken))
-        first = agreed[0].remote
-        outcome = answer(offered, self._local_policy(names, first.accept_types, first.max_size))
+        names = tuple(taken[index][0].caller.local.session_id or "" for index in sorted(taken))
+        outcome = answer(replace(self._offered, media=tuple(sections)), self._local_policy(names))
         if isinstance(outcome, Refusal):
             return outcome
-        self._join(taken, outcome)
-        return outcome.description
+        described = list(outcome.description.media)
+        for theirs in outcome.lines:
+            line, across = taken[theirs.index]
+            theirs = replace(theirs, local=answered_across(theirs.local, across.remote))
+            described[theirs.index] = theirs.local.build()
+            self._agree(line.callee, across)
+            self._agree(line.caller, theirs, self._addresses or frozenset())
+        self._drop(line for line in self._lines if line.index not in taken)
+        return replace(outcome.description, media=tuple(described))
 
     def close(self, reason: str) -> None:
         """End all sessions."""
         self._closed = True
         for line in self._lines:
-            for session in (line.callee, line.caller):
-                if session is not None:
-                    session.close(reason)
+            line.hop.close(reason)
 
-    def _join(self, taken: dict[int, tuple[Line, Negotiated]], outcome: Answer) -> None:
-        for theirs in outcome.lines:
-            line, across = taken[theirs.index]
-            assert line.caller is not None
-            line.hop.join(line.caller, line.callee)
-            for session, agreed in ((line.callee, across), (line.caller, theirs)):
-                session.set_remote(parse_path(" ".join(agreed.remote.path)), agreed.remote.fingerprints)
-                if agreed.active:
-                    self._start(self._connect(session, agreed))
+    def _serves(self, line: MsrpMedia) -> bool:
+        """Whether this side of the line can be ours: the callee need not be troubled with it otherwise."""  # MED-04
+        return self._local.port(line.secure, line.websocket) is not None
+
+    def _new_line(self, index: int, line: MsrpMedia) -> MsrpMedia:
+        """Make both sessions of a line; what the callee is offered."""
+        local, endpoint = self._local, self._endpoint
+        # What a WebSocket client says of TLS is about its own hop, whose end is here (RFC 7977 5.2.2).
+        secure = line.secure and not line.websocket
+        ours = MsrpMedia(
+            path=local.path(new_session_id(), secure),
+            port=local.port(secure) or 0,
+            secure=secure,
+            max_size=self._max_size,
+            fingerprints=local.fingerprints if secure else (),
+        )
+        media = offered_across(line, ours)
+        hop = Hop(self._policy)
+        hop.on_leg_closed = lambda hop, session, reason: self._lost(reason)
+        towards_caller = replace(ours, path=local.path(new_session_id(), line.secure, line.websocket))
+        caller = offered_session(endpoint, towards_caller, hop, leg_options())
+        callee = offered_session(endpoint, media, hop, leg_options())  # MED-12
+        hop.join(caller, callee)
+        self._lines.append(Line(index, caller, callee, hop))
+        return media
+
+    def _agree(self, session: Session, agreed: Negotiated, addresses: frozenset[str] = frozenset()) -> None:
+        """A session takes what was agreed with its side, and connects where that is ours to do."""
+        local, remote = agreed.local, agreed.remote
+        session.options = replace(
+            session.options,
+            accept=accept_types(local.accept_types, local.accept_wrapped_types),
+            max_size=local.max_size,
+        )  # MED-12
+        if self._addresses is not None:
+            named = {parse_path(hop)[0].host for hop in remote.path[:1]} | {remote.address or ""}
+            session.allow_from(addresses | named)  # MED-10
+        settle(session, agreed)
+        if agreed.active:
+            self._start(self._connect(session, agreed))
 
     async def _connect(self, session: Session, agreed: Negotiated) -> None:
         try:
@@ -144,31 +171,22 @@ class BridgedMedia:
             log.info("no MSRP connection to %s: %s", agreed.connect_to, error)
             self._lost(f"no connection: {error}")
 
-    def _new_hop(self) -> Hop:
-        hop = Hop(self._policy)
-        hop.on_leg_closed = lambda hop, session, reason: self._lost(reason)
-        return hop
+    def _drop(self, lines: Iterable[Line]) -> None:
+        """End the sessions of lines that the callee refused."""
+        for line in lines:
+            line.hop.on_leg_closed = None
+            line.hop.close("line refused")
 
     def _lost(self, reason: str) -> None:
         if not self._closed:
             self._on_lost(reason)
 
-    def _new_session(self, *, secure: bool) -> Session:
-        options = leg_options(options=SessionOptions(max_size=self._max_size))
-        return self._endpoint.new_session(Hop(), options, host=self._host, secure=secure)
-
-    def _session_id(self, session: Session | None) -> str:
-        assert session is not None
-        return session.local.session_id or ""
-
-    def _local_policy(self, names: tuple[str, ...], accept_types: tuple[str, ...], max_size: int | None) -> LocalPolicy:
+    def _local_policy(self, names: tuple[str, ...]) -> LocalPolicy:
         return LocalPolicy(
-            endpoint=LocalEndpoint(self._host, self._endpoint.port, self._endpoint.tls_port),
+            endpoint=self._local,
             origin=self._origin(),
             session_ids=names,
-            accept_types=accept_types,
-            max_size=max_size,
-            cema=False,
+            max_size=self._max_size,
         )
 
 
