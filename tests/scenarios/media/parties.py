@@ -175,6 +175,12 @@ def talk(caller: Party, callee: Party, offer: bytes = b"", answer: bytes = b"") 
     return invite, response
 
 
+def hang_up(caller: Party, callee: Party) -> None:
+    """The caller leaves, and the callee is told."""
+    caller.leave()
+    callee.released()
+
+
 def refused(caller: Party, callee: Party, offer: bytes) -> Message:
     """The final response to an INVITE that is to be refused; the callee's device must hear nothing."""
     callee.agent.register(f"<{callee.agent.contact}>;{FEATURE_TAG}")
