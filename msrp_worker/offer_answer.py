@@ -77,6 +77,8 @@ class LocalPolicy:
     receives: bool = True
     files: bool = True
     """Take sections that describe a file."""
+    between: bool = False
+    """We stand between two users: whether there is such a file is for the other one to say."""
     available_files: tuple[FileDescription, ...] = ()
     """Files that a peer may fetch with a recvonly section and a file-selector (RFC 5547 8.3.2)."""
     behind_nat: bool = False
@@ -319,7 +321,7 @@ def _answered_file(remote: MsrpMedia, policy: LocalPolicy) -> FileDescription | 
     if not policy.files:
         return Refusal(FORBIDDEN, "files not allowed")
     if remote.direction is Direction.RECVONLY:
-        return _fetched_file(described, policy)
+        return None if policy.between else _fetched_file(described, policy)
     size = described.declared_size
     if size is not None and policy.max_size is not None and size > policy.max_size:
         return Refusal(FORBIDDEN, "declared size over the limit")  # LRG-06: refused at INVITE (403)

@@ -41,4 +41,5 @@ def answered_across(ours: MsrpMedia, answered: MsrpMedia) -> MsrpMedia:
         accept_types=answered.accept_types,  # MED-12
         accept_wrapped_types=answered.accept_wrapped_types,
         max_size=smaller(ours.max_size, answered.max_size),
+        file=answered.file,  # LRG-05
     )

@@ -22,11 +22,9 @@ from msrp_worker.offer_answer import (
 )
 from msrp_worker.participating.lines import answered_across, offered_across
 from msrp_worker.sdp import Origin, SdpError, SessionDescription
-from msrp_worker.sdp_msrp import MsrpMedia, is_msrp, parse
+from msrp_worker.sdp_msrp import MsrpMedia
 
 log = logging.getLogger("im.participating")
-
-NOT_ACCEPTABLE = 488
 
 
 @dataclass(slots=True)
@@ -77,20 +75,12 @@ class BridgedMedia:
 
     def offer_across(self, offered: SessionDescription) -> SessionDescription | Refusal:
         """Our offer to the callee for the caller's: its lines with our paths. SdpError when a line is malformed."""
-        sections = []
-        media: list[MsrpMedia] = []
-        for index, section in enumerate(offered.media):
-            line = None if section.refused or not is_msrp(section) else parse(offered, section)
-            if line is None or not self._serves(line):
-                sections.append(section.refuse())
-                continue
-            declared = None if line.file is None else line.file.declared_size
-            if self._max_size is not None and declared is not None and declared > self._max_size:
-                return Refusal(403, "Declared size over the limit")  # LRG-06
-            media.append(self._new_line(index, line))
-            sections.append(section)
-        if not media:
-            return Refusal(NOT_ACCEPTABLE, "No MSRP media offered that is served here")
+        ours = answer(offered, self._local_policy(("-",) * len(offered.media)))
+        if isinstance(ours, Refusal):
+            return ours  # what we cannot answer, the callee need not be troubled with: MED-04, MED-05, LRG-06
+        taken = {line.index: line.remote for line in ours.lines}
+        sections = (section if index in taken else section.refuse() for index, section in enumerate(offered.media))
+        media = [self._new_line(index, taken[index]) for index in sorted(taken)]
         self._offered = replace(offered, media=tuple(sections))
         self._ours = offer(self._origin(), self._local.address, media)
         return self._ours
@@ -122,10 +112,6 @@ class BridgedMedia:
         self._closed = True
         for line in self._lines:
             line.hop.close(reason)
-
-    def _serves(self, line: MsrpMedia) -> bool:
-        """Whether this side of the line can be ours: the callee need not be troubled with it otherwise."""  # MED-04
-        return self._local.port(line.secure, line.websocket) is not None
 
     def _new_line(self, index: int, line: MsrpMedia) -> MsrpMedia:
         """Make both sessions of a line; what the callee is offered."""
@@ -187,6 +173,7 @@ class BridgedMedia:
             origin=self._origin(),
             session_ids=names,
             max_size=self._max_size,
+            between=True,
         )
 
 
