@@ -1,4 +1,4 @@
-"""What was agreed is held against what is sent: types, sizes (MED-12, LRG-06); what belongs to a message passes (LRG-07)."""
+"""What was agreed is held against what is sent: types, sizes (MED-12, LRG-06); what is a message's own passes (LRG-07)."""
 
 from __future__ import annotations
 
