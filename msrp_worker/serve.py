@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import resource
 import secrets
@@ -22,7 +23,7 @@ from msrp_worker.config import Config
 from msrp_worker.deferred.function import DeferredFunction
 from msrp_worker.functions import Functions
 from msrp_worker.kamailio_link import KamailioLink, LinkAddress
-from msrp_worker.msrp import EndpointConfig, MsrpEndpoint
+from msrp_worker.msrp import Destinations, EndpointConfig, MsrpEndpoint
 from msrp_worker.msrp.websocket import websocket_handler
 from msrp_worker.participating.function import ParticipatingFunction
 from msrp_worker.sip.restart import restore
@@ -115,6 +116,19 @@ def msrp_config(config: Config) -> EndpointConfig:
         max_connections=config.msrp_max_connections,
         max_connections_per_address=config.msrp_max_per_address,
         bind_seconds=config.msrp_bind_seconds,  # SEC-02
+        destinations=Destinations(
+            loopback=ipaddress.ip_address(config.listen).is_loopback,
+            own_ports=frozenset(
+                (
+                    config.sip_port,
+                    config.sips_port,
+                    config.originating_port,
+                    config.terminating_port,
+                    config.control_port,
+                    config.http_port,
+                )
+            ),
+        ),  # SEC-05
     )
 
 
