@@ -35,6 +35,9 @@ class Destinations:
         return None
 
 
+ANYWHERE = Destinations()
+
+
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text.partition("%")[0])

@@ -25,7 +25,7 @@ AT_HOME = Destinations(loopback=True, own_ports=frozenset({5060, 5090}))
         (GUARDED, ("::ffff:127.0.0.1", 2855), None, False),
         (GUARDED, ("169.254.169.254", 80), None, False),
         (GUARDED, ("fe80::1%eth0", 80), None, False),
-        (GUARDED, ("0.0.0.0", 2855), None, False),  # noqa: S104
+        (GUARDED, ("0.0.0.0", 2855), None, False),
         (GUARDED, ("::", 2855), None, False),
         (GUARDED, ("224.0.0.1", 2855), None, False),
         (GUARDED, ("relay.example.com", 5060), None, True),  # judged again once it is resolved

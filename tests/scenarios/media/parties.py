@@ -198,20 +198,20 @@ def metrics(instance: Instance) -> dict[str, float]:
     return {name: float(value) for name, _, value in rows}
 
 
+GAUGES = ("im_msrp_sessions", "im_msrp_connections", "im_legs", "im_participating_sessions")
+
+
+def idle(instance: Instance) -> None:
+    """Wait until no MSRP session or connection, no leg and no session is left in the worker."""
+    wait_until(lambda: not any(metrics(instance)[name] for name in GAUGES), "an idle worker")
+
+
 def nothing_left(instance: Instance) -> None:
-    """Wait until no MSRP session, no leg and no session is left in the worker, and no transaction in Kamailio."""
-    gauges = ("im_msrp_sessions", "im_msrp_connections", "im_legs", "im_participating_sessions")
-
-    def clean() -> bool:
-        values = metrics(instance)
-        return all(values[name] == 0 for name in gauges) and instance.deployment.rpc("tm.stats")["current"] == 0
-
-    try:
-        wait_until(clean, "nothing is left", seconds=30)
-    except AssertionError:
-        values = metrics(instance)
-        left = {name: values[name] for name in gauges}
-        raise AssertionError(f"left: {left}, {instance.deployment.rpc('tm.stats')}") from None
+    """`idle`, and no transaction in Kamailio and no file in the state directory that was not there at the start."""
+    idle(instance)
+    wait_until(lambda: instance.deployment.rpc("tm.stats")["current"] == 0, "no transaction left", seconds=40)
+    kept = {path.suffix for path in instance.state_dir.rglob("*") if path.is_file()}
+    assert kept <= {".key", ".sqlite", ".sqlite-shm", ".sqlite-wal", ".pid", ""}, kept
 
 
 @contextmanager
