@@ -209,6 +209,8 @@ def conclude(
         if section.refused or mine.refused or not is_msrp(section):
             continue
         local, remote = parse(ours, mine), parse(theirs, section)
+        if remote.secure is not local.secure and not remote.websocket:  # which always says TLS (RFC 7977 5.2.2)
+            return Refusal(NOT_ACCEPTABLE, "answered with another transport than was offered")  # RFC 3264 6, MED-04
         # RFC 4975 8.5: the offerer connects unless agreed otherwise; nobody connects to a WebSocket client (RFC 7977 5.2.2)
         active = remote.setup is not Setup.ACTIVE and not remote.websocket  # MED-05, MED-11
         if not active and local.setup is Setup.ACTIVE:
@@ -220,8 +222,9 @@ def conclude(
             we_are_active=active,
             resolved=resolved,
         )
-        if outcome is CemaOutcome.OFFER_AGAIN and not active and policy.tolerate_address_mismatch:
-            outcome = CemaOutcome.WAIT  # they connect to us: no address of theirs is used, as in `answer_cema`
+        if outcome is CemaOutcome.OFFER_AGAIN and policy.tolerate_address_mismatch:
+            # RFC 4975 behaviour without the round trip of a new offer, as in `answer_cema`
+            outcome = CemaOutcome.CONNECT_TO_PATH if active else CemaOutcome.WAIT
         if outcome is CemaOutcome.OFFER_AGAIN:
             return Refusal(NOT_ACCEPTABLE, "a middlebox without msrp-cema: offer again without it")
         local = replace(local, setup=Setup.ACTIVE if active else Setup.PASSIVE)
@@ -395,7 +398,7 @@ def _negotiated(index: int, local: MsrpMedia, remote: MsrpMedia, policy: LocalPo
 def _destination(remote: MsrpMedia, outcome: CemaOutcome) -> tuple[str, int] | None:
     if outcome is CemaOutcome.WAIT:
         return None
-    if outcome is CemaOutcome.CONNECT_TO_ADDRESS and remote.address is not None:
+    if outcome is CemaOutcome.CONNECT_TO_ADDRESS and remote.address is not None and remote.port != ACTIVE_PORT:
         return remote.address, remote.port
     first = path_uri(remote.path[0])
     if first.port is None:
