@@ -291,7 +291,8 @@ def test_messages_that_never_end(instance: Instance, new_user: NewUser) -> None:
     """More incomplete messages at a time than anybody needs: 413 for the rest."""
     with two_parties(instance, new_user(), new_user()) as (caller, callee):
         talk(caller, callee)
-        one, other = caller.bind(), callee.accept()
+        one = caller.bind()
+        callee.accept()
         statuses = []
         for number in range(40):
             chunk = text_message(

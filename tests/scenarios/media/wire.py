@@ -95,7 +95,7 @@ class MsrpSocket:
     def to(cls, port: int, *, source: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> Self:
         """Connect to a port of this host from `source`, with TLS if a context is given."""
         connection = socket.create_connection(("127.0.0.1", port), timeout=SECONDS, source_address=(source, 0))
-        return cls(connection if tls is None else tls.wrap_socket(connection))
+        return cls(connection if tls is None else tls.wrap_socket(connection, server_hostname="127.0.0.1"))
 
     def __enter__(self) -> Self:
         return self
