@@ -112,7 +112,12 @@ class SipRequest:
     function: LegFunction = ""
     recipient: str = ""
     """Canonical address of the Request-URI of an initial request."""
+    target: str = ""
+    """Its Request-URI with the parameters, without those for the participating function."""
     anonymous: bool = False
+    records_originator: bool = False
+    records_recipient: bool = False
+    """Whose history the session belongs into (PFS-14)."""
 
 
 SipEventKind: TypeAlias = Literal["response", "timeout", "ack", "cancelled"]

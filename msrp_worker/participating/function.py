@@ -6,19 +6,30 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kemi.messages import SipRequest, TransactionId
 from msrp_worker.config import Config
 from msrp_worker.functions import Functions
+from msrp_worker.kamailio_link import LEG_TAG
 from msrp_worker.msrp import MsrpEndpoint
+from msrp_worker.msrp.hop import HopPolicy
+from msrp_worker.participating.foci import Foci
 from msrp_worker.participating.media import BridgedMedia
 from msrp_worker.participating.session import ParticipatingSession
 from msrp_worker.sdp import Origin
 from msrp_worker.sip.message import Message
 
 log = logging.getLogger("im.participating")
+
+MAX_RINGING = 100
+"""Invitations of one recipient without an answer, beyond which a new one gets 503: more than a person can look at, and a
+storm of them takes little of the worker (SEC-02)."""
+RINGING_RETRY_S = 10
+"""Retry-After of that 503, in seconds."""
+ANY = ("", "0.0.0.0", "::")  # noqa: S104 - not bound, compared with
 
 
 class ParticipatingFunction:
@@ -29,13 +40,38 @@ class ParticipatingFunction:
         self._endpoint = endpoint
         self._config = config
         self._sessions: dict[str, ParticipatingSession] = {}
+        self._ringing: Counter[str] = Counter()
+        self._foci = Foci(asyncio.get_running_loop().time)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.observer: Callable[[SipRequest], HopPolicy | None] = lambda asked: None
+        """Who sees the content of a session: a recorder, where `records_originator` or `records_recipient` asks for it
+        (PFS-14)."""
+        self.storms = 0
+        """Invitations refused because their recipient had too many."""
         functions.register("participating", self._take)
 
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def focus(self, user: str) -> str:
+        """The URI of the focus that stands behind the user part of a Contact of ours; empty when there is none (PFS-06).
+
+        It is known while its session lasts, and some time longer for those who come back (PFS-11).
+        """
+        identity = user.removeprefix(LEG_TAG)
+        session = self._sessions.get(identity)
+        return session.focus if session is not None else self._foci.find(identity)
+
     def _take(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
+        if request.method != "INVITE":
+            self._functions.legs.reply(transaction, request, 405, "Method Not Allowed", (("Allow", "INVITE"),))
+            return
+        if self._ringing[asked.recipient] >= MAX_RINGING:
+            self.storms += 1
+            headers = (("Retry-After", str(RINGING_RETRY_S)),)
+            self._functions.legs.reply(transaction, request, 503, "Service Unavailable", headers)
+            return
+        self._ringing[asked.recipient] += 1
         self._start(self._begin(transaction, request, asked))
 
     async def _begin(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
@@ -47,12 +83,14 @@ class ParticipatingFunction:
             lambda: _origin(host),
             self._start,
             max_size=self._config.large_max_size,
+            observer=self.observer(asked),
             on_lost=lambda reason: self._lost(identity, reason),
         )
-        config = self._config
-        address = f"[{config.listen}]" if ":" in config.listen else config.listen
-        contact = f"<sip:im-leg-{identity}@{address}:{config.sip_port}>;+g.oma.sip-im"  # HDR-02
-        session = ParticipatingSession(self._functions.legs, media, contact, identity, self._ended)
+        address = host if self._config.listen in ANY else self._config.listen
+        address = f"[{address}]" if ":" in address else address
+        contact = f"sip:{LEG_TAG}{identity}@{address}:{self._config.sip_port}"
+        session = ParticipatingSession(self._functions.legs, media, contact, identity, asked.recipient, self._ended)
+        session.on_answered = self._no_longer_rings
         self._sessions[identity] = session
         session.begin(transaction, request, asked)
 
@@ -61,8 +99,17 @@ class ParticipatingFunction:
         if session is not None:
             session.lost(reason)
 
+    def _no_longer_rings(self, session: ParticipatingSession) -> None:
+        self._ringing[session.recipient] -= 1
+        if self._ringing[session.recipient] <= 0:
+            del self._ringing[session.recipient]
+
     def _ended(self, session: ParticipatingSession) -> None:
+        if not session.answered:
+            self._no_longer_rings(session)
         self._sessions.pop(session.identity, None)
+        if session.focus:
+            self._foci.remember(session.identity, session.focus)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -76,5 +123,6 @@ class ParticipatingFunction:
 
 
 def _origin(host: str) -> Origin:
+    """An o= line of our own: nothing of either side is in it (IDN-04)."""
     number = str(int(time.time()))
     return Origin("-", number, int(number), host, "IP6" if ":" in host else "IP4")
