@@ -87,7 +87,8 @@ async def _serve(config: Config) -> None:
         await web.TCPSite(runner, config.listen, config.http_port).start()
         await _expire_once(store)  # what expired while no worker ran holds for no request
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
-        ParticipatingFunction(functions, endpoint, config)
+        participating = ParticipatingFunction(functions, endpoint, config)
+        answers.focus = participating.focus
         deferred = DeferredFunction(store, functions, endpoint, config)
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
         link.start()
