@@ -157,6 +157,17 @@ class Party(Agent):
             assert request.method == method, request.head
             return request
 
+    def within_subscription(self, asked: Message, method: str, *headers: str) -> bytes:
+        """A request back to the sender of a SUBSCRIBE or REFER that made a dialog of its own."""
+        kept = self._local, self._remote, self._call_id, self._remote_target, self._routes
+        self._call_id = asked.value("Call-ID")
+        self._local, self._remote = f"{asked.value('To')};tag={self._tag}", asked.value("From")
+        self._routes, self._remote_target = asked.values("Record-Route"), _uri(asked.value("Contact"))
+        self._number += 1
+        request = self._build_within(method, self._number, self.contact_line, *headers)
+        self._local, self._remote, self._call_id, self._remote_target, self._routes = kept
+        return request
+
     def _build_within(self, method: str, number: int, *headers: str, body: bytes = b"") -> bytes:
         lines = [
             f"{method} {self._remote_target} SIP/2.0",
