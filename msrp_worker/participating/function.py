@@ -21,6 +21,9 @@ from msrp_worker.participating.media import BridgedMedia
 from msrp_worker.participating.session import ParticipatingSession
 from msrp_worker.sdp import Origin
 from msrp_worker.sip.message import Message
+from msrp_worker.sip.outbox import RETRY_AFTER
+from msrp_worker.sip.port import Reply
+from msrp_worker.store.legs import LegRecord
 
 log = logging.getLogger("im.participating")
 
@@ -58,9 +61,9 @@ class ParticipatingFunction:
 
         It is known while its session lasts, and some time longer for those who come back (PFS-11).
         """
-        identity = user.removeprefix(LEG_TAG)
-        session = self._sessions.get(identity)
-        return session.focus if session is not None else self._foci.find(identity)
+        token = user.removeprefix(LEG_TAG)
+        session = self._sessions.get(token)
+        return session.focus if session is not None else self._foci.find(token)
 
     def _take(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
         if request.method != "INVITE":
@@ -76,7 +79,7 @@ class ParticipatingFunction:
 
     async def _begin(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
         host = await self._endpoint.local_host(asked.source.partition(":")[0] or None)
-        identity = secrets.token_hex(8)
+        token = secrets.token_hex(8)
         media = BridgedMedia(
             self._endpoint,
             host,
@@ -84,18 +87,28 @@ class ParticipatingFunction:
             self._start,
             max_size=self._config.large_max_size,
             observer=self.observer(asked),
-            on_lost=lambda reason: self._lost(identity, reason),
+            on_lost=lambda reason: self._lost(token, reason),
         )
         address = host if self._config.listen in ANY else self._config.listen
         address = f"[{address}]" if ":" in address else address
-        contact = f"sip:{LEG_TAG}{identity}@{address}:{self._config.sip_port}"
+        identity = " ".join((token, *map(str, transaction)))
+        contact = f"sip:{LEG_TAG}{token}@{address}:{self._config.sip_port}"
         session = ParticipatingSession(self._functions.legs, media, contact, identity, asked.recipient, self._ended)
         session.on_answered = self._no_longer_rings
-        self._sessions[identity] = session
+        self._sessions[token] = session
         session.begin(transaction, request, asked)
 
-    def _lost(self, identity: str, reason: str) -> None:
-        session = self._sessions.get(identity)
+    def orphaned(self, record: LegRecord) -> None:
+        """The worker before us has died over an invitation: who sent it still waits, and is told now (SEC-06)."""
+        parts = record.owner_id.split(" ")
+        if record.owner_kind != ParticipatingSession.kind or record.state != "calling" or len(parts) != 3:
+            return
+        transaction = int(parts[1]), int(parts[2])
+        reply = Reply(transaction, 503, "Service Unavailable", LEG_TAG + "gone", RETRY_AFTER)
+        self._functions.legs.sender.send(reply, record.call_id)
+
+    def _lost(self, token: str, reason: str) -> None:
+        session = self._sessions.get(token)
         if session is not None:
             session.lost(reason)
 
@@ -107,9 +120,10 @@ class ParticipatingFunction:
     def _ended(self, session: ParticipatingSession) -> None:
         if not session.answered:
             self._no_longer_rings(session)
-        self._sessions.pop(session.identity, None)
+        token = session.identity.partition(" ")[0]
+        self._sessions.pop(token, None)
         if session.focus:
-            self._foci.remember(session.identity, session.focus)
+            self._foci.remember(token, session.focus)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -79,6 +79,7 @@ class ParticipatingSession:
     ) -> None:
         """`contact`: the URI of both our legs, resolved back to a focus with `focus`."""
         self.identity = identity
+        """Stored with the legs; see `ParticipatingFunction.orphaned`."""
         self.recipient = recipient
         self.answered = False
         """The session stands."""
