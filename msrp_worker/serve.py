@@ -11,7 +11,6 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterable
 from functools import partial
 
 import uvloop
@@ -26,7 +25,9 @@ from msrp_worker.kamailio_link import KamailioLink, LinkAddress
 from msrp_worker.msrp import Destinations, EndpointConfig, MsrpEndpoint
 from msrp_worker.msrp.websocket import websocket_handler
 from msrp_worker.participating.function import ParticipatingFunction
-from msrp_worker.sip.restart import restore
+from msrp_worker.readings import Parts, readings
+from msrp_worker.sip.restart import Restored, adopt, release
+from msrp_worker.sip.shell import LegManager
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store, open_store
 from msrp_worker.web import application
@@ -73,15 +74,14 @@ async def _serve(config: Config) -> None:
 
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(store.close)
-        functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
         endpoint = MsrpEndpoint(msrp_config(config))
-        participating = ParticipatingFunction(functions, endpoint, config)
         await endpoint.start()
         stack.push_async_callback(endpoint.stop)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_certificate, endpoint)
+        parts: Parts | None = None
         app = application(
             lambda: "" if link.ready else "not linked to Kamailio",
-            lambda: (*_readings(store, link, answers), *_media_readings(endpoint, functions, participating)),
+            lambda: () if parts is None else readings(parts),
         )
         app.router.add_get("/msrp", websocket_handler(endpoint))  # MED-11
         runner = web.AppRunner(app)
@@ -89,13 +89,18 @@ async def _serve(config: Config) -> None:
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, config.listen, config.http_port).start()
         await _expire_once(store)  # what expired while no worker ran holds for no request
+        functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
+        participating = ParticipatingFunction(functions, endpoint, config)
+        answers.focus = participating.focus
         deferred = DeferredFunction(store, functions, endpoint, config)
+        parts = Parts(store, link, answers, endpoint, functions.legs, participating, deferred)
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
+        restored = await adopt(functions.legs, store.legs, lambda record: None, orphaned=participating.orphaned)
         link.start()
         stack.push_async_callback(link.close)
         stack.push_async_callback(functions.legs.close)
         stack.push_async_callback(deferred.close)  # says BYE, which needs the link
-        await restore(functions.legs, store.legs, lambda record: None)
+        stack.push_async_callback(_cancel, asyncio.create_task(_release(functions.legs, restored)))
         await deferred.open()
         stack.push_async_callback(_cancel, asyncio.create_task(_purge(store)))
         stack.push_async_callback(_cancel, asyncio.create_task(_expire_settings(store, link)))
@@ -148,6 +153,11 @@ async def _settle(store: Store) -> None:
     await store.trace.flush()
 
 
+async def _release(legs: LegManager, restored: Restored) -> None:
+    """End the sessions of the worker before us, beside everything else."""
+    await release(legs, restored)
+
+
 async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -184,37 +194,3 @@ async def _expire_once(store: Store) -> int:
     if expired:
         log.info("SET-04 %d publications of settings expired", expired)
     return expired
-
-
-def _readings(store: Store, link: KamailioLink, answers: Answers) -> Iterable[tuple[str, str, float]]:
-    counters = link.counters
-    yield "link_connected", "1 while Kamailio's control listener is reached", float(link.connected)
-    yield "questions_total", "Questions of Kamailio", counters.questions
-    yield "trace_events_total", "Trace events of Kamailio", counters.events
-    yield "answers_total", "Answers sent to Kamailio", counters.answers
-    yield "answers_lost_total", "Answers that found Kamailio away", counters.answers_lost
-    yield "questions_late_total", "Questions whose sender had been told 503 before they were read", counters.late
-    yield "packets_malformed_total", "Packets of the link not understood", counters.malformed
-    yield "failures_total", "Questions that ended in an error", counters.failures
-    yield "deferred_total", "Messages stored", answers.deferred
-    yield "deferrals_refused_total", "Messages not stored: quota, or the store unavailable", answers.deferrals_refused
-    yield "publications_total", "Publications of service settings taken", answers.published
-    yield "trace_dropped_total", "Trace events lost because the disk did not keep up", store.trace.dropped
-
-
-def _media_readings(
-    endpoint: MsrpEndpoint, functions: Functions, participating: ParticipatingFunction
-) -> Iterable[tuple[str, str, float]]:
-    counters = endpoint.registry.counters
-    yield "legs", "SIP dialogs of sessions", len(functions.legs)
-    yield "participating_sessions", "Sessions with the participating function in the media path", len(participating)
-    yield "msrp_connections", "MSRP connections open", endpoint.connections
-    yield "msrp_sessions", "MSRP sessions open or waiting for their connection", len(endpoint.registry)
-    yield "msrp_accepted_total", "MSRP connections accepted", counters.accepted
-    yield "msrp_over_limit_total", "MSRP connections refused: too many, in all or from one address", counters.over_limit
-    yield "msrp_never_bound_total", "MSRP connections closed that named no session in time", counters.never_bound
-    yield "msrp_stalled_total", "MSRP connections cut because the peer took nothing", counters.stalled
-    yield "msrp_malformed_total", "MSRP frames outside the grammar", counters.malformed
-    yield "msrp_unknown_session_total", "MSRP requests answered 481", counters.unknown_session
-    yield "msrp_wrong_connection_total", "MSRP requests answered 506", counters.wrong_connection
-    yield "msrp_forbidden_total", "MSRP requests answered 403: certificate, address, or no TLS", counters.forbidden

@@ -198,7 +198,7 @@ def metrics(instance: Instance) -> dict[str, float]:
     return {name: float(value) for name, _, value in rows}
 
 
-GAUGES = ("im_msrp_sessions", "im_msrp_connections", "im_legs", "im_participating_sessions")
+GAUGES = ("im_msrp_sessions", "im_msrp_connections", "im_legs", "im_sessions_bridged")
 
 
 def idle(instance: Instance) -> None:

@@ -19,10 +19,10 @@ def test_only_the_named_address_may_bind(instance: Instance, new_user: NewUser) 
     """403 for who overheard the URI and comes from elsewhere; the rightful user is not harmed."""
     with two_parties(instance, new_user(), new_user()) as (caller, callee):
         talk(caller, callee)
-        before = metrics(instance)["im_msrp_forbidden_total"]
+        before = metrics(instance)['im_msrp_refused_total{code="403"}']
         with caller.connect(source="127.0.0.2") as thief:
             assert thief.ask(caller.greeting()) == 403
-        assert metrics(instance)["im_msrp_forbidden_total"] == before + 1
+        assert metrics(instance)['im_msrp_refused_total{code="403"}'] == before + 1
         assert "127.0.0.2 may not bind" in instance.worker_log()
         one, other = caller.bind(), callee.accept()
         assert_talking(one, caller, other, callee)

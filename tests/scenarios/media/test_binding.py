@@ -76,11 +76,11 @@ def test_another_uri_is_unknown(instance: Instance, new_user: NewUser) -> None:
     """481 for whatever differs in what counts; the session still waits for who names it."""
     with two_parties(instance, new_user(), new_user()) as (caller, callee):
         talk(caller, callee)
-        before = metrics(instance)["im_msrp_unknown_session_total"]
+        before = metrics(instance)['im_msrp_refused_total{code="481"}']
         for what, spelled in OTHER.items():
             assert spelled(caller.server) != caller.server
             assert caller.connect().ask(caller.greeting(spelled(caller.server))) == 481, what
-        assert metrics(instance)["im_msrp_unknown_session_total"] == before + len(OTHER)
+        assert metrics(instance)['im_msrp_refused_total{code="481"}'] == before + len(OTHER)
         one, other = caller.bind(), callee.accept()
         assert_talking(one, caller, other, callee)
         hang_up(caller, callee)
@@ -97,7 +97,7 @@ def test_a_bound_session_is_not_taken_over(instance: Instance, new_user: NewUser
             with MsrpSocket.to(port) as thief:
                 assert thief.ask(text_message(party.server, party.path, b"mine now")) == 506
                 assert thief.ask(party.greeting()) == 506
-        assert metrics(instance)["im_msrp_wrong_connection_total"] >= 4
+        assert metrics(instance)['im_msrp_refused_total{code="506"}'] >= 4
         assert_talking(one, caller, other, callee)
         hang_up(caller, callee)
 
