@@ -23,7 +23,7 @@ from pathlib import Path
 
 import KSR
 
-from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToRecipient, ToWorker, server_unavailable
+from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToFocus, ToRecipient, ToWorker, server_unavailable
 from kemi.breaker import SEND_WAIT, Breaker
 from kemi.ksr import current_transaction, next_step, number, read, read_bytes, setting
 from kemi.messages import (
@@ -35,7 +35,6 @@ from kemi.messages import (
     SEND_REQUEST,
     Answer,
     EndFacts,
-    LegFunction,
     PagerFacts,
     PagerQuestion,
     Question,
@@ -50,15 +49,14 @@ from kemi.messages import (
     decode_answer,
     decode_send_request,
     encode_question,
-    encode_shared,
     not_sent,
     trace_line,
 )
 from kemi.policy import Flags, Policy, load, load_flags
 from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
 from kemi.request import Request
-from kemi.shared_facts import SharedFacts
-from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds
+from kemi.shared_facts import SharedFacts, encode_shared
+from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds, without_session_parameter
 
 QUESTION_SOCKET = "question.sock"
 CONTROL_KEY = "control.key"
@@ -189,13 +187,13 @@ class Adapter:
     def perform(self, request: Request, action: Action) -> int:
         """Carry out what a procedure decided."""
         match action:
-            case ToCore() | ToRecipient():
+            case ToCore() | ToRecipient() | ToFocus():
                 KSR.pv.sets("$var(im_uri)", action.request_uri)
-                return next_step("core" if isinstance(action, ToCore) else "recipient")
+                return next_step(action.step)
             case Ask():
                 return self.ask(request, action)
             case ToWorker():
-                return self.hand_over(request, action.function)
+                return self.hand_over(request, action)
             case Refuse():
                 return self.refuse(request, action)
             case Respond():
@@ -281,21 +279,23 @@ class Adapter:
             return next_step("done")
         return self._wait_for_replies(self._leg_question())
 
-    def hand_over(self, request: Request, function: LegFunction) -> int:
+    def hand_over(self, request: Request, action: ToWorker) -> int:
         """Make an initial request a leg of the worker, at once or after the worker's answer to a question."""
         if not self._worker_alive():
             return self.refuse(request, server_unavailable("IM worker is not running", self.policy.retry_after))
         if current_transaction() == (-1, -1) and not self._new_transaction():
             return next_step("done")
         self.save_state(request, "")
-        anonymous = asks_for_anonymity(request.privacy)
         return self._wait_for_replies(
             dataclasses.replace(
                 self._leg_question(),
                 originator=request.originator,
-                function=function,
+                function=action.function,
                 recipient=request.recipient,
-                anonymous=anonymous,
+                target=without_session_parameter(request.request_uri)[0],
+                anonymous=asks_for_anonymity(request.privacy),
+                records_originator=action.records_originator,
+                records_recipient=action.records_recipient,
             )
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from kemi import messages
@@ -20,6 +21,7 @@ from msrp_worker.sip.port import (
     SendRequest,
 )
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 MAX_INVITES = 20_000
 """INVITEs whose CANCEL is recognised; the oldest are forgotten, they have their answer long since."""
 
@@ -81,7 +83,14 @@ class KamailioPort:
 
 
 def _lines(headers: tuple[tuple[str, str], ...]) -> str:
-    return "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return "".join(f"{name}: {_one_line(value)}\r\n" for name, value in headers)
+
+
+def _one_line(value: str) -> str:
+    """What Kamailio's functions take and a header may hold: a peer's text may have bytes that are no UTF-8, and worse."""
+    if value.isascii() and value.isprintable():
+        return value
+    return _CONTROLS.sub(" ", value.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
 
 def _is_initial(command: SendRequest) -> bool:

@@ -40,6 +40,7 @@ from msrp_worker.store.errors import StoreError
 from msrp_worker.store.explosions import ExplosionRecord
 from msrp_worker.store.store import Store
 from msrp_worker.store.trace import TraceEvent
+from msrp_worker.web import Reading
 
 log = logging.getLogger("im.exploder")
 
@@ -116,6 +117,12 @@ class Exploder:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for sending in list(self._sendings):
             await sending.save()
+
+    def readings(self) -> Iterable[Reading]:
+        """What `/metrics` shows."""
+        yield Reading("exploded_total", "Messages to many acknowledged", self.taken)
+        yield Reading("copies_total", "Copies of messages to many that have their outcome", self.copies)
+        yield Reading("exploding", "Messages to many whose copies are being sent", len(self))
 
     def take(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
         """A MESSAGE to the factory, a group or an IM session (PAG-11, PAG-12, PAG-13)."""

@@ -190,6 +190,7 @@ class Link:
             if session is not None:
                 session.inbox.receive_end(event.flag)
         elif type(event) is Malformed:
+            self.registry.counters.malformed += 1
             log.info("msrp: malformed frame from %s: %s", self.peer_address, event.reason)
             self._reject(event, event.status, event.reason)
         elif type(event) is Broken:
@@ -237,8 +238,10 @@ class Link:
     def _stray(self, request: Request, code: int) -> None:
         log.info("msrp: %s from %s for %s: %d", request.method, self.peer_address, request.to_path[:200], code)
         self._reject(request, code)
+        self.registry.counters.refused(code)
         self._strays += 1
         if not self.sessions and self._strays >= MAX_STRAY_REQUESTS:
+            self.registry.counters.never_bound += 1
             self.refuse(f"{self._strays} requests for unknown sessions")  # SEC-02
 
     def _reject(self, request: Request | Malformed, code: int, comment: str | None = None) -> None:

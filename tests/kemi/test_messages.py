@@ -34,16 +34,15 @@ from kemi.messages import (
     decode_end,
     decode_question,
     decode_send_request,
-    decode_shared,
     encode_answer,
     encode_command,
     encode_end,
     encode_question,
     encode_send_request,
-    encode_shared,
     read_trace_lines,
     trace_line,
 )
+from kemi.shared_facts import decode_shared, encode_shared
 
 TEXT = st.text(max_size=30)  # with NUL, line ends, quotes and everything else that is text
 NUMBER = st.integers(0, 2**31 - 1)
