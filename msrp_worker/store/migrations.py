@@ -76,11 +76,17 @@ _LEASES = (
     "CREATE INDEX deferred_leased ON deferred (lease_owner) WHERE lease_owner IS NOT NULL",
 )
 
+_CONTENT = (
+    "CREATE INDEX deferred_content ON deferred (content_path) WHERE content_path IS NOT NULL",
+    "CREATE INDEX deferred_held ON deferred (recipient, lease_expires) WHERE lease_expires IS NOT NULL",
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first schema", ()),
     Migration(2, "published service settings", _PUBLICATIONS),
     Migration(3, "SIP legs", (_LEG, "CREATE INDEX leg_node ON leg (node, call_id, local_tag)")),
     Migration(4, "leases of deferred messages", _LEASES),
+    Migration(5, "content of large messages, and who holds leases", _CONTENT),
 )
 """In order, numbered from 1. The statements of the first are schema.sql."""
 
