@@ -25,6 +25,7 @@ import KSR
 
 from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToRecipient, ToWorker, server_unavailable
 from kemi.breaker import SEND_WAIT, Breaker
+from kemi.large_message import is_large_message
 from kemi.messages import (
     ANSWER,
     BEAT,
@@ -48,7 +49,6 @@ from kemi.messages import (
     TransactionId,
     decode_answer,
     decode_send_request,
-    decode_shared,
     encode_question,
     encode_shared,
     not_sent,
@@ -57,13 +57,12 @@ from kemi.messages import (
 from kemi.policy import Flags, Policy, load, load_flags
 from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
 from kemi.request import Request
+from kemi.shared_facts import DecodedFacts
 from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds
 
 QUESTION_SOCKET = "question.sock"
 CONTROL_KEY = "control.key"
 ANONYMOUS = "anonymous"
-DECODED_FACTS = 1000
-"""Distinct facts a process keeps decoded; users with the same settings share one."""
 TRACES_PER_PACKET = 200
 LONGEST_TRACED = 255
 """Characters of each text in a trace event: what waits for the worker lies in shared memory (SEC-05)."""
@@ -125,7 +124,7 @@ class Adapter:
         self._flags_read: Flags | None = None
         self._key = b""
         self._answer: tuple[TransactionId, Answer] | None = None
-        self._decoded: dict[str, EndFacts] = {}
+        self._decoded = DecodedFacts()
 
     @property
     def policy(self) -> Policy:
@@ -162,6 +161,7 @@ class Adapter:
         uri = read("$var(im_uri)")
         separate_core = KSR.isflagset(self._flags.separate_core) > 0
         serves_recipient = KSR.isflagset(self._flags.serves_recipient) > 0
+        large = read("$rm") == "INVITE" and is_large_message(read("$rb"))
         return Request(
             method=read("$rm"),
             request_uri=uri,
@@ -180,8 +180,10 @@ class Adapter:
             expires=read("$hdr(Expires)"),
             event=read("$hdr(Event)"),
             serves_recipient=serves_recipient,
-            available=look_up and serves_recipient and not separate_core and self._look_up(uri),
+            available=look_up and serves_recipient and not separate_core and self._look_up(uri, large),
             separate_core=separate_core,
+            large_message=large,
+            from_server=bool(read("$hdr(IM-Function)")),
         )
 
     def save_state(self, request: Request, stage: str) -> None:
@@ -436,12 +438,16 @@ class Adapter:
             KSR.pv.sets(f"$var({name})", sent_safely(contacts))
         return kinds
 
-    def _look_up(self, uri: str) -> bool:
-        """Set the branches to the recipient's bindings; whether an IM-capable one is among them (COR-07)."""
+    def _look_up(self, uri: str, large: bool) -> bool:
+        """Set the branches to the recipient's bindings; whether an IM-capable one is among them (COR-07). A large message
+        goes to those that say they take it, where there are any (LRG-08)."""
         KSR.seturi(uri)
         if KSR.registrar.lookup("location") < 0:
             return False
-        flag = self._flags.capable
+        KSR.pv.seti("$avp(im_large)", int(large and self._any_branch(self._flags.large)))
+        return self._any_branch(self._flags.capable)
+
+    def _any_branch(self, flag: int) -> bool:
         if KSR.isbflagset(flag) > 0:
             return True
         return any(KSR.isbiflagset(flag, branch) > 0 for branch in range(1, number("$branch(count)") + 1))
@@ -453,15 +459,7 @@ class Adapter:
             return None
         if text is None or not text.startswith(f"{revision} "):
             return None
-        facts = self._decoded.get(text)
-        if facts is None:
-            facts = decode_shared(text)
-            if facts is None:
-                return None
-            if len(self._decoded) >= DECODED_FACTS:
-                self._decoded.clear()
-            self._decoded[text] = facts
-        return facts
+        return self._decoded.decode(text)
 
     def _continue(self, transaction: TransactionId) -> int:
         KSR.pv.seti("$var(im_index)", transaction[0])

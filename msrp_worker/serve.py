@@ -19,6 +19,7 @@ from aiohttp import web
 from msrp_worker import PRODUCT
 from msrp_worker.answers import Answers
 from msrp_worker.config import Config
+from msrp_worker.deferred.depositing import DepositFunction
 from msrp_worker.deferred.function import DeferredFunction
 from msrp_worker.functions import Functions
 from msrp_worker.kamailio_link import KamailioLink, LinkAddress
@@ -87,13 +88,16 @@ async def _serve(config: Config) -> None:
         await web.TCPSite(runner, config.listen, config.http_port).start()
         await _expire_once(store)  # what expired while no worker ran holds for no request
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
-        ParticipatingFunction(functions, endpoint, config)
         deferred = DeferredFunction(store, functions, endpoint, config)
+        deposits = DepositFunction(store, functions, endpoint, config, deferred.node, deferred.stored)
+        ParticipatingFunction(functions, endpoint, config, deposits.take_over)
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
         link.start()
         stack.push_async_callback(link.close)
         stack.push_async_callback(functions.legs.close)
         stack.push_async_callback(deferred.close)  # says BYE, which needs the link
+        stack.push_async_callback(deposits.close)
+        await deposits.open()
         await restore(functions.legs, store.legs, lambda record: None)
         await deferred.open()
         stack.push_async_callback(_cancel, asyncio.create_task(_purge(store)))

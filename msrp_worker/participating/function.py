@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kemi.messages import SipRequest, TransactionId
@@ -16,15 +16,21 @@ from msrp_worker.msrp import MsrpEndpoint
 from msrp_worker.participating.media import BridgedMedia
 from msrp_worker.participating.session import ParticipatingSession
 from msrp_worker.sdp import Origin
+from msrp_worker.sip.leg_types import LegId
 from msrp_worker.sip.message import Message
 
 log = logging.getLogger("im.participating")
 
 
+Defer = Callable[[LegId, Message, SipRequest], Coroutine[Any, Any, None]]
+
+
 class ParticipatingFunction:
     """All bridged sessions of this worker."""
 
-    def __init__(self, functions: Functions, endpoint: MsrpEndpoint, config: Config) -> None:
+    def __init__(self, functions: Functions, endpoint: MsrpEndpoint, config: Config, defer: Defer) -> None:
+        """`defer` takes the leg of a large message that no device of its recipient took (PFS-16)."""
+        self._defer = defer
         self._functions = functions
         self._endpoint = endpoint
         self._config = config
@@ -52,7 +58,14 @@ class ParticipatingFunction:
         config = self._config
         address = f"[{config.listen}]" if ":" in config.listen else config.listen
         contact = f"<sip:im-leg-{identity}@{address}:{config.sip_port}>;+g.oma.sip-im"  # HDR-02
-        session = ParticipatingSession(self._functions.legs, media, contact, identity, self._ended)
+        session = ParticipatingSession(
+            self._functions.legs,
+            media,
+            contact,
+            identity,
+            self._ended,
+            lambda leg: self._start(self._defer(leg, request, asked)),
+        )
         self._sessions[identity] = session
         session.begin(transaction, request, asked)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from kemi.messages import SipRequest, TransactionId
+from kemi.messages import INACCESSIBLE, SipRequest, TransactionId
 from msrp_worker.offer_answer import Refusal
 from msrp_worker.participating.media import BridgedMedia, read_sdp
 from msrp_worker.sdp import SdpError
+from msrp_worker.sdp_msrp import Purpose, purpose_of
 from msrp_worker.sip.leg_types import (
     Accept,
     Answered,
@@ -51,12 +52,15 @@ class ParticipatingSession:
         contact: str,
         identity: str,
         on_end: Callable[[ParticipatingSession], None],
+        defer: Callable[[LegId], None],
     ) -> None:
         self.identity = identity
         self._legs = legs
         self._media = media
         self._contact = contact
         self._on_end = on_end
+        self._defer = defer
+        self._is_large_message = False
         self._caller: LegId | None = None
         self._callee: LegId | None = None
         self._over = False
@@ -64,7 +68,9 @@ class ParticipatingSession:
     def begin(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
         """Take the caller's INVITE and send ours to the callee (6.2.7.1)."""
         try:
-            offer = self._media.offer_across(read_sdp(request.body))
+            offered = read_sdp(request.body)
+            self._is_large_message = purpose_of(offered) is Purpose.LARGE_MESSAGE
+            offer = self._media.offer_across(offered)
         except SdpError as error:
             offer = Refusal(488, str(error))
         if isinstance(offer, Refusal):
@@ -101,6 +107,10 @@ class ParticipatingSession:
                 self._order(self._caller, Ring(status=event.status, reason=event.reason, headers=_identity(event.response)))
             case Answered():
                 self._answered(event)
+            case Rejected() if self._is_large_message and event.status in INACCESSIBLE and self._caller is not None:
+                caller, self._caller = self._caller, None
+                self._defer(caller)  # PFS-16
+                self._end("deferred")
             case Rejected():
                 headers = () if event.response is None else _failure_headers(event.response)
                 self._order(self._caller, Refuse(status=event.status, reason=event.reason, headers=headers))  # PFS-04

@@ -184,9 +184,8 @@ class Deferred:
             f"{self._max_messages} and {self._max_bytes} are the limits"
         )
 
-    async def has_room(self, recipient: str, messages: int, size: int) -> bool:
-        """Whether so many more messages with so many bytes fit into a recipient's store now (DEF-11)."""
-        usage = await self.usage(recipient)
+    def fits(self, usage: Usage, messages: int, size: int) -> bool:
+        """Whether so many more messages with so many bytes fit beside what is stored (DEF-11)."""
         return usage.messages + messages <= self._max_messages and usage.bytes + size <= self._max_bytes
 
     async def complete(self, recipient: str, message_id: str, message: bytes) -> None:

@@ -26,6 +26,8 @@ from msrp_worker.sdp import Origin
 from tests.scenarios.bed import Instance
 
 ANY = 1 << 30
+WHOLE = 1 << 26
+"""Bytes up to which a message is looked at as a whole."""
 
 
 class Device(SessionHandler):
@@ -106,7 +108,7 @@ class Device(SessionHandler):
         )
         agreed = answer(sdp.parse(call.offer.data), policy)
         assert isinstance(agreed, Answer)
-        media = accepted_session(self._endpoint, agreed.lines[0], self, SessionOptions())
+        media = accepted_session(self._endpoint, agreed.lines[0], self, SessionOptions(collect=WHOLE))
         media.context = len(self.taken)
         self.taken.append([])
         self._media.append(media)
