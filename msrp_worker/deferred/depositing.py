@@ -162,7 +162,8 @@ class DepositFunction:
             LocalEndpoint(host, self._endpoint.port, self._endpoint.tls_port),
             _origin(host),
             tuple(new_session_id() for _ in lines),
-            accept_types=facts.content_types,
+            accept_types=facts.content_types,  # PAG-03
+            accept_wrapped_types=facts.content_types,
             max_size=facts.large_max_size,
             sends=False,
             cema=False,
