@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -103,6 +103,7 @@ Kinds = list[Kind]
 Entries = list[DeferredEntry]
 Ids = list[str]
 Numbers = list[int]
+Key = TypeVar("Key", int, str)
 
 COLUMNS = (
     "id, recipient, originator, private, anonymous, call_id, cseq, from_tag, received, expires, size, "
@@ -260,6 +261,14 @@ class Deferred:
         rows = await self._database.read("SELECT messages, bytes FROM deferred_usage WHERE recipient = ?", recipient)
         return Usage(*rows[0]) if rows else Usage(0, 0)
 
+    async def usages(self, recipients: Sequence[str]) -> dict[str, Usage]:
+        """What the messages of each of these take up; at most 100 at a time, in one read."""
+        (part,) = parts(recipients) if recipients else ((),)
+        marks = ", ".join("?" * len(part))
+        sql = f"SELECT recipient, messages, bytes FROM deferred_usage WHERE recipient IN ({marks})"
+        found = {row[0]: Usage(row[1], row[2]) for row in (await self._database.read(sql, *part) if part else ())}
+        return {recipient: found.get(recipient, Usage(0, 0)) for recipient in recipients}
+
     async def delete(self, recipient: str, message_ids: Iterable[str], *, kind: str = "deleted") -> int:
         """Delete messages of this recipient; how many there were. `kind` in the trace: deleted, delivered."""
         numbers = [number for message_id in message_ids if (number := self.number(message_id)) is not None]
@@ -368,8 +377,8 @@ def _stored_event(new: NewDeferred, now: float) -> TraceEvent:
     )
 
 
-def parts(numbers: Sequence[int]) -> Iterable[list[int]]:
-    """`numbers` in parts of the sizes in IDS_PER_UNIT, filled up by repetition, which an IN list ignores."""
+def parts(numbers: Sequence[Key]) -> Iterable[list[Key]]:
+    """`numbers` (or addresses) in parts of the sizes in IDS_PER_UNIT, filled up by repetition, which an IN list ignores."""
     largest = IDS_PER_UNIT[-1]
     for start in range(0, len(numbers), largest):
         part = list(numbers[start : start + largest])
