@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 from msrp_worker.store.content import ContentFiles
 
-BUFFER = 1_048_576
-"""Bytes waiting for the disk at which the source is held back: four reads of a connection."""
+BUFFER = 524_288
+"""Bytes waiting for the disk at which the source is held back: two reads of a connection."""
 
 
 class ContentWriter:
