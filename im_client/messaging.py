@@ -30,6 +30,7 @@ from .im_invitation import ImInvitation, peer_info
 from .im_session import ImSession
 from .invitation import Invite
 from .media import MediaLine, MediaPlan
+from .media_lines import MediaLines, count_lines
 from .message_summary import Summary
 from .msrp_peer import describe_file
 from .multipart import Part, build
@@ -39,7 +40,7 @@ from .recipients import RESOURCE_LISTS, Recipient, build_list
 from .replaces import same_user
 from .requester import new_call_id
 from .subscriber import MESSAGE_SUMMARY, Subscriber
-from .transfer import Progress, Source, describe_message, send_content
+from .transfer import Progress, Source, describe_message, disposition_of, send_content
 from .wire import parse_name_addr, values
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,11 @@ class Messaging:
         """A media line that is not agreed yet."""
         assert self._endpoint is not None, "start comes first"
         return MediaLine(self._endpoint, self.identity, plan or self.plan())
+
+    def lines(self, plans: Sequence[MediaPlan]) -> MediaLines:
+        """Several lines of one session, none of them agreed yet. LRG-05"""
+        assert self._endpoint is not None, "start comes first"
+        return MediaLines(self._endpoint, self.identity, plans)
 
     def plan(self, direction: Direction = Direction.SENDRECV) -> MediaPlan:
         """The plan of the configuration."""
@@ -184,8 +190,7 @@ class Messaging:
     ) -> Sent:
         """Send a file with its name, size and hash (RFC 5547). Raises as `send_large`, and OSError. LRG-01, LRG-05"""
         file = await asyncio.to_thread(describe_file, path, content_type)
-        name = (file.selector.name or "").replace('"', "_").replace("\\", "_")
-        disposition = f'attachment; filename="{name}"' if name.isascii() and name.isprintable() else "attachment"
+        disposition = disposition_of(file.selector.name or "")
         return await self._transfer(to, path, content_type, file, disposition, progress, success_report, subject)
 
     async def _transfer(
@@ -287,7 +292,9 @@ class Messaging:
     # --- being invited
 
     async def _on_call(self, call: IncomingCall) -> None:
-        invitation = ImInvitation(call, self.line(), self.calls.give_way, self._remember)
+        count = count_lines(call.offer) if call.offer else 1
+        line = self.line() if count == 1 else self.lines([self.plan()] * count)
+        invitation = ImInvitation(call, line, self.calls.give_way, self._remember)
         try:
             if self._is_push(invitation):
                 await self._take_push(invitation)
