@@ -45,6 +45,11 @@ class ImInvitation:
         self.media: MsrpMedia | None = describe(call.offer) if call.offer else None
 
     @property
+    def line(self) -> MediaLine:
+        """The media that `accept` brings up."""
+        return self._line
+
+    @property
     def sender(self) -> str:
         """The asserted identity of who invites, or what From says."""
         return self.call.caller
