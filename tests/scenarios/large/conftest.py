@@ -10,9 +10,11 @@ import pytest
 from tests.scenarios.bed import Instance
 
 Files = Callable[[], list[Path]]
-"""Content files that are there now."""
+"""Content files that have come since the test began and are there now."""
 
 
 @pytest.fixture
 def files(instance: Instance) -> Files:
-    return lambda: sorted((instance.state_dir / "content").glob("*"))
+    directory = instance.state_dir / "content"
+    before = set(directory.glob("*"))
+    return lambda: sorted(set(directory.glob("*")) - before)
