@@ -14,6 +14,9 @@ from enum import StrEnum
 ACKNOWLEDGEMENT_SECONDS = 12.0
 """How long after a delivery its acknowledgement may get lost with the effect that it comes again: the 8 s that a device
 has to answer before the message is deferred, and the time of a restart."""
+REASON_CHARACTERS = 60
+MANY_REASONS = 12
+"""Of the reasons why messages were not accepted."""
 
 
 class Outcome(StrEnum):
@@ -69,9 +72,12 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`breaches` are the messages for which the promise was broken, in words; empty for a good run."""
+    """`reasons` are why messages were not accepted, the most frequent ones. `breaches` are the messages for which the
+    promise was broken, in words; empty for a good run.
+    """
 
     counts: dict[str, int]
+    reasons: dict[str, int]
     breaches: list[str]
 
 
@@ -131,7 +137,12 @@ class Books:
             counts[_column(sending, arrivals, copies)] += 1
             counts["repetitions that the recipient can tell"] += max(0, len(arrivals) - 1) + bool(arrivals and copies)
             breaches += [f"{_named(sending)}: {what}" for what in self._breaches(sending, arrivals, copies)]
-        return Verdict(dict(sorted(counts.items())), breaches)
+        return Verdict(dict(sorted(counts.items())), self._reasons(), breaches)
+
+    def _reasons(self) -> dict[str, int]:
+        undone = (sending for sending in self.sendings.values() if sending.outcome is not Outcome.ACCEPTED)
+        reasons = Counter(f"{sending.outcome}: {sending.why[:REASON_CHARACTERS]}" for sending in undone)
+        return dict(reasons.most_common(MANY_REASONS))
 
     def _breaches(self, sending: Sending, arrivals: Sequence[Arrival], copies: Sequence[tuple[str, str]]) -> Iterable[str]:
         if sending.outcome is Outcome.ACCEPTED and not arrivals and not copies:

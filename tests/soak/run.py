@@ -47,6 +47,7 @@ class Report:
         lines = [f"seed {self.seed}: {total} operations in {self.seconds:.0f} s ({total / self.seconds:.1f} per second)"]
         lines += [f"  {count:7d}  {kind}" for kind, count in sorted(self.done.items())]
         lines += ["the books:"] + [f"  {count:7d}  {what}" for what, count in self.verdict.counts.items()]
+        lines += ["not accepted because of:"] + [f"  {count:7d}  {why}" for why, count in self.verdict.reasons.items()]
         lines += [f"BREACH: {text}" for text in self.verdict.breaches] + [f"BUG: {text}" for text in self.bugs]
         return "\n".join([*lines, "every promise was kept" if self.good else f"NOT KEPT (seed {self.seed})"])
 
