@@ -105,7 +105,7 @@ class User:
         try:
             session = await invitation.accept()
         except (ImClientError, NotAcceptableError):
-            return  # the sender learns it too
+            return  # the sender learns it too: it gets no acknowledgement
         async for message in session.messages():
             self._note(Way.LARGE, message.message_id, message.body)
 
