@@ -47,8 +47,8 @@ CONDITIONS = (
     Condition(cut=True),
 )
 """A radio network, a bad one, a hopeless one, a long way with packets overtaking each other, and none at all."""
-PAGER_BYTES = (1, 700)
-"""Content of a pager message: with its headers within the 1300 bytes that may travel over UDP (PAG-10)."""
+PAGER_BYTES = (1, 450)
+"""Content of a pager message: with its headers and credentials within the 1300 bytes of UDP (PAG-10)."""
 LARGE_BYTES = (1_500, 200_000)
 TROUBLE_SECONDS = (0.5, 8.0)
 
