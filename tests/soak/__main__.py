@@ -25,13 +25,21 @@ def main() -> int:
     )
     parser.add_argument("--seconds", type=float, default=SECONDS, metavar="T", help="no operation begins after that")
     parser.add_argument("--logs", type=Path, default=None, metavar="DIRECTORY", help="for the logs of Kamailio and worker")
+    parser.add_argument(
+        "--setting", action="append", default=[], metavar="NAME=VALUE", help="of the server, such as IM_MEDIA_PATH=always"
+    )
     arguments = parser.parse_args()
+    settings = dict(setting.partition("=")[::2] for setting in arguments.setting)
     seed = secrets.randbelow(1 << 31) if arguments.seed is None else arguments.seed
     directory = arguments.logs or Path(tempfile.mkdtemp(prefix="im-soak-"))
     directory.mkdir(parents=True, exist_ok=True)
     print(f"seed {seed}, {arguments.operations} operations, logs in {directory}", flush=True)
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
     try:
-        report = soak(directory, arguments.operations, seed, arguments.seconds, lambda text: print(text, flush=True))
+        report = soak(directory, arguments.operations, seed, arguments.seconds, say, settings)
     except NamespaceError as error:
         print(error, file=sys.stderr)
         return 2

@@ -32,6 +32,7 @@ class Way(StrEnum):
 
     PAGER = "pager"
     PUSH = "push"
+    FETCH = "fetch"
     LARGE = "large"
 
 

@@ -16,24 +16,28 @@ class Kind(StrEnum):
     LARGE = "send large"
     REGISTER = "register"
     DEREGISTER = "de-register"
+    FETCH = "fetch deferred"
     VANISH = "device vanishes"
+    FREEZE_WORKER = "freeze worker"
     KILL_WORKER = "kill worker"
     KILL_KAMAILIO = "kill Kamailio"
     NETWORK = "network"
 
 
 WEIGHTS = {
-    Kind.PAGER: 820,
+    Kind.PAGER: 807,
     Kind.LARGE: 45,
     Kind.REGISTER: 75,
     Kind.DEREGISTER: 42,
+    Kind.FETCH: 12,
     Kind.VANISH: 9,
+    Kind.FREEZE_WORKER: 1,
     Kind.KILL_WORKER: 2,
     Kind.KILL_KAMAILIO: 1,
     Kind.NETWORK: 6,
 }
 """Of a thousand: traffic as of people who come and go, and trouble so often that half of the time there is some."""
-FAULTS = (Kind.VANISH, Kind.KILL_WORKER, Kind.KILL_KAMAILIO, Kind.NETWORK)
+FAULTS = (Kind.VANISH, Kind.FREEZE_WORKER, Kind.KILL_WORKER, Kind.KILL_KAMAILIO, Kind.NETWORK)
 
 PRESENT = tuple(f"user{number}" for number in range(1, 11))
 ABSENT = ("away1", "away2")
@@ -55,7 +59,9 @@ TROUBLE_SECONDS = (0.5, 8.0)
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`user` acts, towards `peer`. `size` are bytes of content, `seconds` how long the `condition` of the wire lasts."""
+    """`user` acts, towards `peer`. `size` are bytes of content; `seconds` how long the `condition` of the wire,
+    or the freezing of a process, lasts.
+    """
 
     number: int
     kind: Kind
@@ -92,6 +98,8 @@ def _operation(number: int, kind: Kind, chance: random.Random) -> Operation:
         case Kind.NETWORK:
             seconds = chance.uniform(*TROUBLE_SECONDS)
             return Operation(number, kind, condition=chance.choice(CONDITIONS), seconds=seconds)
+        case Kind.FREEZE_WORKER:
+            return Operation(number, kind, seconds=chance.uniform(*TROUBLE_SECONDS))
         case Kind.KILL_WORKER | Kind.KILL_KAMAILIO:
             return Operation(number, kind)
     return Operation(number, kind, user)

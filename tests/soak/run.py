@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -116,10 +116,14 @@ class Soak:
                 await self._users[operation.user].register()
             case Kind.DEREGISTER:
                 await self._users[operation.user].deregister()
+            case Kind.FETCH:
+                await self._users[operation.user].fetch()
             case Kind.VANISH:
                 began = time.monotonic()
                 await self._users[operation.user].vanish()
                 self._note(Trouble(f"{operation.user} vanished", began, time.monotonic()))
+            case Kind.FREEZE_WORKER:
+                await self._freeze(operation.seconds)
             case Kind.KILL_WORKER:
                 await self._kill(self._site.kill_worker)
             case Kind.KILL_KAMAILIO:
@@ -130,6 +134,14 @@ class Soak:
     async def _kill(self, work: Callable[[], Trouble]) -> None:
         async with self._server:
             self._note(await asyncio.to_thread(work))
+
+    async def _freeze(self, seconds: float) -> None:
+        async with self._server:
+            began = time.monotonic()
+            self._site.freeze_worker()
+            await asyncio.sleep(seconds)
+            self._site.thaw_worker()
+            self._note(Trouble("worker frozen", began, time.monotonic()))
 
     async def _trouble_network(self, operation: Operation) -> None:
         async with self._network:
@@ -199,7 +211,9 @@ async def _until(condition: Callable[[], Awaitable[bool]]) -> bool:
     return False
 
 
-def soak(directory: Path, count: int, seed: int, seconds: float, say: Say) -> Report:
-    """Run one; logs of the server go into `directory`. Raises NamespaceError without the privilege."""
-    with site(directory, seed) as ground:
+def soak(
+    directory: Path, count: int, seed: int, seconds: float, say: Say, settings: Mapping[str, str] | None = None
+) -> Report:
+    """Run one with `settings` of the server, whose logs go into `directory`. Raises NamespaceError."""
+    with site(directory, seed, settings) as ground:
         return asyncio.run(Soak(ground, seed, say).run(plan(count, seed), seconds))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,6 +51,14 @@ class Site:
         """kill -9 for all its processes, and start it again; when that was."""
         return self._kill(self.instance.deployment.kamailio, self.instance.deployment.start_kamailio)
 
+    def freeze_worker(self) -> None:
+        """It stops where it is, and everything it has open stays open."""
+        self.instance.deployment.worker.send(signal.SIGSTOP)
+
+    def thaw_worker(self) -> None:
+        """It goes on."""
+        self.instance.deployment.worker.send(signal.SIGCONT)
+
     def _kill(self, process: Process, restart: Callable[[], None]) -> Trouble:
         began = time.monotonic()
         process.kill()
@@ -86,14 +95,18 @@ class Site:
 
 
 @contextmanager
-def site(directory: Path, seed: int) -> Iterator[Site]:
-    """Make it, with the calling thread on the clients' host. Raises NamespaceError without the privilege."""
+def site(directory: Path, seed: int, settings: Mapping[str, str] | None = None) -> Iterator[Site]:
+    """Make it, with the calling thread on the clients' host; `settings` (`IM_…`) win over SETTINGS.
+
+    Raises NamespaceError without the privilege.
+    """
     server = Namespace.create("server")
     clients = Namespace.create("clients")
     wire = None
+    own = SETTINGS | dict(settings or {})
     try:
         wire = Wire(seed, server, SERVER, clients, CLIENTS)
-        with clients.entered(), instance_with(directory, SETTINGS, namespace=server) as instance:
+        with clients.entered(), instance_with(directory, own, namespace=server) as instance:
             instance.in_store(_add_users)
             yield Site(instance, wire)
     finally:

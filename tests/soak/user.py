@@ -54,6 +54,15 @@ class User:
             except ImClientError:
                 pass
 
+    async def fetch(self) -> None:
+        """Ask for whatever is stored; a refusal says that there is nothing."""
+        try:
+            async with asyncio.timeout(SENDING_SECONDS):
+                for message in await self._device().deferred_get():
+                    self._note_deferred(Way.FETCH, message)
+        except (ImClientError, ConnectionError, TimeoutError):
+            pass
+
     async def vanish(self) -> None:
         """The device is gone without a word, its binding stays."""
         async with self._lock:
@@ -111,15 +120,15 @@ class User:
 
     async def _read(self, client: ImClient) -> None:
         while True:
-            self._note_push(await client.messaging.pushed.get())
+            self._note_deferred(Way.PUSH, await client.messaging.pushed.get())
 
     def _drain(self, client: ImClient) -> None:
         while not client.messaging.pushed.empty():
-            self._note_push(client.messaging.pushed.get_nowait())
+            self._note_deferred(Way.PUSH, client.messaging.pushed.get_nowait())
 
-    def _note_push(self, message: DeferredMessage) -> None:
+    def _note_deferred(self, way: Way, message: DeferredMessage) -> None:
         """A repetition is told by what the message had from its sender: Call-ID of a MESSAGE, Message-ID of a SEND."""
-        self._note(Way.PUSH, message.headers.get("Call-ID") or message.message_id, message.body)
+        self._note(way, message.headers.get("Call-ID") or message.message_id, message.body)
 
     def _note(self, way: Way, key: str, body: bytes) -> None:
         self._books.arrive(self.name, way, key, body, time.monotonic())
