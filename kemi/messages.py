@@ -266,7 +266,7 @@ class EndFacts:
     message_history: bool = False
     """Pager mode and large messages are recorded without further request (HIS-07)."""
     group: bool = False
-    """The address is a group's (CNF-12, PAG-12)."""
+    """The address is that of a group, not of a user (XDM-02); the other facts say nothing then."""
     has_rules: bool = False
     """Whether `originator_rejected` depends on the originator: such facts are good for one message only."""
 

@@ -28,11 +28,11 @@ from msrp_worker.ruleset import (
 
 __all__ = [
     "COMMON_POLICY",
-    "IM_RULES",
     "LARGEST_DOCUMENT",
     "MOST_RULES",
     "OMA_COMMON_POLICY",
     "REJECT_EVERYONE",
+    "RULES_SPACE",
     "Action",
     "Decision",
     "ListLookup",
@@ -46,7 +46,7 @@ LARGEST_DOCUMENT = 1 << 18
 DEEPEST_ELEMENT = 16
 """Nesting of elements: a ruleset needs seven, the rest is room for extensions."""
 
-IM_RULES: Final = "urn:oma:xml:im:im-rules"
+RULES_SPACE: Final = "urn:oma:xml:im:im-rules"
 """Where the actions belong; other namespaces with the same element names are read too."""
 
 
