@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from kemi.messages import SipRequest, TransactionId
@@ -17,6 +17,7 @@ from msrp_worker.functions import Functions
 from msrp_worker.notify_dialog import NotifyDialog
 from msrp_worker.sip.message import Message
 from msrp_worker.sip.port import Headers
+from msrp_worker.web import Reading
 
 log = logging.getLogger("im.conference")
 
@@ -31,6 +32,8 @@ TICK_S = 0.02
 MOST_OF_TICK = 20
 """NOTIFYs of one round: at most 1,000 a second of all sessions together. A round takes the loop about a millisecond, so
 messages go on meanwhile."""
+REVOKED = subscription.Closed("rejected")
+REJECTED = "terminated;reason=rejected"
 BUSY: Headers = (("Retry-After", "60"),)
 
 
@@ -71,9 +74,15 @@ class ConferenceNotifier:
         self._count = 0
         self._queue: NotifyQueue[Subscriber] = NotifyQueue()
         self._round: asyncio.Handle | None = None
+        self.on_forgotten: Callable[[str], None] = lambda entity: None
+        """Told the entity of a source that has no subscribers any more."""
 
     def __len__(self) -> int:
         return self._count
+
+    def has(self, entity: str) -> bool:
+        """Whether somebody subscribes to a source."""
+        return entity in self._watched
 
     def subscribe(self, transaction: TransactionId, request: Message, asked: SipRequest, source: StateSource) -> None:
         """An initial SUBSCRIBE of the originator to a source, once it may (`conference_subscription.may_subscribe`)."""
@@ -126,6 +135,13 @@ class ConferenceNotifier:
             if subscriber.originator == key:
                 subscriber.tell(subscription.Closed())
 
+    def revoke(self, entity: str, may: Callable[[str], bool]) -> None:
+        """End the subscriptions of those who may not see a source any more (RFC 6665 section 4.1.3: `rejected`)."""
+        watched = self._watched.get(entity)
+        for subscriber in list(watched.subscribers) if watched is not None else ():
+            if not may(subscriber.originator):
+                subscriber.tell(REVOKED)
+
     def close(self) -> None:
         """Send at once what waits for its turn, such as the end of sessions; then stop all timers."""
         while (waiting := self._queue.next()) is not None:
@@ -137,14 +153,18 @@ class ConferenceNotifier:
             for subscriber in watched.subscribers:
                 subscriber.stop()
 
-    def readings(self) -> Iterable[tuple[str, str, float]]:
-        """Name, help and value of the metrics."""
-        yield "conference_subscriptions", "Subscriptions to conference state", self._count
-        yield "conference_notifies_total", "NOTIFYs of conference state sent", self.counters.notifies
-        yield "conference_changes_merged_total", "Changes told together with others", self.counters.merged
-        yield "conference_notifies_failed_total", "NOTIFYs of conference state not answered 2xx", self.counters.failed
-        yield "conference_notifies_waiting", "NOTIFYs of conference state that wait for their turn", len(self._queue)
-        yield "conference_subscriptions_refused_total", "SUBSCRIBEs refused for a limit", self.counters.refused
+    def readings(self) -> Iterable[Reading]:
+        """What `/metrics` shows."""
+        yield Reading("conference_subscriptions", "Subscriptions to conference state", self._count)
+        yield Reading("conference_notifies_total", "NOTIFYs of conference state sent", self.counters.notifies)
+        yield Reading("conference_changes_merged_total", "Changes told together with others", self.counters.merged)
+        yield Reading(
+            "conference_notifies_failed_total", "NOTIFYs of conference state not answered 2xx", self.counters.failed
+        )
+        yield Reading(
+            "conference_notifies_waiting", "NOTIFYs of conference state that wait for their turn", len(self._queue)
+        )
+        yield Reading("conference_subscriptions_refused_total", "SUBSCRIBEs refused for a limit", self.counters.refused)
 
     # --- for the subscribers ---
 
@@ -162,6 +182,7 @@ class ConferenceNotifier:
             self._count -= 1
         if not watched.subscribers and self._watched.get(watched.source.entity) is watched:
             del self._watched[watched.source.entity]
+            self.on_forgotten(watched.source.entity)
 
     def _changed(self, watched: _Watched, source: StateSource) -> None:
         watched.source, watched.stale = source, True
@@ -271,9 +292,12 @@ class Subscriber:
         self.tell(subscription.Notified(status, retry_after))
 
     def _notify(self, effect: subscription.Notify) -> None:
+        self._notifier.counters.notifies += 1
+        if effect.state == REJECTED:  # who may see nothing any more is told nothing any more (CES-02)
+            self._dialog.notify(effect.state, (), b"")
+            return
         told = self.watched.roster.since(effect.told, effect.base)
         self._state = subscription.sent(self._state, told.upto, told.base, more=told.more)
-        self._notifier.counters.notifies += 1
         self._dialog.notify(effect.state, (("Content-Type", CONTENT_TYPE),), told.document.at(effect.version))
 
     def _arm(self) -> None:

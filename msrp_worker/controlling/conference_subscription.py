@@ -13,7 +13,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from msrp_worker.controlling.conference_state import CONTENT_TYPE, EVENT
-from msrp_worker.event_package import Package, Refused
+from msrp_worker.controlling.refusal import Refused, forbidden
+from msrp_worker.event_package import Package
 
 PACKAGE = Package(
     event=EVENT,
@@ -86,7 +87,9 @@ class Changed(Struct, frozen=True):
 
 
 class Closed(Struct, frozen=True):
-    """The session is over, or the subscriber has left it (CES-07)."""
+    """The session is over, or the subscriber has left it (CES-07), or may not see it any more."""
+
+    reason: str = "noresource"
 
 
 class Turn(Struct, frozen=True):
@@ -137,7 +140,7 @@ def may_subscribe(originator: str, participants: Collection[str], conference_sta
     only who takes part or is invited may. Addresses are canonical.
     """
     allowed = originator in participants if conference_state_right is None else conference_state_right
-    return None if allowed else Refused(403, "Forbidden")  # CES-02
+    return None if allowed else forbidden("CES-02", "Not allowed to see the participants")  # CES-02
 
 
 def step(subscription: Subscription, event: Event, now: float) -> tuple[Subscription, list[Effect]]:
@@ -149,10 +152,10 @@ def step(subscription: Subscription, event: Event, now: float) -> tuple[Subscrip
             return _asked(subscription, seconds, now)
         case Changed():
             return _queue(replace(subscription, dirty=True), now)
-        case Closed():
+        case Closed(reason):
             if subscription.final:
                 return subscription, []
-            return _queue(replace(subscription, ending="noresource"), now)
+            return _queue(replace(subscription, ending=reason), now)
         case Turn(latest, interval):
             return _turn(replace(subscription, queued=False), latest, interval, now)
         case Notified(status, retry_after):

@@ -313,6 +313,32 @@ def test_who_left_is_told_no_more() -> None:
     run(test())
 
 
+@pytest.mark.requirement("CES-02")
+def test_who_may_not_see_any_more_is_told_so_and_nothing_else() -> None:
+    async def test() -> None:
+        bench = Bench()
+        bench.subscribe("c1", who="alice")
+        bench.subscribe("c2", who="bob")
+        await moment()
+        bench.respond_all()
+        gone: list[str] = []
+        bench.notifier.on_forgotten = gone.append
+        bench.change("carol")
+        bench.notifier.revoke(bench.source.entity, lambda user: user == "sip:bob@example.com")
+        await moment(2)
+        told = {sent.field("Call-ID"): sent for sent in bench.respond_all()}
+        assert told["c1"].field("Subscription-State") == "terminated;reason=rejected"
+        assert (told["c1"].body, told["c1"].field("Content-Type")) == (b"", "")
+        assert b"carol" in told["c2"].body
+        assert (len(bench.notifier), bench.notifier.has(bench.source.entity), gone) == (1, True, [])
+        bench.notifier.revoke(bench.source.entity, lambda user: False)
+        await moment(2)
+        bench.respond_all()
+        assert (len(bench.notifier), bench.notifier.has(bench.source.entity), gone) == (0, False, [bench.source.entity])
+
+    run(test())
+
+
 @pytest.mark.requirement("CES-06")
 def test_a_round_is_paced_and_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
