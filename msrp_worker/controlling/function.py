@@ -21,6 +21,7 @@ from msrp_worker.controlling.media import Room
 from msrp_worker.controlling.place import Place
 from msrp_worker.controlling.refusal import Refused
 from msrp_worker.controlling.release_policy import ReleasePolicy, SessionKind, Why
+from msrp_worker.controlling.replacing import replacement
 from msrp_worker.controlling.room import Observer
 from msrp_worker.controlling.session import FocusSession, SessionPolicy
 from msrp_worker.controlling.terms import RoomTerms
@@ -247,6 +248,8 @@ class ControllingFunction:
         if refused is not None:
             return refused
         session.became(set_up.kind_of(len(invited)), history_part(listed))
+        if (refused := replacement(session, come.request, self._legs)) is not None:
+            return refused
         return self._come(session, place, come, invited.recipients)
 
     # --- 7.2.1.3, 7.2.1.4
