@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import bench_msrp, memory, pager
+from tests.bench import bench_msrp, conference_notify, memory, pager
 
 
 def main() -> int:
@@ -15,6 +15,8 @@ def main() -> int:
     if not quick:
         print("\nMemory after 10,000 and 100,000 messages (target: equal)\n", flush=True)
         missed |= memory.main()
+    print("\nNOTIFYs of conference state (target: linear)\n", flush=True)
+    missed |= conference_notify.main(quick=quick)
     print("\nMSRP\n", flush=True)
     return bench_msrp.main() | missed
 
