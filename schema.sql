@@ -232,3 +232,21 @@ CREATE TABLE leg (
     PRIMARY KEY (call_id, local_tag)
 );
 CREATE INDEX leg_node ON leg (node, call_id, local_tag);
+
+-- Messages to many whose sender has its 202 (PAG-11, PAG-12, PAG-13): there before the 202, gone when every copy has its
+-- outcome. headers is a JSON array of pairs, recipients one of the addresses whose copy has none yet.
+CREATE TABLE explosion (
+    identity VARCHAR(64) PRIMARY KEY NOT NULL,
+    node VARCHAR(64) NOT NULL,
+    call_id TEXT NOT NULL,
+    originator VARCHAR(255) NOT NULL,
+    anonymous SMALLINT NOT NULL,
+    sender TEXT NOT NULL,
+    headers TEXT NOT NULL,
+    body BYTEA NOT NULL,
+    recipients TEXT NOT NULL,
+    received DOUBLE PRECISION NOT NULL,
+    expires DOUBLE PRECISION,
+    requirement VARCHAR(32) NOT NULL
+);
+CREATE INDEX explosion_node ON explosion (node, identity);

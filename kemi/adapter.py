@@ -23,7 +23,7 @@ from pathlib import Path
 
 import KSR
 
-from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToRecipient, ToWorker, server_unavailable
+from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToFocus, ToRecipient, ToWorker, server_unavailable
 from kemi.breaker import SEND_WAIT, Breaker
 from kemi.ksr import current_transaction, next_step, number, read, read_bytes, setting
 from kemi.messages import (
@@ -35,7 +35,6 @@ from kemi.messages import (
     SEND_REQUEST,
     Answer,
     EndFacts,
-    LegFunction,
     PagerFacts,
     PagerQuestion,
     Question,
@@ -50,15 +49,14 @@ from kemi.messages import (
     decode_answer,
     decode_send_request,
     encode_question,
-    encode_shared,
     not_sent,
     trace_line,
 )
 from kemi.policy import Flags, Policy, load, load_flags
 from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
 from kemi.request import Request
-from kemi.shared_facts import SharedFacts
-from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds
+from kemi.shared_facts import SharedFacts, encode_shared
+from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds, without_session_parameter
 
 QUESTION_SOCKET = "question.sock"
 CONTROL_KEY = "control.key"
@@ -189,13 +187,13 @@ class Adapter:
     def perform(self, request: Request, action: Action) -> int:
         """Carry out what a procedure decided."""
         match action:
-            case ToCore() | ToRecipient():
+            case ToCore() | ToRecipient() | ToFocus():
                 KSR.pv.sets("$var(im_uri)", action.request_uri)
-                return next_step("core" if isinstance(action, ToCore) else "recipient")
+                return next_step(action.step)
             case Ask():
                 return self.ask(request, action)
             case ToWorker():
-                return self.hand_over(request, action.function)
+                return self.hand_over(request, action)
             case Refuse():
                 return self.refuse(request, action)
             case Respond():
@@ -242,8 +240,7 @@ class Adapter:
         if read("$rm") != "IMW" or not self._key_matches(read("$hdr(IM-Key)")):
             KSR.warn(f"IM control: refused {sent_safely(read('$rm'))} from {read('$si')}:{read('$sp')}\n")
             return next_step("done")
-        text, _, content = read_bytes("$rb").partition(b"\n")
-        command = json.loads(text)
+        command = json.loads(KSR.pv.get("$rb"))
         name = command["do"]
         if name == ANSWER:
             transaction, answer = decode_answer(command)
@@ -253,7 +250,7 @@ class Adapter:
             KSR.htable.sht_seti("im_link", "revision", int(command["revision"]))
             KSR.htable.sht_seti("im_link", "beat", int(time.monotonic() * 10))
         elif name == SEND_REQUEST:
-            return self._send_request(decode_send_request(command, content), len(text) + 1)
+            self._send_request(decode_send_request(command))
         elif name == CANCEL_INVITE:
             KSR.tmx.t_cancel_callid(str(command["call_id"]), str(command["cseq"]), 0)
         elif name == RELOAD_SUBSCRIPTIONS:
@@ -282,21 +279,23 @@ class Adapter:
             return next_step("done")
         return self._wait_for_replies(self._leg_question())
 
-    def hand_over(self, request: Request, function: LegFunction) -> int:
+    def hand_over(self, request: Request, action: ToWorker) -> int:
         """Make an initial request a leg of the worker, at once or after the worker's answer to a question."""
         if not self._worker_alive():
             return self.refuse(request, server_unavailable("IM worker is not running", self.policy.retry_after))
         if current_transaction() == (-1, -1) and not self._new_transaction():
             return next_step("done")
         self.save_state(request, "")
-        anonymous = asks_for_anonymity(request.privacy)
         return self._wait_for_replies(
             dataclasses.replace(
                 self._leg_question(),
                 originator=request.originator,
-                function=function,
+                function=action.function,
                 recipient=request.recipient,
-                anonymous=anonymous,
+                target=without_session_parameter(request.request_uri)[0],
+                anonymous=asks_for_anonymity(request.privacy),
+                records_originator=action.records_originator,
+                records_recipient=action.records_recipient,
             )
         )
 
@@ -342,20 +341,11 @@ class Adapter:
             self._reply(500, "Server Internal Error")
         return bool(created > 0)
 
-    def _send_request(self, request: SendRequest, start: int) -> int:
-        """Send it here, or where its body is not text, which Python cannot hand over, in the native route: the body is
-        that of the command from `start` on."""
+    def _send_request(self, request: SendRequest) -> None:
         next_hop = request.next_hop or "."
-        if request.content:
-            for name in ("method", "request_uri", "headers"):
-                KSR.pv.sets(f"$var(im_{name})", getattr(request, name))
-            KSR.pv.sets("$var(im_next_hop)", next_hop)
-            KSR.pv.seti("$var(im_start)", start)
-            return next_step("send")
         if KSR.tm.t_uac_send(request.method, request.request_uri, next_hop, ".", request.headers, request.body) < 0:
             KSR.err(f"IM leg: cannot send {sent_safely(request.method)} to {sent_safely(request.request_uri)}\n")
             self._link().send(encode_question(None, not_sent(request)), SEND_WAIT)
-        return next_step("done")
 
     def trace(
         self,

@@ -15,6 +15,7 @@ from kemi.participating import (
     refuse_expired,
     refuse_oversized,
     refuse_unidentified,
+    stay_in_media_path,
 )
 from kemi.policy import Policy
 from kemi.request import Request
@@ -59,5 +60,8 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Refuse | ToCo
     focus = controlling(request, facts.recipient, policy.domain)
     if focus is not None:
         return focus
+    bridged = None if request.serves_recipient else stay_in_media_path(request, facts, policy)
+    if bridged is not None:
+        return bridged  # PFS-02: to somebody served elsewhere; else the terminating side decides with both facts
     uri, _ = without_session_parameter(request.request_uri)  # PAG-16
     return ToCore(uri)  # PAG-05

@@ -13,6 +13,7 @@ from kemi.participating import (
     refuse_expired,
     refuse_oversized,
     refuse_unidentified,
+    stay_in_media_path,
 )
 from kemi.policy import Policy
 from kemi.request import Request
@@ -58,7 +59,7 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Action:
     if refusal is not None:
         return refusal
     if request.method != "MESSAGE":
-        return _decide_other(request, recipient, policy)
+        return _decide_other(request, facts, recipient, policy)
     refusal = refuse_content(request, recipient, policy) or refuse_expired(request, "DEF-10")
     if refusal is not None:
         return refusal
@@ -129,12 +130,11 @@ def _refuse_by_recipient(request: Request, recipient: EndFacts, policy: Policy) 
     return None
 
 
-def _decide_other(request: Request, recipient: EndFacts, policy: Policy) -> Action:
+def _decide_other(request: Request, facts: PagerFacts, recipient: EndFacts, policy: Policy) -> Action:
     if not _available(request, recipient):
         return Refuse(480, "Temporarily Unavailable", "PFS-16", "Recipient is not registered for IM")  # PFS-16
-    if request.method == "INVITE" and policy.media_path == "always":
-        return ToWorker("participating")  # PFS-02
-    return ToRecipient(without_session_parameter(request.request_uri)[0])
+    uri = without_session_parameter(request.request_uri)[0]
+    return stay_in_media_path(request, facts, policy) or ToRecipient(uri)  # PFS-02 PFS-03
 
 
 def _available(request: Request, recipient: EndFacts) -> bool:

@@ -13,6 +13,8 @@ from kemi.messages import (
     Deferred,
     EndFacts,
     Failed,
+    Focus,
+    FocusQuestion,
     Incoming,
     PagerFacts,
     PagerQuestion,
@@ -64,6 +66,8 @@ class Answers:
         """Told who has registered for IM, or changed the settings that keep messages back (COR-09, DEF-12)."""
         self.on_stored: Callable[[str], None] = lambda address: None
         """Told for whom a message was stored (DEF-08)."""
+        self.focus: Callable[[str], str] = lambda user: ""
+        """The URI of the focus behind a Contact of a bridged session (PFS-06)."""
         self.deferred = 0
         self.deferrals_refused = 0
         self.published = 0
@@ -79,6 +83,8 @@ class Answers:
                 return self._register(question)
             case PublishQuestion() as question:
                 return self._publish(question, incoming.content)
+            case FocusQuestion() as question:
+                return Focus(self.focus(question.user))
             case TraceBatch():
                 self._trace(incoming.content)
         return None

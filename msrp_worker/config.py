@@ -177,6 +177,9 @@ class Config:
     )
     """MAX-ADHOC-GROUP-SIZE, participants. Default 50."""
 
+    message_lists: str = _setting("IM_MESSAGE_LISTS", "allow", _one_of("allow", "refuse"), "allow or refuse")
+    """Whether a MESSAGE with a URI-list is sent on to those on it (PAG-11). Default allow."""
+
     anonymous_answers: str = _setting("IM_ANONYMOUS_ANSWERS", "ignore", _one_of("ignore", "release"), "ignore or release")
     """Who answers an invitation asking for privacy where that is not allowed (IDN-07): takes part under its own address, or
     is released at once. Default ignore."""
@@ -249,6 +252,22 @@ class Config:
 
     msrp_public_host: str = _setting("IM_MSRP_PUBLIC_HOST", "", _text, "a host name or IP address")
     """Host in a=path of our MSRP sessions (MED-05). Default empty: the address the kernel would use towards the peer."""
+
+    msrp_peer_seconds: int = _setting("IM_MSRP_PEER_SECONDS", 40, _whole(1, 3600), "a number of seconds, 1 to 3600")
+    """Time for a client to connect to its MSRP session once offer and answer are exchanged, seconds; then the session is
+    released. Default 40: all retransmissions of SIP, and a slow network."""
+
+    msrp_address_check: bool = _setting("IM_MSRP_ADDRESS_CHECK", False, _yes_no, _YES_NO)
+    """Whether an MSRP session is bound only from an address named in its peer's SDP or SIP (MED-10). Default no."""
+
+    msrp_max_connections: int = _setting("IM_MSRP_MAX_CONNECTIONS", 20_000, _whole(1, 1_000_000), "a number of connections")
+    """MSRP connections at the same time, in and out (SEC-02). Default 20000."""
+
+    msrp_max_per_address: int = _setting("IM_MSRP_MAX_PER_ADDRESS", 1000, _whole(1, 1_000_000), "a number of connections")
+    """Of these from one address; many users may share one behind a NAT or relay (SEC-02). Default 1000."""
+
+    msrp_bind_seconds: int = _setting("IM_MSRP_BIND_SECONDS", 30, _whole(1, 3600), "a number of seconds, 1 to 3600")
+    """Time for an MSRP connection until a request names a session of ours, seconds (SEC-02). Default 30."""
 
     demo: bool = _setting("IM_DEMO", True, _yes_no, "1 or 0")
     """Whether a new database gets the demo users and group. Default 1."""

@@ -39,6 +39,8 @@ LONGEST_NAME = 255
 
 RESERVED_NAMES: Final = frozenset({"conference-factory", "deferred", "history", "im-system"})
 """User parts of the addresses of the service itself."""
+RESERVED_PREFIXES: Final = ("im-session-", "im-leg-")
+"""How the user parts of IM Session Identities and of the service's contacts begin."""
 
 JOIN: Final = "join-handling"
 INITIATE: Final = "allow-initiate-conference"
@@ -125,7 +127,7 @@ def check_address(uri: str, domain: str) -> None:
     name = uri.removeprefix("sip:").removesuffix(f"@{domain}")
     if uri != f"sip:{name}@{domain}":
         raise GroupError(f"list-service: {uri} is not in the served domain {domain} (IM_DOMAIN)")
-    if name.lower() in RESERVED_NAMES:
+    if name.lower() in RESERVED_NAMES or name.lower().startswith(RESERVED_PREFIXES):
         raise GroupError(f"list-service: {uri} is an address of the service")
 
 

@@ -2,7 +2,8 @@
 
 With rules, what no matching rule allows is refused (RFC 4745 section 10.2: permissions add up, the permissive value wins).
 Without a rule, the members may join, begin a session, invite the other members and see who is there; nobody may
-hide or expel, and nobody else may do anything.
+hide or expel, and nobody else may do anything. The session of a public group is a room that is always there: where its
+rules do not say who begins it, the first who may join does.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from msrp_worker.group import ANONYMITY, CONFERENCE_STATE, EXPEL, INITIATE, INVITE_DYNAMICALLY, JOIN, Group
+from msrp_worker.group import ANONYMITY, CONFERENCE_STATE, EXPEL, INITIATE, INVITE_DYNAMICALLY, JOIN, Group, GroupKind
 from msrp_worker.ruleset import ListLookup, Requester, matching
 
 
@@ -55,12 +56,17 @@ def rights(group: Group, user: str | None, lookup: ListLookup | None = None) -> 
         allowed.update(name for name, value in rule.actions.items() if value)
     return GroupRights(
         join=JOIN in allowed,  # CNF-15
-        initiate=INITIATE in allowed,  # CNF-14
+        initiate=INITIATE in allowed or (JOIN in allowed and _is_room(group)),  # CNF-14 CNF-19
         invite_dynamically=INVITE_DYNAMICALLY in allowed,
         conference_state=CONFERENCE_STATE in allowed,
         anonymity=ANONYMITY in allowed,  # IDN-06
         expel=EXPEL in allowed,
     )
+
+
+def _is_room(group: Group) -> bool:
+    """A public group whose rules are silent on who begins a session."""
+    return group.kind is GroupKind.PUBLIC and not any(INITIATE in rule.actions for rule in group.rules or ())
 
 
 def is_group_member(group: Group, user: str | None, lookup: ListLookup | None = None) -> bool:

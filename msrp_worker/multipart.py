@@ -103,12 +103,8 @@ def _split(whole: Part) -> Iterable[Part]:
     # The line break before a delimiter belongs to it; padding after it is allowed (RFC 2046 section 5.1.1).
     delimiter = re.compile(rb"(?:^|\r?\n)--" + re.escape(boundary.encode()) + rb"(--)?[ \t]*(?=\r?\n|$)")
     start: int | None = None
-    count = 0
     for match in delimiter.finditer(whole.body):
         if start is not None:
-            count += 1
-            if count > MOST_PARTS:
-                raise MultipartError(f"the body has more than {MOST_PARTS} parts")
             yield _part(whole.body[start : match.start()])
         if match[1]:
             if start is None:

@@ -115,7 +115,7 @@ def read_uri_list(content_type: str, body: bytes, disposition: str = "", most: i
     found: dict[str, Recipient] = {}
     for part in parts:
         if part.media_type != RESOURCE_LISTS:
-            raise UriListError(Problem.FORMAT, f"URI-list: {part.media_type} is not {RESOURCE_LISTS}")
+            raise UriListError(Problem.FORMAT, f"URI-list: {_shown(part.media_type)} is not {RESOURCE_LISTS}")
         for entry in read_resource_list(part.body):
             _add(found, _recipient(entry), most)
     if not found:

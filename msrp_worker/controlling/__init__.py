@@ -1,1 +1,1 @@
-"""The Controlling Function: the focus of IM sessions and their event package (7.2.2)."""
+"""The Controlling IM Function: conferences, groups, messages to many (7.2, 8.3)."""

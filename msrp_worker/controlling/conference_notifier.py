@@ -17,6 +17,7 @@ from msrp_worker.functions import Functions
 from msrp_worker.notify_dialog import NotifyDialog
 from msrp_worker.sip.message import Message
 from msrp_worker.sip.port import Headers
+from msrp_worker.web import Reading
 
 log = logging.getLogger("im.conference")
 
@@ -152,14 +153,18 @@ class ConferenceNotifier:
             for subscriber in watched.subscribers:
                 subscriber.stop()
 
-    def readings(self) -> Iterable[tuple[str, str, float]]:
-        """Name, help and value of the metrics."""
-        yield "conference_subscriptions", "Subscriptions to conference state", self._count
-        yield "conference_notifies_total", "NOTIFYs of conference state sent", self.counters.notifies
-        yield "conference_changes_merged_total", "Changes told together with others", self.counters.merged
-        yield "conference_notifies_failed_total", "NOTIFYs of conference state not answered 2xx", self.counters.failed
-        yield "conference_notifies_waiting", "NOTIFYs of conference state that wait for their turn", len(self._queue)
-        yield "conference_subscriptions_refused_total", "SUBSCRIBEs refused for a limit", self.counters.refused
+    def readings(self) -> Iterable[Reading]:
+        """What `/metrics` shows."""
+        yield Reading("conference_subscriptions", "Subscriptions to conference state", self._count)
+        yield Reading("conference_notifies_total", "NOTIFYs of conference state sent", self.counters.notifies)
+        yield Reading("conference_changes_merged_total", "Changes told together with others", self.counters.merged)
+        yield Reading(
+            "conference_notifies_failed_total", "NOTIFYs of conference state not answered 2xx", self.counters.failed
+        )
+        yield Reading(
+            "conference_notifies_waiting", "NOTIFYs of conference state that wait for their turn", len(self._queue)
+        )
+        yield Reading("conference_subscriptions_refused_total", "SUBSCRIBEs refused for a limit", self.counters.refused)
 
     # --- for the subscribers ---
 

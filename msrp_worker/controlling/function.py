@@ -21,6 +21,7 @@ from msrp_worker.controlling.media import Room
 from msrp_worker.controlling.place import Place
 from msrp_worker.controlling.refusal import Refused
 from msrp_worker.controlling.release_policy import ReleasePolicy, SessionKind, Why
+from msrp_worker.controlling.replacing import replacement
 from msrp_worker.controlling.room import Observer
 from msrp_worker.controlling.session import FocusSession, SessionPolicy
 from msrp_worker.controlling.terms import RoomTerms
@@ -35,6 +36,7 @@ from msrp_worker.sip.message import Message
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store
 from msrp_worker.uri_list import Recipient, history_part
+from msrp_worker.web import Reading
 
 log = logging.getLogger("im.controlling")
 
@@ -143,6 +145,11 @@ class ControllingFunction:
         """The session of an IM Session Identity or IM Group Identity, canonical; None when there is none now."""
         return self._sessions.get(session_user(address)) or self._by_group.get(address)
 
+    def addresses_of(self, user: str) -> tuple[str, ...] | None:
+        """The participants of the session whose identity has this user part; None when there is none (PAG-13)."""
+        session = self._sessions.get(user)
+        return None if session is None else tuple(session.state.participants)
+
     def release(self, address: str) -> bool:
         """Release a session at the operator's wish; False when there is none."""
         session = self.find(address)
@@ -150,14 +157,14 @@ class ControllingFunction:
             session.release(Why.OPERATOR)
         return session is not None
 
-    def readings(self) -> Iterable[tuple[str, str, float]]:
-        """Name, help and value of the metrics."""
+    def readings(self) -> Iterable[Reading]:
+        """What `/metrics` shows."""
         participants = sum(len(one.state.participants) for one in self._sessions.values())
-        yield "conference_sessions", "IM sessions at the focus", len(self._sessions)
-        yield "conference_participants", "Participants of these sessions", participants
-        yield "conference_sessions_total", "IM sessions begun", self.counters.begun
-        yield "conference_joins_total", "Users that came into sessions by their own INVITE", self.counters.joined
-        yield "conference_refused_total", "INVITEs refused by the focus", self.counters.refused
+        yield Reading("conference_sessions", "IM sessions at the focus", len(self._sessions))
+        yield Reading("conference_participants", "Participants of these sessions", participants)
+        yield Reading("conference_sessions_total", "IM sessions begun", self.counters.begun)
+        yield Reading("conference_joins_total", "Users that came into sessions by their own INVITE", self.counters.joined)
+        yield Reading("conference_refused_total", "INVITEs refused by the focus", self.counters.refused)
 
     async def close(self) -> None:
         """Release all sessions, as the worker stops: their participants may come back to the next one."""
@@ -241,6 +248,8 @@ class ControllingFunction:
         if refused is not None:
             return refused
         session.became(set_up.kind_of(len(invited)), history_part(listed))
+        if (refused := replacement(session, come.request, self._legs)) is not None:
+            return refused
         return self._come(session, place, come, invited.recipients)
 
     # --- 7.2.1.3, 7.2.1.4

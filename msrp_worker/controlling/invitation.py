@@ -103,7 +103,7 @@ def invitation(
     if subject:
         headers.append(("Subject", subject))
     if replaces:
-        headers += [("Replaces", replaces), ("Require", "replaces")]  # CNF-11
+        headers.append(("Replaces", replaces))  # CNF-11
     from_name, from_uri = _from(inviter, group, group_name)
     content_type, body = SDP, b""
     if history is not None:

@@ -11,7 +11,7 @@ from msrp_worker.controlling.refusal import Refused, not_acceptable
 from msrp_worker.controlling.terms import RoomTerms, carried, read, taken_by, wrapped_of
 from msrp_worker.cpim import Address
 from msrp_worker.media_session import accepted_session, new_session_id, offered_session, settle
-from msrp_worker.msrp import DEFERRED, IncomingMessage, MsrpEndpoint, Session, SessionHandler, SessionOptions
+from msrp_worker.msrp import DEFERRED, IncomingMessage, MsrpEndpoint, Session, SessionHandler, SessionOptions, State
 from msrp_worker.msrp.room import Participant
 from msrp_worker.msrp.switch import Switch
 from msrp_worker.offer_answer import Answer, LocalPolicy, Negotiated, Refusal, answer, conclude, offer, offered_line
@@ -56,6 +56,8 @@ class SeatMedia:
         self.anonymous = anonymous
         self.negotiated: Negotiated | None = None
         self.participant: Participant | None = None
+        self.nickname: str | None = None
+        """Taken in the room; it goes along when the MSRP session changes."""
         self._room = room
         self._host = host
         self.number = number
@@ -105,7 +107,7 @@ class SeatMedia:
         line = outcome.lines[0]
         self._session = accepted_session(self._room.endpoint, line, self._room.switch, SessionOptions())
         self._sit(self._session, line)
-        return outcome.description.build()
+        return self._said(outcome.description)
 
     def renew(self, offered: bytes) -> bytes | Refused:  # CNF-21
         """The answer to new terms of the other side; what was agreed before holds until it is sent."""
@@ -117,15 +119,15 @@ class SeatMedia:
         if isinstance(outcome, Refused):
             return outcome
         line = outcome.lines[0]
-        if line.remote.path == self.negotiated.remote.path:
+        if line.remote.path == self.negotiated.remote.path and session.state is not State.CLOSED:
             self._change(line)
-            return outcome.description.build()
+            return self._said(outcome.description)
         # An MSRP session is bound to its paths: with a new one comes a new session of ours.
         outcome = self._answer(offered, self._policy())
         assert isinstance(outcome, Answer), "the same policy but for the name"
         fresh = accepted_session(self._room.endpoint, outcome.lines[0], self._room.switch, SessionOptions())
         self._move(fresh, outcome.lines[0])
-        return outcome.description.build()
+        return self._said(outcome.description)
 
     # --- the focus offers
 
@@ -138,11 +140,20 @@ class SeatMedia:
         made = offer(policy.origin, self._host, [line])
         if extra:
             made = replace(made, media=tuple(replace(one, lines=(*one.lines, *extra)) for one in made.media))
-        early = _Early(self)
-        session = offered_session(self._room.endpoint, line, early, SessionOptions())
         self.withdraw()
+        early = None if self._is_lost else _Early(self)
+        session = offered_session(self._room.endpoint, line, early or self._room.switch, SessionOptions())
         self._asked = _Asked(made, session, early)
-        return made.build()
+        if early is None and self.negotiated is not None:
+            # Its seat is kept: what the others say until it is back waits in the new session.
+            self._session = session
+            self._sit(session, self.negotiated, connect=False)
+        return self._said(made)
+
+    @property
+    def _is_lost(self) -> bool:
+        """Whether the participant had an MSRP session and has none now."""
+        return self._session is not None and self._session.state is State.CLOSED
 
     def heard_answer(self, answered: bytes) -> Refused | None:
         """The answer to our offer; the refusal when it cannot be used. The first one still needs `admit`."""
@@ -206,10 +217,14 @@ class SeatMedia:
         return outcome
 
     def _policy(self, narrowed: tuple[str, ...] = (), name: str = "") -> LocalPolicy:
-        self._version += 1  # RFC 3264 section 8: each description of ours may differ from the one before
         kind = "IP6" if ":" in self._host else "IP4"
-        origin = Origin("-", str(self.number), self._version, self._host, kind)
+        origin = Origin("-", str(self.number), self._version + 1, self._host, kind)
         return self._room.terms.policy(self._host, origin, (name or new_session_id(),), narrowed)
+
+    def _said(self, description: SessionDescription) -> bytes:
+        """What is sent; the next one has the next version (RFC 3264 section 8)."""
+        self._version += 1
+        return description.build()
 
     def _current(self) -> bytes:
         """Our description as it stands, for a peer that asks for an offer: the same MSRP session."""
@@ -217,16 +232,17 @@ class SeatMedia:
         policy = self._policy()
         made = offer(policy.origin, self._host, [self.negotiated.local])
         self._asked = _Asked(made, self._session, None)
-        return made.build()
+        return self._said(made)
 
-    def _sit(self, session: Session, line: Negotiated) -> None:
-        self.negotiated = line
+    def _sit(self, session: Session, line: Negotiated, *, connect: bool = True) -> None:
         participant = Participant(session, self.address, anonymous=self.anonymous, context=self)
         self.participant = participant
         self._change(line)
         self._room.switch.join(participant)
-        if line.active and session.link is None:
-            self._room.start(self._connect(session, line))
+        if self.nickname is not None:
+            self._room.switch.keep_nickname(participant, self.nickname)
+        if connect:
+            self._connect(session, line)
 
     def _change(self, line: Negotiated) -> None:
         """Take what the other side's half of the line says."""
@@ -241,24 +257,28 @@ class SeatMedia:
     def _move(self, session: Session, line: Negotiated) -> None:
         """Go on with another MSRP session; the old one ends once the new one is there."""
         old, self._session = self._session, session
-        if old is session:  # it was asked for an offer, which names the same session
-            self._change(line)
-            return
-        nickname = None if old is None else self._room.switch.nicknames.of(old)
         settle(session, line)
+        if old is session:  # it sits there already
+            self._change(line)
+            self._connect(session, line)
+            return
+        if old is not None and self.nickname is not None:
+            self._room.switch.nicknames.release(old, 0.0)
         self._sit(session, line)
         self._read_on(session)
         if old is not None:
             old.close("moved to a new session")
-        if nickname is not None and self.participant is not None:
-            self._room.switch.keep_nickname(self.participant, nickname)
 
     def _read_on(self, session: Session) -> None:
         if self._early is not None:
             self._early.give_way(session, self._room.switch)
             self._early = None
 
-    async def _connect(self, session: Session, line: Negotiated) -> None:
+    def _connect(self, session: Session, line: Negotiated) -> None:
+        if line.active and session.link is None:
+            self._room.start(self._connected(session, line))
+
+    async def _connected(self, session: Session, line: Negotiated) -> None:
         try:
             await self._room.endpoint.connect(session, line.connect_to)
         except (OSError, TimeoutError) as error:

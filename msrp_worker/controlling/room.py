@@ -52,6 +52,7 @@ class Observer(RoomObserver):
 
     def nickname(self, participant: Participant, nickname: str | None) -> None:
         if self.session is not None and isinstance(participant.context, SeatMedia):
+            participant.context.nickname = nickname
             self.session.renamed(participant.context)
 
     def left(self, participant: Participant, reason: str, *, cut: bool) -> None:

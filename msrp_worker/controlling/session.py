@@ -53,6 +53,8 @@ log = logging.getLogger("im.controlling")
 
 RINGING = 180
 """The one provisional response that tells more than progress: somebody is alerted."""
+NOTHING_TO_REPLACE = (420, 481)
+"""Who answers an INVITE with Replaces so has no such dialog, or does not know the header: it is called without (CNF-11)."""
 STATUS = {
     Stage.ASKING: UserStatus.PENDING,
     Stage.DIALING: UserStatus.DIALING_OUT,
@@ -124,6 +126,7 @@ class FocusSession:
         self._host = host
         self._watcher = watcher
         self._history: Part | None = None
+        self._replaces = self._replaced = ""
         self._places: dict[int, Place] = {}
         self._by_leg: dict[LegId, Place] = {}
         self._narrowed: tuple[str, ...] = ()
@@ -212,6 +215,11 @@ class FocusSession:
         self._by_leg[leg_id] = place
         self._carried = self._carried or place.media.carried
         self.tell(events.Asked(place.number, place.key, self._invited(invites, by)))
+
+    def replace(self, header: str, key: str = "") -> None:
+        """Before those listed are called: the dialog of the initiator with one of them that the session takes the place of
+        (7.1.1.6), as that one knows it. An empty `key`: we cannot know with whom, only that one has it."""  # CNF-11
+        self._replaces, self._replaced = header, key
 
     def invite(self, recipients: Sequence[Recipient], by: Inviter, on_progress: Progress | None = None) -> None:
         """Invite users; who has a seat already is not called again (CNF-22). See `can_add` for the limit."""
@@ -355,6 +363,8 @@ class FocusSession:
                 continue
             place = self.new_place(recipient.uri, recipient.uri, recipient.display_name or self._member_name(recipient.uri))
             place.dialed_in, place.target, place.by, place.on_progress = False, recipient.target, by, on_progress
+            if self._replaces and self._replaced in ("", place.key) and not self.state.seats:
+                place.replaces = self._replaces
             self._places[place.number] = place
             seats.append((place.number, place.key))
         return tuple(seats)
@@ -401,6 +411,10 @@ class FocusSession:
                     self.tell(events.Rang(place.number))  # CNF-33
             case Answered():
                 self._answered(place, event)
+            case Rejected(status=status) if place.replaces and status in NOTHING_TO_REPLACE:
+                self._by_leg.pop(leg_id, None)
+                place.replaces = ""
+                self._dial(place)
             case Rejected():
                 self._progress(place, event.status, event.reason)
                 self.tell(events.Failed(place.number, event.status, event.reason))

@@ -87,12 +87,30 @@ _GROUPS = (
     """,
 )
 
+_EXPLOSION = """
+    CREATE TABLE explosion (
+        identity VARCHAR(64) PRIMARY KEY NOT NULL,
+        node VARCHAR(64) NOT NULL,
+        call_id TEXT NOT NULL,
+        originator VARCHAR(255) NOT NULL,
+        anonymous SMALLINT NOT NULL,
+        sender TEXT NOT NULL,
+        headers TEXT NOT NULL,
+        body BYTEA NOT NULL,
+        recipients TEXT NOT NULL,
+        received DOUBLE PRECISION NOT NULL,
+        expires DOUBLE PRECISION,
+        requirement VARCHAR(32) NOT NULL
+    )
+"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first schema", ()),
     Migration(2, "published service settings", _PUBLICATIONS),
     Migration(3, "SIP legs", (_LEG, "CREATE INDEX leg_node ON leg (node, call_id, local_tag)")),
     Migration(4, "leases of deferred messages", _LEASES),
     Migration(5, "group documents", _GROUPS),
+    Migration(6, "messages to many", (_EXPLOSION, "CREATE INDEX explosion_node ON explosion (node, identity)")),
 )
 """In order, numbered from 1. The statements of the first are schema.sql."""
 

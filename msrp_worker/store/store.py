@@ -12,6 +12,7 @@ from msrp_worker.store import postgres, sqlite
 from msrp_worker.store.database import Database
 from msrp_worker.store.deferred import Deferred
 from msrp_worker.store.errors import StoreError
+from msrp_worker.store.explosions import Explosions
 from msrp_worker.store.groups import Groups
 from msrp_worker.store.leases import Leases
 from msrp_worker.store.legs import Legs
@@ -35,6 +36,7 @@ class Store:
         self.leases = Leases(database, self.deferred, clock)
         self.registrations = Registrations(database)
         self.legs = Legs(database)
+        self.explosions = Explosions(database)
         self.trace = Trace(database, days=config.trace_days, max_events=config.trace_max_events, clock=clock)
         self._tracing = asyncio.get_running_loop().create_task(self.trace.run(), name="store-trace")
 

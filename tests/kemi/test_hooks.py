@@ -204,20 +204,6 @@ def test_commands_about_legs_reach_kamailio(working: Bench) -> None:
     assert fake.cancelled == [("one", "7", 0)]
 
 
-@pytest.mark.requirement("PAG-11")
-def test_a_body_that_is_no_text_is_left_to_the_native_route(working: Bench) -> None:
-    """`KSR` takes text only; the route finds the bytes behind the command."""
-    request = SendRequest("MESSAGE", "sip:bob@192.0.2.1", "", "Call-ID: one\r\n", "", b"\x89PNG\n\0\xff")
-    command = encode_send_request(request)
-    assert working.command(command) == "send"
-    fake = working.kamailio
-    assert fake.sent_requests == []
-    start = fake.variables["im_start"]
-    assert isinstance(start, int) and command[start:] == request.content
-    told = [fake.variables[name] for name in ("im_method", "im_request_uri", "im_next_hop", "im_headers")]
-    assert told == [b"MESSAGE", b"sip:bob@192.0.2.1", b".", b"Call-ID: one\r\n"]
-
-
 @pytest.mark.requirement("PFS-09", "SEC-06")
 def test_a_request_for_a_leg_waits_for_the_worker(working: Bench) -> None:
     working.receive()

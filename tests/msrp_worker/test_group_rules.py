@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msrp_worker.group import Group, parse_group
+from msrp_worker.group import Group, GroupKind, parse_group
 from msrp_worker.group_rules import NOTHING, GroupRights, is_group_member, rights
 
 ALICE, BOB, EVE = "sip:alice@example.com", "sip:bob@example.com", "sip:eve@example.org"
@@ -117,6 +117,22 @@ def test_without_rules_members_may_what_a_group_is_for() -> None:
     assert rights(found, None) == NOTHING
 
 
+@pytest.mark.requirement("CNF-14", "CNF-19")
+@pytest.mark.parametrize(
+    ("rules", "beginning"),
+    [
+        ([("", JOIN)], {ALICE, EVE}),
+        ([(f'<cr:identity><cr:many><cr:except id="{EVE}"/></cr:many></cr:identity>', JOIN)], {ALICE}),
+        ([("", {"join-handling": True, "allow-initiate-conference": False})], set()),
+        ([("", JOIN), (one(ALICE), {"allow-initiate-conference": True})], {ALICE}),
+        ([(MEMBERS, JOIN)], set()),
+    ],
+)
+def test_who_begins_the_session_of_a_public_group(rules: list[tuple[str, dict[str, object]]], beginning: set[str]) -> None:
+    """A room is always there: who may join may begin it, unless the rules say who does."""
+    assert {user for user in (ALICE, EVE) if rights(group(*rules), user).initiate} == beginning
+
+
 @pytest.mark.requirement("XDM-04")
 def test_an_external_list_makes_members() -> None:
     found = group((MEMBERS, JOIN), inside=f'<external anchor="{FRIENDS}"/>')
@@ -145,5 +161,8 @@ def test_the_order_of_rules_says_nothing_and_one_more_takes_nothing_away(
     found = rights(group(*rules), user)
     assert rights(group(*reversed(rules)), user) == found
     fewer = rights(group(*rules[:-1]), user) if len(rules) > 1 else NOTHING
-    for right in ACTIONS.values():
+    implied = (
+        {"initiate"} if group(*rules).kind is GroupKind.PUBLIC else set()
+    )  # a rule that speaks of it ends the implication
+    for right in set(ACTIONS.values()) - implied:
         assert getattr(found, right) or not getattr(fewer, right)

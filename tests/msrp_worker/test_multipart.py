@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msrp_worker.multipart import MOST_PARTS, MultipartError, Part, build, read_parts
+from msrp_worker.multipart import DEEPEST, MOST_PARTS, MultipartError, Part, build, read_parts
 
 TYPE = 'multipart/mixed; boundary="b1"'
 
@@ -72,6 +72,16 @@ def test_fields_of_a_part() -> None:
 def test_what_is_refused(content_type: str, body: bytes) -> None:
     with pytest.raises(MultipartError):
         read_parts(content_type, body)
+
+
+@pytest.mark.requirement("SEC-05")
+def test_parts_within_parts_end_somewhere() -> None:
+    content_type, body = "text/plain", b"x"
+    for level in range(DEEPEST):
+        content_type, body = build([Part(content_type, body)], f"level{level}")
+    assert read_parts(content_type, body) == (Part("text/plain", b"x"),)
+    with pytest.raises(MultipartError, match="nested"):
+        read_parts(*build([Part(content_type, body)], "one-more"))
 
 
 @given(st.lists(st.binary(max_size=60), min_size=1, max_size=5))

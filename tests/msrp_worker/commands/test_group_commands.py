@@ -105,6 +105,7 @@ def test_the_life_of_a_group(command: Command, tmp_path: Path) -> None:
         (("group", "put", "-"), document("sip:g@example.org"), "not in the served domain example.com"),
         (("group", "put", "-"), document("sip:g@example.com:5060"), "not in the served domain example.com"),
         (("group", "put", "-"), document("sip:Conference-Factory@example.com"), "is an address of the service"),
+        (("group", "put", "-"), document("sip:im-session-1@example.com"), "is an address of the service"),
         (("group", "put", "-"), document("sip:alice@example.com"), "sip:alice@example.com is the address of a user"),
         (("user", "add", "friends"), b"", "sip:friends@example.com is the address of a group"),
     ],

@@ -14,6 +14,7 @@ from msrp_worker.group_rules import rights
 from msrp_worker.group_watch import GroupWatch
 from msrp_worker.store import MISS, AddressTaken, Conflict, Store, StoreError
 from msrp_worker.store.database import Statement
+from msrp_worker.store.groups import PARSED_AT_ONCE
 from tests.msrp_worker.store.support import NOW, Clock, Opener
 
 FRIENDS, CHESS, ALICE = "sip:friends@example.com", "sip:chess@example.com", "sip:alice@example.com"
@@ -58,6 +59,15 @@ async def test_what_is_no_document_of_the_group_changes_nothing(store: Store, ba
     with pytest.raises(GroupError):
         await store.groups.put(FRIENDS, bad)
     assert await store.groups.get(FRIENDS) == Group(FRIENDS, members=(Member(ALICE),))
+
+
+@pytest.mark.requirement("XDM-02")
+async def test_a_large_group_is_a_group(store: Store) -> None:
+    members = [f"sip:member-with-a-name-{number}@example.com" for number in range(1000)]
+    whole = document(FRIENDS, *members)
+    assert len(whole) > PARSED_AT_ONCE
+    await store.groups.put(FRIENDS, whole)
+    assert await store.groups.get(FRIENDS) == Group(FRIENDS, members=tuple(map(Member, members)))
 
 
 @pytest.mark.requirement("XDM-02")
@@ -231,6 +241,7 @@ async def test_a_bug_of_one_listener_and_a_lost_database_lose_no_news(
         raise RuntimeError("a bug")
 
     watch = GroupWatch(store.groups, store.database.revision)
+    await watch.look()
     watch.watch(Group(FRIENDS), broken)
     watch.watch(Group(FRIENDS), listener)
     with monkeypatch.context() as patch:
