@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from msrp_worker.controlling import im_session
 from msrp_worker.controlling import session_events as events
-from msrp_worker.controlling.conference_state import ConferenceUser, UserStatus
+from msrp_worker.controlling.conference_state import ConferenceUser
 from msrp_worker.controlling.identity import SessionAddress, anonymous_uri
 from msrp_worker.controlling.im_session import ImSession, Stage
 from msrp_worker.controlling.invitation import OUTGOING, Inviter, invitation, plain_name
@@ -21,6 +21,7 @@ from msrp_worker.controlling.media import Room, SeatMedia
 from msrp_worker.controlling.place import Place, Progress
 from msrp_worker.controlling.refusal import Refused, too_many
 from msrp_worker.controlling.release_policy import SessionKind, Why
+from msrp_worker.controlling.roster import roster
 from msrp_worker.cpim import Address
 from msrp_worker.group import Group
 from msrp_worker.group_rules import rights
@@ -55,12 +56,6 @@ RINGING = 180
 """The one provisional response that tells more than progress: somebody is alerted."""
 NOTHING_TO_REPLACE = (420, 481)
 """Who answers an INVITE with Replaces so has no such dialog, or does not know the header: it is called without (CNF-11)."""
-STATUS = {
-    Stage.ASKING: UserStatus.PENDING,
-    Stage.DIALING: UserStatus.DIALING_OUT,
-    Stage.ALERTING: UserStatus.ALERTING,
-    Stage.CONNECTED: UserStatus.CONNECTED,
-}
 _SEATS = itertools.count(1)
 """Numbers of seats, each used once by this worker: their o= lines differ too."""
 
@@ -159,27 +154,7 @@ class FocusSession:
 
     def users(self) -> Sequence[ConferenceUser]:
         """Everybody who takes part, waits or is invited; one entry for each user."""
-        found: dict[str, ConferenceUser] = {}
-        order = list(STATUS)
-        seats = sorted(self.state.seats.items(), key=lambda item: order.index(item[1].stage))
-        for number, seat in seats:  # who is connected with one client is connected
-            place = self._places.get(number)
-            if place is not None:
-                found[seat.key] = self._shown(place, seat.stage)
-        return list(found.values())
-
-    def _shown(self, place: Place, stage: Stage) -> ConferenceUser:
-        participant = place.media.participant
-        nickname = None if participant is None else self.room.switch.nicknames.of(participant.session)
-        name = nickname or ("Anonymous" if place.anonymous else place.name)
-        return ConferenceUser(
-            key=place.key,
-            entity=place.entity,
-            endpoint=place.entity if place.anonymous or not place.contact else place.contact,
-            display_text=name,
-            status=STATUS[stage],
-            joining_method="dialed-in" if place.dialed_in else "dialed-out",
-        )
+        return roster(self._places, self.state, self.room.switch)
 
     # --- who comes in
 
