@@ -45,7 +45,7 @@ from msrp_worker.sip.leg_types import (
     Ring,
     Ringing,
 )
-from msrp_worker.sip.message import Message, split
+from msrp_worker.sip.message import Message, name_of
 from msrp_worker.sip.port import Headers
 from msrp_worker.sip.shell import LegManager, TooManyLegs
 from msrp_worker.uri_list import Recipient
@@ -466,5 +466,4 @@ class FocusSession:
 
 def _asserted_name(message: Message) -> str:
     """The display name that a client's home network vouches for."""
-    value = message.first("p-asserted-identity")
-    return plain_name(next(split(value, ";")).partition("<")[0]) if "<" in value else ""
+    return plain_name(name_of(message.first("p-asserted-identity")))
