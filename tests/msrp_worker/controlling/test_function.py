@@ -185,6 +185,20 @@ async def test_what_the_roster_says_of_who_hides() -> None:
         assert shown[uri("carol")].entity == uri("carol")
 
 
+@pytest.mark.requirement("IDN-07")
+@pytest.mark.parametrize(("answers", "statuses"), [("ignore", [200]), ("release", [403])])
+async def test_who_may_not_hide(answers: str, statuses: list[int]) -> None:
+    """The 200 of who is invited asks for privacy where there is none: ignored, or refused and released."""
+    async with focus(anonymity="refuse", anonymous_answers=answers) as bench:
+        asked = await bench.invite("alice", names=("bob",))
+        await bench.accept("bob", lines=(("Privacy", "id"),))
+        assert bench.statuses(asked) == statuses
+        if statuses == [403]:
+            assert "403" in header(bench.sent("bob", "BYE"), "Reason")
+            return
+        assert {user.key: user.entity for user in bench.session.users()}[uri("bob")] == uri("bob")
+
+
 @pytest.mark.requirement("CNF-20", "CNF-16", "CNF-15")
 async def test_coming_by_the_identity() -> None:
     async with focus() as bench:
