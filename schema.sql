@@ -153,6 +153,8 @@ CREATE TABLE deferred (
 );
 CREATE INDEX deferred_in_order ON deferred (recipient, id);
 CREATE INDEX deferred_leased ON deferred (lease_owner) WHERE lease_owner IS NOT NULL;
+CREATE INDEX deferred_held ON deferred (recipient, lease_expires) WHERE lease_expires IS NOT NULL;
+CREATE INDEX deferred_content ON deferred (content_path) WHERE content_path IS NOT NULL;
 CREATE INDEX deferred_received ON deferred (received);
 CREATE INDEX deferred_expires ON deferred (expires) WHERE expires IS NOT NULL;
 

@@ -26,6 +26,7 @@ import KSR
 from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToFocus, ToRecipient, ToWorker, server_unavailable
 from kemi.breaker import SEND_WAIT, Breaker
 from kemi.ksr import current_transaction, next_step, number, read, read_bytes, setting
+from kemi.large_message import is_large_message
 from kemi.messages import (
     ANSWER,
     BEAT,
@@ -116,6 +117,7 @@ class Adapter:
         uri = read("$var(im_uri)")
         separate_core = KSR.isflagset(self._flags.separate_core) > 0
         serves_recipient = KSR.isflagset(self._flags.serves_recipient) > 0
+        large = read("$rm") == "INVITE" and is_large_message(read("$rb"))
         return Request(
             method=read("$rm"),
             request_uri=uri,
@@ -135,8 +137,10 @@ class Adapter:
             event=read("$hdr(Event)"),
             contact=read("$hdr(Contact)") if read("$rm") == "INVITE" else "",
             serves_recipient=serves_recipient,
-            available=look_up and serves_recipient and not separate_core and self._look_up(uri),
+            available=look_up and serves_recipient and not separate_core and self._look_up(uri, large),
             separate_core=separate_core,
+            large_message=large,
+            from_server=bool(read("$hdr(IM-Function)")),
         )
 
     def save_state(self, request: Request, stage: str) -> None:
@@ -393,12 +397,16 @@ class Adapter:
             KSR.pv.sets(f"$var({name})", sent_safely(contacts))
         return kinds
 
-    def _look_up(self, uri: str) -> bool:
-        """Set the branches to the recipient's bindings; whether an IM-capable one is among them (COR-07)."""
+    def _look_up(self, uri: str, large: bool) -> bool:
+        """Set the branches to the recipient's bindings; whether an IM-capable one is among them (COR-07). A large message
+        goes to those that say they take it, where there are any (LRG-08)."""
         KSR.seturi(uri)
         if KSR.registrar.lookup("location") < 0:
             return False
-        flag = self._flags.capable
+        KSR.pv.seti("$avp(im_large)", int(large and self._any_branch(self._flags.large)))
+        return self._any_branch(self._flags.capable)
+
+    def _any_branch(self, flag: int) -> bool:
         if KSR.isbflagset(flag) > 0:
             return True
         return any(KSR.isbiflagset(flag, branch) > 0 for branch in range(1, number("$branch(count)") + 1))

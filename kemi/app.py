@@ -158,7 +158,7 @@ class App:
         status = number("$var(im_status)")
         self._adapter.restore_state()
         request = self._adapter.request()
-        action = pager_terminating.delivery_failed(request, status)
+        action = pager_terminating.delivery_failed(request, status, self._adapter.policy)
         # The worker notes the reception of what it stores.
         self._adapter.trace(request, "failed", status, note_received=action is None)
         return next_step("pass") if action is None else self._adapter.perform(request, action)

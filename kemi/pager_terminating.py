@@ -5,7 +5,7 @@ from __future__ import annotations
 from kemi.actions import Action, Ask, Refuse, Respond, ToRecipient, ToWorker, forbidden
 from kemi.controlling import controlling
 from kemi.deferred_uri import is_deferred_uri, is_foreign_summary
-from kemi.messages import Answer, DeferQuestion, Deferred, EndFacts, PagerFacts, PagerQuestion
+from kemi.messages import INACCESSIBLE, Answer, DeferQuestion, Deferred, EndFacts, PagerFacts, PagerQuestion
 from kemi.participating import (
     is_anonymous,
     is_composing,
@@ -21,9 +21,6 @@ from kemi.sip_values import expiry, without_session_parameter
 
 STAGE = "terminating"
 DEFER_STAGE = "deferring"
-INACCESSIBLE = frozenset({408, 410, 430, 477, 480, 500, 503, 504})
-"""Final responses after which a recipient counts as inaccessible and a message is deferred (6.2.8.2): nothing reached a
-client that decided. A client's own refusals (486, 603, 415 and the like) go back to the sender."""
 
 
 def screen(request: Request, policy: Policy) -> Action:
@@ -77,9 +74,13 @@ def decide_bridged(request: Request) -> Action:
     return ToRecipient(request.request_uri)
 
 
-def delivery_failed(request: Request, status: int) -> Action | None:
+def delivery_failed(request: Request, status: int, policy: Policy) -> Action | None:
     """What to do when no binding took the message: defer it when nobody could be reached; None passes the failure on."""
-    if request.method != "MESSAGE" or status not in INACCESSIBLE or is_composing(request):
+    if status not in INACCESSIBLE or is_composing(request):
+        return None
+    if _is_deferrable_invite(request, policy) and not request.from_server:
+        return ToWorker("deferring")  # PFS-16: 6.2.8.3
+    if request.method != "MESSAGE":
         return None
     return defer(request, f"delivery failed with {status}")  # PAG-08
 
@@ -131,10 +132,18 @@ def _refuse_by_recipient(request: Request, recipient: EndFacts, policy: Policy) 
 
 
 def _decide_other(request: Request, facts: PagerFacts, recipient: EndFacts, policy: Policy) -> Action:
-    if not _available(request, recipient):
+    available = _available(request, recipient)
+    if not (available and recipient.willing) and _is_deferrable_invite(request, policy):
+        return ToWorker("deferring")  # PFS-16 LRG-04 DEF-12
+    if not available:
         return Refuse(480, "Temporarily Unavailable", "PFS-16", "Recipient is not registered for IM")  # PFS-16
     uri = without_session_parameter(request.request_uri)[0]
     return stay_in_media_path(request, facts, policy) or ToRecipient(uri)  # PFS-02 PFS-03
+
+
+def _is_deferrable_invite(request: Request, policy: Policy) -> bool:
+    """A large message; not the push of what is stored already."""
+    return request.large_message and not is_deferred_uri(request.originator, policy.domain)
 
 
 def _available(request: Request, recipient: EndFacts) -> bool:

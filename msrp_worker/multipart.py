@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import quopri
 import re
 from collections.abc import Iterable, Sequence
@@ -71,6 +72,21 @@ def read_parts(content_type: str, body: bytes, disposition: str = "") -> tuple[P
     found: list[Part] = []
     _collect(Part(content_type, body, headers), 0, found)
     return tuple(found)
+
+
+def direct_parts(content_type: str, body: bytes, disposition: str = "") -> tuple[Part, ...]:
+    """The parts of the outermost level with their bytes and header fields as they are, for who passes them on: parts
+    within parts stay whole. A body without parts is one part, and no body is none. MultipartError.
+    """
+    if not body:
+        return ()
+    whole = Part(content_type, body, (("Content-Disposition", disposition),) if disposition else ())
+    if not whole.media_type.startswith("multipart/"):
+        return (whole,)
+    found = tuple(itertools.islice(_split(whole), MOST_PARTS + 1))
+    if len(found) > MOST_PARTS:
+        raise MultipartError(f"the body has more than {MOST_PARTS} parts")
+    return found
 
 
 def build(parts: Sequence[Part], boundary: str) -> tuple[str, bytes]:

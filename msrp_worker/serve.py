@@ -24,6 +24,7 @@ from msrp_worker.controlling.conference_notifier import ConferenceNotifier
 from msrp_worker.controlling.exploder import Exploder
 from msrp_worker.controlling.function import ControllingFunction
 from msrp_worker.controlling.participant_information import ParticipantInformation
+from msrp_worker.deferred.depositing import DepositFunction
 from msrp_worker.deferred.function import DeferredFunction
 from msrp_worker.functions import Functions
 from msrp_worker.group_watch import GroupWatch
@@ -97,9 +98,10 @@ async def _serve(config: Config) -> None:
         await web.TCPSite(runner, config.listen, config.http_port).start()
         await _expire_once(store)  # what expired while no worker ran holds for no request
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
-        participating = ParticipatingFunction(functions, endpoint, config)
-        answers.focus = participating.focus
         deferred = DeferredFunction(store, functions, endpoint, config)
+        deposits = DepositFunction(store, functions, endpoint, config, deferred.node, deferred.stored)
+        participating = ParticipatingFunction(functions, endpoint, config, deposits.take_over)
+        answers.focus = participating.focus
         watch = GroupWatch(store.groups, store.database.revision)
         stack.push_async_callback(_cancel, asyncio.create_task(watch.run()))
         notifier = ConferenceNotifier(functions, config.conference_notify_interval)
@@ -119,6 +121,8 @@ async def _serve(config: Config) -> None:
         stack.callback(notifier.close)  # tells the end of the sessions
         stack.push_async_callback(focus.close)  # the same
         stack.push_async_callback(_cancel, asyncio.create_task(_release(functions.legs, restored)))
+        stack.push_async_callback(deposits.close)
+        await deposits.open()
         await deferred.open()
         await exploder.open()
         stack.push_async_callback(exploder.close)

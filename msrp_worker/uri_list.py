@@ -107,7 +107,7 @@ def read_uri_list(content_type: str, body: bytes, disposition: str = "", most: i
     RFC 5366 section 4 would let us leave it out, but then somebody would miss the message, and nobody would know.
     """
     try:
-        parts = [part for part in read_parts(content_type, body, disposition) if _is_recipient_list(part)]
+        parts = [part for part in read_parts(content_type, body, disposition) if is_recipient_list(part)]
     except MultipartError as error:
         raise UriListError(Problem.MALFORMED, str(error)) from None
     if not parts:
@@ -167,7 +167,8 @@ def history_part(recipients: UriList) -> Part | None:
     return Part(RESOURCE_LISTS, document, (("Content-Disposition", f"{HISTORY}; handling=optional"),))
 
 
-def _is_recipient_list(part: Part) -> bool:
+def is_recipient_list(part: Part) -> bool:
+    """Whether a part of a body is the list of its recipients, whatever its format."""
     return part.disposition == RECIPIENT_LIST or (not part.disposition and part.media_type == RESOURCE_LISTS)
 
 

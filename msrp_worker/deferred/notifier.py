@@ -15,6 +15,7 @@ from msrp_worker.functions import Functions
 from msrp_worker.notify_dialog import NotifyDialog
 from msrp_worker.sip.message import Message
 from msrp_worker.sip.port import Headers
+from msrp_worker.store.deferred import Usage
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store
 
@@ -24,6 +25,13 @@ MOST_OF_USER = 20
 """Subscriptions of one user: more devices than a person has."""
 MOST = 50_000
 """Subscriptions of one worker, about 2 KiB each."""
+LOOK_S = 1.0
+"""Seconds between two looks whether messages have come or gone by other hands: the purge, the operator's command, another
+node. How late a NOTIFY about those may be."""
+LOOKED_AT = 100
+"""Users of one look, which is one read."""
+PAUSE_S = 0.02
+"""Seconds between the reads of one round: however many subscribe, looking costs a few percent of a core."""
 LISTED = 60
 """Messages read for one summary; fewer than that fit into it (`summary.LARGEST_HEADERS`)."""
 
@@ -66,6 +74,29 @@ class Notifier:
         for subscriber in list(self._subscribed.get(address, ())):
             subscriber.tell(subscription.Changed())
 
+    async def look(self) -> None:
+        """Tell subscribers also of what changed by other hands (DEF-08). Runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            addresses = list(self._subscribed)
+            for start in range(0, len(addresses), LOOKED_AT):
+                try:
+                    await self._look_at(addresses[start : start + LOOKED_AT])
+                except StoreError as error:
+                    log.warning("not known what waits: %s", error)
+                await asyncio.sleep(PAUSE_S)
+
+    async def _look_at(self, addresses: list[str]) -> None:
+        usages = await self._store.deferred.usages(addresses)
+        for address, usage in usages.items():
+            if all(one.usage in (None, usage) for one in self._subscribed.get(address, ())):
+                continue
+            _, body = await self.body(address)
+            for subscriber in list(self._subscribed.get(address, ())):
+                subscriber.usage = usage
+                if subscriber.body != body:
+                    subscriber.tell(subscription.Changed())
+
     def forget(self, subscriber: Subscriber) -> None:
         """The subscription is over."""
         subscriber.dialog.close()
@@ -76,12 +107,13 @@ class Notifier:
         if not of_user:
             del self._subscribed[subscriber.address]
 
-    async def body(self, address: str) -> bytes:
-        """What waits for an address now (DEF-08). StoreError."""
+    async def body(self, address: str) -> tuple[Usage, bytes]:
+        """What waits for an address now, and what it takes up (DEF-08). StoreError."""
+        usage = await self._store.deferred.usage(address)
         kinds = await self._store.deferred.kinds(address)
         entries = await self._store.deferred.list(address, limit=LISTED)
         counted = ((kind.content_type, kind.priority, kind.large) for kind in kinds for _ in range(kind.messages))
-        return summary.body(address, summary.waiting(counted), entries)
+        return usage, summary.body(address, summary.waiting(counted), entries)
 
     def close(self) -> None:
         """Stop all timers."""
@@ -96,6 +128,10 @@ class Subscriber:
     def __init__(self, notifier: Notifier, address: str, made: NotifyDialog) -> None:
         self.address = address
         self.dialog = made
+        self.usage: Usage | None = None
+        """As of the last NOTIFY; None before the first."""
+        self.body = b""
+        """Of the last NOTIFY."""
         self._notifier = notifier
         self._state = subscription.Subscription()
         self._timer: asyncio.TimerHandle | None = None
@@ -137,7 +173,7 @@ class Subscriber:
 
     async def _notify(self, state: str) -> None:
         try:
-            body = await self._notifier.body(self.address)
+            self.usage, self.body = await self._notifier.body(self.address)
         except StoreError as error:
             log.error("what waits for %s cannot be read: %s", self.address, error)
             self.tell(subscription.Notified(0))
@@ -146,7 +182,7 @@ class Subscriber:
             ("Accept-Contact", "*;+g.oma.sip-im;require;explicit"),  # 10.2.1
             ("Content-Type", summary.CONTENT_TYPE),
         )
-        self.dialog.notify(state, headers, body)
+        self.dialog.notify(state, headers, self.body)
 
     def _arm(self) -> None:
         self.close()

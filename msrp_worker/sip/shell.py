@@ -13,6 +13,8 @@ import secrets
 import time
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from kemi.messages import TransactionId
 from msrp_worker.sip import caller, leg, replaces
 from msrp_worker.sip.callee import Refusal, answer_call
@@ -164,6 +166,15 @@ class LegManager:
         self._merged[entry.merge_key] = transaction
         self._applied(entry, made, [])
         return made.identity
+
+    def hand_over(self, leg_id: LegId, owner: LegOwner, contact: str) -> bool:
+        """Give a leg that has not been answered to another owner, with the Contact of that one; False when it is gone."""
+        entry = self._entries.get(leg_id)
+        if entry is None or entry.leg.phase in ENDED:
+            return False
+        entry.owner = owner
+        entry.leg = replace(entry.leg, dialog=replace(entry.leg.dialog, contact=contact))
+        return True
 
     def dismiss(self, transaction: TransactionId) -> None:
         """An INVITE that `outside` was given becomes no leg here and is answered elsewhere: it may come by once more."""

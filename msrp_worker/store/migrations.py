@@ -104,6 +104,11 @@ _EXPLOSION = """
     )
 """
 
+_CONTENT = (
+    "CREATE INDEX deferred_content ON deferred (content_path) WHERE content_path IS NOT NULL",
+    "CREATE INDEX deferred_held ON deferred (recipient, lease_expires) WHERE lease_expires IS NOT NULL",
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first schema", ()),
     Migration(2, "published service settings", _PUBLICATIONS),
@@ -111,6 +116,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(4, "leases of deferred messages", _LEASES),
     Migration(5, "group documents", _GROUPS),
     Migration(6, "messages to many", (_EXPLOSION, "CREATE INDEX explosion_node ON explosion (node, identity)")),
+    Migration(7, "content of large messages, and who holds leases", _CONTENT),
 )
 """In order, numbered from 1. The statements of the first are schema.sql."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import hashlib
 import logging
@@ -16,6 +17,7 @@ from msrp_worker.address import canonical, domain_of
 from msrp_worker.common_policy import REJECT_EVERYONE, Rules, RulesError, parse_rules
 from msrp_worker.config import LARGEST_SIZE, Config, parse_content_types
 from msrp_worker.service_settings import compose
+from msrp_worker.store.content import ContentFiles
 from msrp_worker.store.database import BUMP_REVISION, LOCK_REVISION, Database, Result, Row, Statement
 from msrp_worker.store.errors import AddressTaken, UnknownUser, Unmet
 from msrp_worker.store.publications import SETTINGS_COLUMNS, read_settings
@@ -209,7 +211,7 @@ class Users:
                 address,
                 Statement("DELETE FROM users WHERE address = ?", (address,), 1),
                 Statement("DELETE FROM deferred_usage WHERE recipient = ?", (address,)),
-                Statement("DELETE FROM deferred WHERE recipient = ?", (address,)),
+                Statement("DELETE FROM deferred WHERE recipient = ? RETURNING content_path", (address,)),
                 Statement("DELETE FROM im_rules WHERE address = ?", (address,)),
                 Statement("DELETE FROM registration WHERE address = ?", (address,)),
                 Statement("DELETE FROM publication WHERE address = ?", (address,)),
@@ -217,6 +219,8 @@ class Users:
             )
         except Unmet:
             raise UnknownUser(address) from None
+        paths = [row[0] for row in results[2].rows if row[0] is not None]
+        await asyncio.to_thread(ContentFiles(self._config.state_dir).remove, paths)  # LRG-04
         return results[2].touched
 
     async def change(self, address: str, *statements: Statement) -> Results:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msrp_worker.multipart import DEEPEST, MOST_PARTS, MultipartError, Part, build, read_parts
+from msrp_worker.multipart import DEEPEST, MOST_PARTS, MultipartError, Part, build, direct_parts, read_parts
 
 TYPE = 'multipart/mixed; boundary="b1"'
 
@@ -49,6 +49,17 @@ def test_fields_of_a_part() -> None:
     )
     assert (part.media_type, part.disposition, part.content_id) == ("a/b", "recipient-list", "a@b")
     assert read_parts("a/b", b"x", "recipient-list")[0].disposition == "recipient-list"
+
+
+def test_parts_that_are_passed_on_keep_their_bytes() -> None:
+    inner = Part(*build([Part("text/plain", b"a"), Part("text/html", b"b")], "inner"))
+    encoded = Part("text/plain", b"eA==", (("Content-Transfer-Encoding", "base64"),))
+    content_type, body = build([inner, encoded], "outer")
+    assert direct_parts(content_type, body) == (inner, encoded)
+    assert direct_parts("text/plain", b"x", "render") == (Part("text/plain", b"x", (("Content-Disposition", "render"),)),)
+    assert direct_parts(TYPE, b"") == ()
+    with pytest.raises(MultipartError):
+        direct_parts(TYPE, b"--b1\r\n\r\nx\r\n" * (MOST_PARTS + 1) + b"--b1--")
 
 
 @pytest.mark.requirement("SEC-05")

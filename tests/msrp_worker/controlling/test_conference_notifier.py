@@ -413,7 +413,7 @@ def test_a_worker_that_stops_tells_the_end_at_once() -> None:
         bench.notifier.close()
         states = {sent.field("Subscription-State") for sent in bench.respond_all()}
         assert states == {"terminated;reason=noresource"}
-        names = {name: value for name, _, value in bench.notifier.readings()}
+        names = {reading.name: reading.value for reading in bench.notifier.readings()}
         assert names["conference_notifies_total"] == 6 * MOST_OF_TICK
         assert names["conference_subscriptions"] == names["conference_notifies_waiting"] == 0
 

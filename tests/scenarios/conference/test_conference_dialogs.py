@@ -67,11 +67,15 @@ def test_the_ladder_of_a_subscription(instance: Instance, new_user: Callable[...
 
 
 @pytest.mark.requirement("CES-02")
-def test_a_subscription_without_the_feature_tag(instance: Instance, new_user: Callable[..., str]) -> None:
+async def test_a_subscription_without_the_feature_tag(instance: Instance, new_user: Callable[..., str]) -> None:
+    """An IM Session Identity is for IM alone: 403. Whether another address is a group, the core does not ask without it."""
     group = new_group(instance, invite=False, ruleset=EVERYBODY)
     with agent_of(instance, new_user) as agent:
-        answer = agent.ask("SUBSCRIBE", group, EVENT, ACCEPT, f"Contact: <{agent.contact}>", "Expires: 600")
-        assert answer.status == 403
+        async with new_users(instance, new_user, 1) as (alice,):
+            uri = (await alice.join(group)).peer.identity
+            fields = (EVENT, ACCEPT, f"Contact: <{agent.contact}>", "Expires: 600")
+            assert (await asyncio.to_thread(agent.ask, "SUBSCRIBE", uri, *fields)).status == 403
+            assert (await asyncio.to_thread(RawWatch, agent, uri)).answer.status == 200
 
 
 @pytest.mark.requirement("CES-08")
