@@ -180,8 +180,7 @@ class FocusSession:
 
     def full(self, key: str) -> Refused | None:
         """Whether there is no room for a user (CNF-16)."""
-        inside = self.state.inside
-        return too_many("CNF-16") if key not in inside and len(inside) >= self.state.limit else None
+        return None if self.state.has_room(key) else too_many("CNF-16")
 
     def come(self, place: Place, leg_id: LegId, invites: Sequence[Recipient] = (), by: Inviter | None = None) -> None:
         """The INVITE of a user, judged and taken as a leg; `invites` are those whom the beginning session invites."""
@@ -206,7 +205,7 @@ class FocusSession:
 
     def remove(self, key: str, why: Why = Why.REMOVED) -> bool:
         """Remove a user (CNF-26); False when there is none."""
-        if key not in self.state.everybody:
+        if not self.state.has(key):
             return False
         self.tell(events.Expel(key, why))
         return True
@@ -269,7 +268,7 @@ class FocusSession:
     def _do(self, effect: events.Effect) -> None:
         match effect:
             case events.Changed(key):
-                here = key in self.state.everybody
+                here = self.state.has(key)
                 (self._watcher.changed if here else self._watcher.left)(self, key)
                 return
             case events.Over(why):
@@ -332,9 +331,8 @@ class FocusSession:
     ) -> tuple[tuple[int, str], ...]:
         """Seats for those to be invited."""
         seats = []
-        here = self.state.everybody
         for recipient in recipients:
-            if recipient.uri in here:
+            if self.state.has(recipient.uri):
                 continue
             place = self.new_place(recipient.uri, recipient.uri, recipient.display_name or self._member_name(recipient.uri))
             place.dialed_in, place.target, place.by, place.on_progress = False, recipient.target, by, on_progress
@@ -426,7 +424,7 @@ class FocusSession:
             self._progress(place, refused.status, refused.reason)
             self.tell(events.Failed(place.number, refused.status, refused.reason))
             return
-        if not self._narrowed and not self.state.participants:
+        if not self._narrowed and not self.state.connected:
             self._narrowed = place.media.wrapped
         place.name = place.name or _asserted_name(event.message)
         self._progress(place, 200, "OK")
