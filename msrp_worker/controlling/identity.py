@@ -63,8 +63,8 @@ class SessionAddress(Struct, frozen=True):
 
     @property
     def contact(self) -> str:
-        """The whole Contact value of every leg of the session (HDR-03)."""
-        return f"<{self.uri}>{FEATURES}"
+        """The whole Contact value of every leg of the session."""
+        return f"<{self.uri}>{FEATURES}"  # HDR-03 CNF-34
 
 
 def anonymous_uri() -> str:

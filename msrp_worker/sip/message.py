@@ -183,6 +183,12 @@ def address(value: str) -> str:
     return (right.partition(">")[0] if left else first).strip()
 
 
+def name_of(value: str) -> str:
+    """The display name of a name-addr as it stands, quotes and all; empty when there is none."""
+    before, left, _ = _after_name(next(split(value, ";")))
+    return before.strip() if left else ""
+
+
 def _after_name(text: str) -> tuple[str, str, str]:
     """`text` around the first "<" that is outside a quoted display name."""
     quoted = escaped = False
