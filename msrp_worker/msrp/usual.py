@@ -32,6 +32,7 @@ _RANGE: Final = re.compile(rb"([1-9][0-9]{0,17})-(?:\*|([1-9][0-9]{0,17}))").mat
 _BYTE_RANGE: Final = b"\r\nByte-Range: "
 _NOTHING_YET: Final = b"\r"
 """No frame continues so after its transaction id."""
+_NO_RESPONSE: Final = Response("", 0, None, "", "", [])
 
 
 class UsualFrames:
@@ -58,10 +59,10 @@ class UsualFrames:
         self._to_path = ""
         self._from_path = ""
         self._head: _ChunkHead | None = None
-        """Of the last chunk with these paths that was not the last of its message."""
+        """Of the last chunk that was not the last of its message."""
         self._answer = _NOTHING_YET
         """What stood between the two transaction ids of the last response."""
-        self._answered = Response("", 0, None, "", "", [])
+        self._answered = _NO_RESPONSE
         self.marker = b""
         """CRLF, seven hyphens and the transaction id of the chunk that began last."""
 
@@ -87,6 +88,8 @@ class UsualFrames:
             return self._send(buffer, position, start[1], at + len(self._paths), events)
         paths = _PATHS(buffer, at)
         if paths is not None:
+            if _FIELDS(buffer, paths.end()) is None:
+                return 0  # such as the SEND that binds a session: nothing is kept for a connection that then waits
             self._paths, self._to_path, self._from_path = paths[0], paths[1].decode(), paths[2].decode()
             return self._send(buffer, position, start[1], paths.end(), events)
         answer = _ANSWER(buffer, at)
@@ -207,11 +210,10 @@ class UsualFrames:
         self._head = None
         where = request.byte_range
         at = position + 6 + len(request.transaction_id)
-        if where is None or not buffer.startswith(self._paths, at):
+        if where is None:
             return
         text = str(where).encode()
-        # The two bytes before it end the From-Path: Byte-Range may be the next field.
-        value = buffer.find(_BYTE_RANGE, at + len(self._paths) - 2, body_at) + len(_BYTE_RANGE)
+        value = buffer.find(_BYTE_RANGE, at, body_at) + len(_BYTE_RANGE)
         if value > at and buffer.startswith(text + b"\r\n", value):
             rest = buffer[value + text.rindex(b"/") : body_at]
             self._head = _ChunkHead(request.without_body(), where.total, buffer[at:value], rest)
