@@ -165,6 +165,9 @@ def _part(content_type: str, body: bytes) -> bytes:
 
 def split(text: str, separator: str) -> Iterator[str]:
     """Parts of a header value between `separator`, which does not count in "…" or <…>."""
+    if separator not in text:
+        yield text.strip()
+        return
     if '"' not in text and "<" not in text:
         yield from (part.strip() for part in text.split(separator))
         return
@@ -189,6 +192,8 @@ def split(text: str, separator: str) -> Iterator[str]:
 
 def address(value: str) -> str:
     """The URI of a name-addr or addr-spec, as it stands."""
+    if value.startswith("<") and '"' not in value:  # as nearly all are
+        return value[1:].partition(">")[0].strip()
     first = next(split(value, ";"))
     _, left, right = _after_name(first)
     return (right.partition(">")[0] if left else first).strip()
@@ -219,7 +224,10 @@ def sip_uri(value: str) -> str:
 def parameters(value: str) -> dict[str, str]:
     """Header parameters behind the first `;`: names in lower case, values without quotes, flags as empty strings."""
     found: dict[str, str] = {}
-    parts = split(value, ";")
+    if value.startswith("<") and '"' not in value and "<" not in (rest := value.partition(">")[2]):
+        parts = iter(rest.split(";"))  # as nearly all are
+    else:
+        parts = split(value, ";")
     next(parts)
     for part in parts:
         name, _, text = part.partition("=")
