@@ -68,7 +68,10 @@ class Message:
 
     def first(self, name: str) -> str:
         """First value of a header field, empty when there is none."""
-        return next((value for key, value in self.fields if key == name), "")
+        for key, value in self.fields:
+            if key == name:
+                return value
+        return ""
 
     def lines(self, name: str) -> list[str]:
         """Every header field line of this name."""

@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from dataclasses import dataclass
@@ -84,13 +85,14 @@ def look(deployment: Deployment) -> Left:
 def settled(deployment: Deployment) -> Left:
     """What is there once all that ends by itself has ended."""
     deadline = time.monotonic() + SETTLE_SECONDS
+    pause = threading.Event()
     while True:
         left = look(deployment)
         if not (left.legs or left.sessions or left.msrp or left.transactions or left.rows > 0):
             return left
         if time.monotonic() > deadline:
             return left
-        time.sleep(1.0)
+        pause.wait(1.0)
 
 
 def call(deployment: Deployment, count: int, in_flight: int = IN_FLIGHT) -> tuple[float, int]:
