@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LONGEST_READ = 4096
+"""Characters of Accept-Contact that are read, before it is known who sends them (SEC-05). Clients send 100."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
