@@ -89,7 +89,12 @@ async def _serve(config: Config) -> None:
         await _expire_once(store)  # what expired while no worker ran holds for no request
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
         deferred = DeferredFunction(store, functions, endpoint, config)
-        deposits = DepositFunction(store, functions, endpoint, config, deferred.node, deferred.stored)
+
+        def large_stored(recipient: str) -> None:
+            answers.deferred += 1
+            deferred.stored(recipient)
+
+        deposits = DepositFunction(store, functions, endpoint, config, deferred.node, large_stored)
         ParticipatingFunction(functions, endpoint, config, deposits.take_over)
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
         link.start()
