@@ -234,6 +234,7 @@ def _end(user: UserFacts, *, registered: bool, question: PagerQuestion | None = 
         im_allowed=user.im_allowed,
         pager_max_size=user.pager_max_size,
         content_types=user.content_types,
+        large_max_size=user.large_max_size,
         pager_barred=user.pager_barred,
         session_barred=user.session_barred,
         willing=user.willing,
