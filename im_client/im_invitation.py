@@ -90,8 +90,9 @@ class ImInvitation:
     async def accept(self, headers: Iterable[tuple[str, str]] = (), *, keep_messages: bool = True) -> ImSession:
         """Accept; returns when the session and its media are up.
 
-        An offer that cannot be accepted is refused with 488. Raises SessionEndedError where there is no session
-        after all, MediaFailedError, NotAcceptableError.
+        An offer that cannot be accepted is refused with 488. The caller may have released it by then, with its ACK
+        lost or overtaken: what has come over MSRP was acknowledged, and is there to be read. Raises SessionEndedError
+        where there is no session after all, MediaFailedError, NotAcceptableError.
         """
         offer = self.call.offer
         try:
@@ -109,7 +110,10 @@ class ImInvitation:
         if not offer:
             await session.established  # the ACK brings the answer
         await found.start()
-        await session.established
+        try:
+            await session.established
+        except SessionEndedError:  # CLI-05: the media was up, and a large message may be whole
+            return found
         await self._give_way(self.call)
         return found
 

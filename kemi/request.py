@@ -34,6 +34,8 @@ class Request:
     expires: str = ""
     event: str = ""
     """Event of a SUBSCRIBE."""
+    contact: str = ""
+    """Contact of an INVITE."""
     serves_recipient: bool = False
     """The Request-URI is of a served user with the IM service (COR-02, COR-04), to be handled in this pass."""
     available: bool = False

@@ -125,6 +125,11 @@ class LegManager:
         entry = self._entries.get(leg_id)
         return None if entry is None else entry.leg
 
+    def owner_of(self, leg_id: LegId) -> LegOwner | None:
+        """Whom a leg belongs to, None when it is gone."""
+        entry = self._entries.get(leg_id)
+        return None if entry is None else entry.owner
+
     def call(self, invitation: Invitation, owner: LegOwner, policy: LegPolicy | None = None) -> LegId:
         """Send an INVITE; its leg. TooManyLegs."""
         if len(self._entries) >= self._max_legs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import bench_msrp, deferred_push, memory, pager
+from tests.bench import bench_msrp, conference_notify, deferred_push, memory, pager
 
 
 def main() -> int:
@@ -17,6 +17,8 @@ def main() -> int:
     if not quick:
         print("\nMemory after 10,000 and 100,000 messages (target: equal)\n", flush=True)
         missed |= memory.main()
+    print("\nNOTIFYs of conference state (target: linear)\n", flush=True)
+    missed |= conference_notify.main(quick=quick)
     print("\nMSRP\n", flush=True)
     return bench_msrp.main() | missed
 
