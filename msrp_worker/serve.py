@@ -100,7 +100,7 @@ async def _serve(config: Config) -> None:
         await _expire_once(store)  # what expired while no worker ran holds for no request
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
         deferred = DeferredFunction(store, functions, endpoint, config)
-        deposits = DepositFunction(store, functions, endpoint, config, deferred.node, deferred.stored)
+        deposits = DepositFunction(store, functions, endpoint, config, deferred.node, answers.large_message_stored)
         participating = ParticipatingFunction(functions, endpoint, config, deposits.take_over)
         answers.focus = participating.focus
         watch = GroupWatch(store.groups, store.database.revision)
