@@ -21,7 +21,7 @@ from msrp_worker.offer_answer import (
     offer,
 )
 from msrp_worker.sdp import Origin, SdpError, SessionDescription
-from msrp_worker.sdp_msrp import MsrpMedia, Setup, is_msrp, parse
+from msrp_worker.sdp_msrp import MsrpMedia, Purpose, Setup, is_msrp, parse
 
 log = logging.getLogger("im.participating")
 
@@ -80,7 +80,7 @@ class BridgedMedia:
                 return Refusal(403, "Declared size over the limit")  # LRG-06
             secure = line.secure and self._endpoint.tls_port is not None
             session = self._new_session(secure=secure)
-            self._lines.append(Line(index, session, hop=self._new_hop()))
+            self._lines.append(Line(index, session, hop=self._new_hop(confirms=line.purpose is Purpose.LARGE_MESSAGE)))
             media.append(
                 replace(
                     line,
@@ -144,8 +144,8 @@ class BridgedMedia:
             log.info("no MSRP connection to %s: %s", agreed.connect_to, error)
             self._lost(f"no connection: {error}")
 
-    def _new_hop(self) -> Hop:
-        hop = Hop(self._policy)
+    def _new_hop(self, *, confirms: bool) -> Hop:
+        hop = Hop(self._policy, confirms=confirms)
         hop.on_leg_closed = lambda hop, session, reason: self._lost(reason)
         return hop
 

@@ -66,13 +66,12 @@ class User:
     async def vanish(self) -> None:
         """The device is gone without a word, its binding stays."""
         async with self._lock:
-            client, self._client = self._client, None
-            if client is not None:
+            client, reader = self._client, self._reader
+            self._client = self._reader = None  # whoever wants something now switches on another
+            if client is not None and reader is not None:
                 await client.close(deregister=False)
+                reader.cancel()
                 self._drain(client)
-            if self._reader is not None:
-                self._reader.cancel()
-                self._reader = None
 
     def _device(self) -> ImClient:
         if self._client is None:
