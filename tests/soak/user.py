@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,8 @@ from im_client.msrp_peer import MessageFailedError
 from im_client.negotiation import NotAcceptableError
 from im_client.pager import PagerMessage
 from tests.soak.books import Books, Outcome, Sending, Way, content
+
+log = logging.getLogger(__name__)
 
 SENDING_SECONDS = 90.0
 """After that a sending counts as undecided: 64*T1 for each of the attempts that authentication needs, and some more."""
@@ -112,8 +115,9 @@ class User:
     async def _on_invite(self, invitation: ImInvitation) -> None:
         try:
             session = await invitation.accept()
-        except (ImClientError, NotAcceptableError):
-            return  # the sender learns it too: it gets no acknowledgement
+        except (ImClientError, NotAcceptableError) as error:
+            log.info("%s did not take a large message: %s", self.name, error)  # nor has it acknowledged it
+            return
         async for message in session.messages():
             self._note(Way.LARGE, message.message_id, message.body)
 
