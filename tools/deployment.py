@@ -66,8 +66,7 @@ def kamailio_environment(config: Config, environ: Mapping[str, str]) -> dict[str
         "IM_TERMINATING_PORT": str(config.terminating_port),
         "IM_TERMINATING_LISTEN": f"{listen}:{config.terminating_port}",
         "IM_RPC_SOCKET": str(config.kamailio_rpc_socket),
-        "IM_ROUTE_SECRET": environ.get("IM_ROUTE_SECRET") or secret(config.state_dir, "record-route"),
-        "IM_NONCE_SECRET": environ.get("IM_NONCE_SECRET") or secret(config.state_dir, "nonce"),
+        "IM_ROUTE_SECRET": environ.get("IM_ROUTE_SECRET") or route_secret(config.state_dir),
         "IM_PAGER_MAX_SIZE": str(config.pager_max_size),
         "IM_CONTENT_TYPES": ",".join(config.content_types),
         "IM_ANONYMITY": config.anonymity,
@@ -76,12 +75,9 @@ def kamailio_environment(config: Config, environ: Mapping[str, str]) -> dict[str
     }
 
 
-def secret(state_dir: Path, purpose: str) -> str:
-    """A secret for one purpose, made of the control key, which outlives restarts.
-
-    "record-route" proves our Record-Route (SEC-01); "nonce" lets a client's credentials outlive a restart (SEC-06).
-    """
-    return hmac.new(control_key(state_dir), purpose.encode(), "sha256").hexdigest()
+def route_secret(state_dir: Path) -> str:
+    """What proves our Record-Route (SEC-01), made of the control key, which outlives restarts."""
+    return hmac.new(control_key(state_dir), b"record-route", "sha256").hexdigest()
 
 
 def kamailio_defines(config: Config) -> list[str]:

@@ -31,21 +31,6 @@ def test_bindings_after_a_restart(instance: Instance, new_user: Callable[..., st
         assert reached(origin, recipient, [first, second]) == [False, True]
 
 
-@pytest.mark.requirement("SEC-06", "DEF-01")
-def test_a_message_that_comes_again_after_a_crash_is_stored_once(instance: Instance, new_user: Callable[..., str]) -> None:
-    """Kamailio dies with the 202 on its way, and the sender's transaction sends the MESSAGE again: it is known, credentials
-    and all."""
-    sender, recipient = new_user(), new_user()
-    with Agent(instance.sip_port, sender) as origin:
-        assert origin.message(recipient).status == 202
-        instance.deployment.kamailio.kill()
-        instance.deployment.start_kamailio()
-        instance.deployment.wait_ready()
-        origin.send(origin.sent[-1])
-        assert origin.final().status == 202
-    assert len(instance.stored(recipient)) == 1
-
-
 @pytest.mark.requirement("COR-08")
 def test_binding_runs_out(tmp_path: Path) -> None:
     """A registrar that grants two seconds: available for those, then stored."""
