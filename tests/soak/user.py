@@ -14,12 +14,16 @@ from im_client.im_invitation import ImInvitation
 from im_client.msrp_peer import MessageFailedError
 from im_client.negotiation import NotAcceptableError
 from im_client.pager import PagerMessage
+from im_client.session import Session
 from tests.soak.books import Books, Outcome, Sending, Way, content
 
 log = logging.getLogger(__name__)
 
 SENDING_SECONDS = 90.0
 """After that a sending counts as undecided: 64*T1 for each of the attempts that authentication needs, and some more."""
+
+READING_SECONDS = 5.0
+"""How long a device that is about to vanish goes on with the sessions that it has."""
 
 
 class User:
@@ -31,6 +35,7 @@ class User:
         self._books = books
         self._client: ImClient | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._taking = 0
         self._lock = asyncio.Lock()
         self.registrations_refused: list[str] = []
 
@@ -72,6 +77,8 @@ class User:
             client, reader = self._client, self._reader
             self._client = self._reader = None  # whoever wants something now switches on another
             if client is not None and reader is not None:
+                client.on_invite = None
+                await self._read_out(client)
                 await client.close(deregister=False)
                 reader.cancel()
                 self._drain(client)
@@ -113,6 +120,13 @@ class User:
         self._note(Way.PAGER, message.call_id, message.body)
 
     async def _on_invite(self, invitation: ImInvitation) -> None:
+        self._taking += 1
+        try:
+            await self._take(invitation)
+        finally:
+            self._taking -= 1
+
+    async def _take(self, invitation: ImInvitation) -> None:
         try:
             session = await invitation.accept()
         except (ImClientError, NotAcceptableError) as error:
@@ -124,6 +138,15 @@ class User:
     async def _read(self, client: ImClient) -> None:
         while True:
             self._note_deferred(Way.PUSH, await client.messaging.pushed.get())
+
+    async def _read_out(self, client: ImClient) -> None:
+        """Let it read what it has acknowledged: nobody but the device can know of that."""
+        deadline = time.monotonic() + READING_SECONDS
+        while self._taking or any(isinstance(usage, Session) for _, usage in client.calls.layer.usages()):
+            if time.monotonic() > deadline:
+                log.warning("%s vanishes in the middle of a session", self.name)
+                return
+            await asyncio.sleep(0.05)
 
     def _drain(self, client: ImClient) -> None:
         while not client.messaging.pushed.empty():
