@@ -6,6 +6,7 @@ MESSAGE gets every step; INVITE, SUBSCRIBE and REFER get the general ones and go
 from __future__ import annotations
 
 from kemi.actions import Action, Ask, Refuse, ToCore, ToWorker, forbidden
+from kemi.controlling import controlling
 from kemi.deferred_uri import is_for_deferred
 from kemi.messages import PagerFacts, PagerQuestion
 from kemi.participating import (
@@ -14,6 +15,7 @@ from kemi.participating import (
     refuse_expired,
     refuse_oversized,
     refuse_unidentified,
+    stay_in_media_path,
 )
 from kemi.policy import Policy
 from kemi.request import Request
@@ -55,5 +57,11 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Refuse | ToCo
             return refusal
     if is_for_deferred(request, policy.domain):
         return ToWorker("deferred")  # DEF-07 DEF-08
+    focus = controlling(request, facts.recipient, policy.domain)
+    if focus is not None:
+        return focus
+    bridged = None if request.serves_recipient else stay_in_media_path(request, facts, policy)
+    if bridged is not None:
+        return bridged  # PFS-02: to somebody served elsewhere; else the terminating side decides with both facts
     uri, _ = without_session_parameter(request.request_uri)  # PAG-16
     return ToCore(uri)  # PAG-05

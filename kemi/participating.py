@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kemi.actions import Refuse, forbidden
-from kemi.messages import EndFacts
+from kemi.actions import Refuse, ToWorker, forbidden
+from kemi.messages import EndFacts, PagerFacts
 from kemi.policy import PAGER_DATAGRAM_LIMIT, Policy
 from kemi.request import Request
 from kemi.sip_values import asks_for_anonymity, carries_feature_tag, content_type_allowed, expiry, media_type
@@ -50,6 +50,21 @@ def refuse_expired(request: Request, requirement: str) -> Refuse | None:
     when = expiry(request.expires, request.date, request.received)
     if when is not None and when <= request.received:
         return forbidden(requirement, "Message expired")  # PAG-04 DEF-10
+    return None
+
+
+def stay_in_media_path(request: Request, facts: PagerFacts, policy: Policy) -> ToWorker | None:
+    """The B2BUA for a session that the operator wants here, or whose history one of its users keeps (6.2.3.2-2, -3).
+
+    With "never" nothing is recorded: the operator's word is the last one. Behind a separate core the way to the recipient
+    is the core's Route, which a request of our own would not have: there this stays a proxy.
+    """
+    if request.method != "INVITE" or request.separate_core or policy.media_path == "never":
+        return None
+    originator = facts.originator is not None and facts.originator.session_history
+    recipient = facts.recipient is not None and facts.recipient.session_history
+    if policy.media_path == "always" or originator or recipient:
+        return ToWorker("participating", originator, recipient)  # PFS-02 PFS-03 PFS-14
     return None
 
 
