@@ -17,7 +17,7 @@ from tests.soak.plan import PRESENT, Kind, Operation, plan
 from tests.soak.site import Site, site
 from tests.soak.user import User
 
-UNDER_WAY = 60
+UNDER_WAY = 120
 """Operations at a time."""
 PER_SECOND = 40.0
 """Operations that begin in a second at most, so that a fault meets some of them and not all."""

@@ -45,7 +45,7 @@ class Site:
     def client(self, user: str) -> ImClient:
         """A device of a user: every other user's speaks UDP, the others' TCP."""
         transport = "udp" if int(re.sub(r"\D", "", user)) % 2 else "tcp"
-        options: dict[str, Any] = {"expires": REGISTERED_SECONDS, "media_seconds": 15.0, "ring_seconds": 40.0}
+        options: dict[str, Any] = {"expires": REGISTERED_SECONDS, "media_seconds": 15.0, "ring_seconds": 15.0}
         return self.instance.client(user, transport=transport, inbox_limit=0, **options)
 
     def kill_worker(self) -> Trouble:
