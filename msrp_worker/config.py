@@ -252,6 +252,10 @@ class Config:
     msrp_bind_seconds: int = _setting("IM_MSRP_BIND_SECONDS", 30, _whole(1, 3600), "a number of seconds, 1 to 3600")
     """Time for an MSRP connection until a request names a session of ours, seconds (SEC-02). Default 30."""
 
+    msrp_peer_seconds: int = _setting("IM_MSRP_PEER_SECONDS", 40, _whole(1, 3600), "a number of seconds, 1 to 3600")
+    """Time for a client to connect to its MSRP session once offer and answer are exchanged, seconds; then the session is
+    released. Default 40: all retransmissions of SIP, and a slow network."""
+
     demo: bool = _setting("IM_DEMO", True, _yes_no, "1 or 0")
     """Whether a new database gets the demo users and group. Default 1."""
 

@@ -134,6 +134,7 @@ def msrp_config(config: Config) -> EndpointConfig:
                 )
             ),
         ),  # SEC-05
+        peer_seconds=config.msrp_peer_seconds,
     )
 
 

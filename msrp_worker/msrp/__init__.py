@@ -4,7 +4,7 @@ worker, but for the switch, which reads envelopes (`cpim`).
 From the bottom up, each layer usable without the ones above it:
 
     uri, ranges, media_types, fingerprint     values of the protocol
-    frames, codec                             frames to bytes and back; no I/O
+    frames, codec (usual, end_lines)          frames to bytes and back; no I/O
     session (inbox, outbox), registry         sessions; no I/O, no clock
     link (output)                             one connection and its sessions; no I/O, no clock
     connection, tls, websocket, endpoint      sockets, for asyncio and uvloop

@@ -41,6 +41,10 @@ class EndpointConfig:
     """Of these from one address. Many users may share one address behind a NAT or a relay (SEC-02)."""
     bind_seconds: float = 30.0
     """Time for an accepted connection until a request has bound a session to it (RFC 4976 section 6.1)."""
+    peer_seconds: float = 40.0
+    """Time for a peer to connect to a session once offer and answer are exchanged; then the session ends, and its owner
+    is told by `closed`. A 2xx may be retransmitted for 64*T1, 32 seconds (RFC 3261 section 13.3.1.4), and then the peer
+    has to connect. 0: for ever."""
     linger_seconds: float = 2.0
     """Time for which a connection without sessions stays open, in case the next session uses it."""
     connect_seconds: float = 15.0

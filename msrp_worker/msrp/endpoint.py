@@ -328,5 +328,17 @@ class MsrpEndpoint:
             if not wanted:
                 connection.timed = False
                 self._watched.discard(connection)
+        self._end_overdue(now)
         if self._loop is not None and not self._stopping:
             self._clock = self._loop.call_later(self.config.tick_seconds, self._tick)
+
+    def _end_overdue(self, now: float) -> None:
+        """End the sessions whose peer has not connected in time."""  # MED-03, SEC-02
+        seconds = self.config.peer_seconds
+        if not seconds:
+            return
+        for session in self.registry.overdue(now, seconds):
+            try:
+                session.close(f"peer did not connect within {seconds:g} s")
+            except Exception:  # of its handler: the others have to end all the same
+                log.exception("msrp: closing %r", session)
