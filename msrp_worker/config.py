@@ -256,6 +256,9 @@ class Config:
     """Time for a client to connect to its MSRP session once offer and answer are exchanged, seconds; then the session is
     released. Default 40: all retransmissions of SIP, and a slow network."""
 
+    msrp_stall_seconds: int = _setting("IM_MSRP_STALL_SECONDS", 60, _whole(1, 3600), "a number of seconds, 1 to 3600")
+    """Time for which an MSRP peer may take nothing of what waits for it, seconds; then it is cut (MED-08). Default 60."""
+
     demo: bool = _setting("IM_DEMO", True, _yes_no, "1 or 0")
     """Whether a new database gets the demo users and group. Default 1."""
 

@@ -135,6 +135,7 @@ def msrp_config(config: Config) -> EndpointConfig:
             ),
         ),  # SEC-05
         peer_seconds=config.msrp_peer_seconds,
+        stall_seconds=config.msrp_stall_seconds,
     )
 
 
