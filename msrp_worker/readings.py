@@ -41,8 +41,7 @@ def readings(parts: Parts) -> Iterator[Reading]:
     yield Reading("deliveries_waiting", "Users whose push is under way or waits for its turn", parts.deferred.pushing)
     yield Reading("delivered_total", "Deferred messages delivered", parts.deferred.pushed)
     yield Reading("subscriptions", "Subscriptions to what waits", len(parts.deferred.notifier))
-    yield Reading("msrp_connections", "MSRP connections open", parts.endpoint.connections)
-    yield Reading("msrp_sessions", "MSRP sessions open", len(parts.endpoint.registry))
+    yield from _of_msrp(parts.endpoint)
 
 
 def _of_the_link(link: KamailioLink) -> Iterator[Reading]:
@@ -81,3 +80,23 @@ def _of_the_legs(legs: LegManager) -> Iterator[Reading]:
         "legs_failures_total", "Errors in the rules of a dialog or its owner", counters.failures + counters.owner_errors
     )
     yield Reading("legs_commands_dropped_total", "Commands given up while Kamailio was away", legs.sender.dropped)
+
+
+def _of_msrp(endpoint: MsrpEndpoint) -> Iterator[Reading]:
+    counters = endpoint.registry.counters
+    yield Reading("msrp_connections", "MSRP connections open", endpoint.connections)
+    yield Reading("msrp_sessions", "MSRP sessions open or waiting for their connection", len(endpoint.registry))
+    yield Reading("msrp_accepted_total", "MSRP connections accepted", counters.accepted)
+    yield Reading(
+        "msrp_over_limit_total", "MSRP connections refused: too many, in all or of one address", counters.over_limit
+    )
+    yield Reading("msrp_never_bound_total", "MSRP connections closed that named no session in time", counters.never_bound)
+    yield Reading("msrp_stalled_total", "MSRP connections cut because the peer took nothing", counters.stalled)
+    yield Reading("msrp_malformed_total", "MSRP frames outside the grammar", counters.malformed)
+    refused = (
+        ("481", counters.unknown_session),
+        ("506", counters.wrong_connection),
+        ("403", counters.forbidden),
+    )
+    for code, value in refused:
+        yield Reading("msrp_refused_total", "MSRP requests for no session that may be reached so", value, ("code", code))

@@ -4,7 +4,7 @@ worker, but for the switch, which reads envelopes (`cpim`).
 From the bottom up, each layer usable without the ones above it:
 
     uri, ranges, media_types, fingerprint     values of the protocol
-    frames, codec                             frames to bytes and back; no I/O
+    frames, codec (usual, end_lines)          frames to bytes and back; no I/O
     session (inbox, outbox), registry         sessions; no I/O, no clock
     link (output)                             one connection and its sessions; no I/O, no clock
     connection, tls, websocket, endpoint      sockets, for asyncio and uvloop
@@ -38,6 +38,7 @@ turn. A session never queues more than `SessionOptions.queue_bytes`; a peer that
 """
 
 from .config import EndpointConfig
+from .destinations import Destinations
 from .endpoint import MsrpEndpoint
 from .frames import NO, PARTIAL, YES, Request, Response
 from .handler import DEFERRED, SessionHandler
@@ -58,6 +59,7 @@ __all__ = [
     "YES",
     "AcceptTypes",
     "ByteRange",
+    "Destinations",
     "EndpointConfig",
     "IncomingMessage",
     "MessageAborted",

@@ -4,12 +4,13 @@
     for event in parser.feed(data):      # data: whatever one read returned
         ...                              # Request, Data, End, Response, Malformed, Broken
 
-A SEND that lies in the fed bytes as a whole is one `Request` with `body` and `flag` set. One that does not
-is a `Request` with `flag` None, then `Data` as the body arrives, then one `End`. Requests of other methods
+A SEND that lies in the fed bytes as a whole is one `Request` with `body` and `flag` set. One that does not is a `Request`
+with `flag` None, then `Data` as the body arrives, then one `End`. Requests of other methods
 and responses are small (section 7.1) and always come whole. `Malformed` stands for a frame that breaks the
 grammar but whose end is known: the caller may answer it, the frames after it are read. After `Broken` the
 framing is lost: the caller closes the connection, further input is ignored.
 
+`feed_batches` gives the same, but runs of frames that repeat each other as one `Chunks` or `Answers`, which costs less.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from .end_lines import find_end_line, possible_end_line
 from .frames import (
     HNAME,
     MAX_NON_SEND_BODY,
@@ -26,7 +28,10 @@ from .frames import (
     PARTIAL,
     UTF8_TEXT,
     YES,
+    Answers,
+    Batch,
     Broken,
+    Chunks,
     Data,
     End,
     Event,
@@ -38,6 +43,7 @@ from .frames import (
     parse_status,
 )
 from .ranges import parse_byte_range
+from .usual import UsualFrames
 
 MAX_START_LINE = 256
 """Octets of a start line with its CRLF; the expression below allows 244."""
@@ -52,28 +58,9 @@ _START: Final = re.compile(
     rb"MSRP ([A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}) "
     rb"(?:([A-Z]{1,32})|([0-9]{3})(?: ([\t\x20-\x7e\x80-\xfd]{0,200}))?)\r\n"
 )
+_PATHS: Final = re.compile(rb"(?i)To-Path: ([\x20-\x7e]{1,2048})\r\nFrom-Path: ([\x20-\x7e]{1,2048})(?:\r\n|$)").match
 _FAILURE_REPORT: Final = re.compile(rb"(?i)\r\nFailure-Report: (yes|no|partial)(?:\r\n|$)").search
 
-# The usual forms of a response and of the head of a SEND, taken in one match instead of twenty steps. They
-# are narrower than the grammar: the general way reads what they match to the same event (a property test
-# holds that).
-_USUAL_RESPONSE: Final = re.compile(
-    rb"MSRP ([A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}) ([0-9]{3}) ([\x20-\x7e]{0,200})\r\n"
-    rb"To-Path: ([\x20-\x7e]{1,2048})\r\nFrom-Path: ([\x20-\x7e]{1,2048})\r\n-------\1\$\r\n"
-).match
-_USUAL_SEND: Final = re.compile(
-    rb"MSRP ([A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}) SEND\r\n"
-    rb"To-Path: ([\x20-\x7e]{1,2048})\r\nFrom-Path: ([\x20-\x7e]{1,2048})\r\n"
-    rb"(Message-ID: ([A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31})\r\n"
-    rb"(?:Byte-Range: ([0-9*/-]{5,60})\r\n)?((?:(?:Success|Failure)-Report: (?:yes|no|partial)\r\n){0,2})"
-    rb"Content-Type: ([\x20-\x7e]{3,200}))\r\n\r\n"
-).match
-_USUAL_SEND_FIELDS: Final = 7
-"""Header fields of the above, at most."""
-
-_END_LINES: Final = frozenset((b"+\r\n", b"$\r\n", b"#\r\n"))
-"""What follows the transaction id: continuation-flag CRLF."""
-_END_LINE_STARTS: Final = frozenset((b"", b"+", b"$", b"#", b"+\r", b"$\r", b"#\r"))
 _KNOWN: Final = {
     name.lower(): name
     for name in (
@@ -118,7 +105,7 @@ class Parser:
     It holds at most one header section, one non-SEND body or one possible end-line between two calls.
     """
 
-    __slots__ = ("_buffer", "_discard", "_limits", "_marker", "_responses", "_skip", "broken", "shortcuts")
+    __slots__ = ("_buffer", "_discard", "_limits", "_marker", "_skip", "_usual", "broken")
 
     def __init__(self, limits: CodecLimits | None = None, *, shortcuts: bool = True) -> None:
         """`shortcuts` False takes every frame the general way; for the tests that compare both."""
@@ -131,9 +118,8 @@ class Parser:
         self._discard = False
         """True while the rest of a malformed SEND is skipped."""
         self.broken = False
-        self.shortcuts = shortcuts
-        self._responses = False
-        """The last frame of a usual form was a response."""
+        limits = self._limits
+        self._usual = UsualFrames(limits.header_bytes, limits.header_count) if shortcuts else None
 
     @property
     def in_frame(self) -> bool:
@@ -142,9 +128,21 @@ class Parser:
 
     def feed(self, data: bytes) -> list[Event]:
         """Take the bytes of one read; return the events they complete, in order."""
+        events: list[Event] = []
+        for event in self.feed_batches(data):
+            if isinstance(event, Chunks):
+                events += event.requests
+            elif isinstance(event, Answers):
+                events += event.responses
+            else:
+                events.append(event)
+        return events
+
+    def feed_batches(self, data: bytes) -> list[Event | Batch]:
+        """As `feed`, with runs of frames that repeat each other in one."""
         if self.broken:
             return []
-        events: list[Event] = []
+        events: list[Event | Batch] = []
         buffer = self._buffer + data if self._buffer else data
         size = len(buffer)
         position = 0
@@ -159,23 +157,25 @@ class Parser:
         self._buffer = buffer[position:]
         return events
 
-    def _frame(self, buffer: bytes, position: int, events: list[Event]) -> int:
+    def _frame(self, buffer: bytes, position: int, events: list[Event | Batch]) -> int:
         """Read the frame that starts at position.
 
         Returns the position after it, or the complement of the position from which to keep the buffer.
         """
-        if self.shortcuts and (after := self._usual_frame(buffer, position, events)):
-            return after
+        usual = self._usual
+        if usual is not None and (after := usual.read(buffer, position, events)):
+            if after > 0:
+                return after
+            self._marker = usual.marker
+            self._skip = 2
+            return ~after
         start = _START.match(buffer, position)
         if start is None:
             return self._await_start_line(buffer, position, events)
         headers_at = start.end()
         marker = b"\r\n-------" + start[1]
-        end = buffer.find(marker, headers_at - 2)
+        end = find_end_line(buffer, marker, headers_at - 2)
         after = end + len(marker)
-        if end < 0 or buffer[after : after + 3] not in _END_LINES:
-            end = _find_end_line(buffer, marker, headers_at - 2)
-            after = end + len(marker)
         if end < 0:
             return self._partial_frame(buffer, position, start, marker, events)
         # The second CRLF of the blank line may be the one that begins the end-line: an empty body whose own
@@ -187,75 +187,13 @@ class Parser:
         body = None if blank < 0 else buffer[blank + 4 : end]
         if body is not None and len(body) > MAX_NON_SEND_BODY and start[2] != b"SEND":
             return self._break(f"body over {MAX_NON_SEND_BODY} bytes outside SEND", buffer, events)
-        events.append(self._build(start, buffer[headers_at:header_end], body, chr(buffer[after])))
+        event = self._build(start, buffer[headers_at:header_end], body, chr(buffer[after]))
+        events.append(event)
+        if usual is not None and type(event) is Request and event.flag == "+":
+            usual.learn(event, buffer, position, blank + 4)
         return after + 3
 
-    def _usual_frame(self, buffer: bytes, position: int, events: list[Event]) -> int:
-        """Take a complete frame of a usual form; 0 where the general way has to look at it.
-
-        A connection mostly carries one kind in a row, so the kind that came last is tried first.
-        """
-        if not self._responses:
-            usual = _USUAL_SEND(buffer, position)
-            if usual is not None:
-                return self._usual_send(usual, buffer, position, events)
-        usual = _USUAL_RESPONSE(buffer, position)
-        if usual is None:
-            if self._responses:
-                self._responses = False
-                usual = _USUAL_SEND(buffer, position)
-                if usual is not None:
-                    return self._usual_send(usual, buffer, position, events)
-            return 0
-        self._responses = True
-        after = usual.end()
-        if after - position > self._limits.header_bytes:
-            return 0
-        transaction_id, code, comment, to_path, from_path = usual.groups()
-        events.append(
-            Response(transaction_id.decode(), int(code), comment.decode(), to_path.decode(), from_path.decode(), [])
-        )
-        return after
-
-    def _usual_send(self, usual: re.Match[bytes], buffer: bytes, position: int, events: list[Event]) -> int:
-        """Take a complete SEND of the usual form; 0 where the general way has to look at it."""
-        marker = b"\r\n-------" + usual[1]
-        body_at = usual.end()
-        end = buffer.find(marker, body_at - 2)
-        after = end + len(marker)
-        if end < body_at or buffer[after : after + 3] not in _END_LINES:
-            return 0
-        limits = self._limits
-        if body_at - position - 4 > limits.header_bytes or limits.header_count < _USUAL_SEND_FIELDS:
-            return 0
-        ident, to_path, from_path, fields, message_id, byte_range, reports, content_type = usual.groups()
-        where = None
-        if byte_range is not None:
-            where = parse_byte_range(byte_range.decode())
-            if where is None:
-                return 0
-        kind = content_type.decode()
-        if not is_media_type(kind):
-            return 0
-        request = Request(ident.decode(), "SEND", to_path.decode(), from_path.decode(), fields, message_id.decode())
-        request.byte_range = where
-        request.content_type = kind
-        if reports:
-            for line in reports.decode().split("\r\n")[:-1]:
-                name, _, value = line.partition(": ")
-                if name == "Failure-Report":
-                    request.failure_report = value
-                elif value == PARTIAL:
-                    return 0
-                else:
-                    request.success_report = value == YES
-        request.body = buffer[body_at:end]
-        request.flag = chr(buffer[after])
-        request.usual = True
-        events.append(request)
-        return after + 3
-
-    def _await_start_line(self, buffer: bytes, position: int, events: list[Event]) -> int:
+    def _await_start_line(self, buffer: bytes, position: int, events: list[Event | Batch]) -> int:
         """No start line at position: wait if the bytes so far can become one, else give up the stream."""
         waiting = len(buffer) - position
         if (
@@ -267,7 +205,7 @@ class Parser:
         return ~position
 
     def _partial_frame(
-        self, buffer: bytes, position: int, start: re.Match[bytes], marker: bytes, events: list[Event]
+        self, buffer: bytes, position: int, start: re.Match[bytes], marker: bytes, events: list[Event | Batch]
     ) -> int:
         """The end-line of the frame at position is not there yet: begin to stream a SEND, else wait."""
         blank = buffer.find(b"\r\n\r\n", start.end() - 2)
@@ -284,14 +222,16 @@ class Parser:
         event = self._build(start, buffer[start.end() : blank], None, None)
         events.append(event)
         self._discard = type(event) is Malformed
+        if self._usual is not None and type(event) is Request:
+            self._usual.learn(event, buffer, position, blank + 4)
         self._marker = marker
         self._skip = 2
         return blank + 2
 
-    def _body(self, buffer: bytes, position: int, marker: bytes, events: list[Event]) -> int:
+    def _body(self, buffer: bytes, position: int, marker: bytes, events: list[Event | Batch]) -> int:
         """Hand on the body of a SEND as far as it has come; returns as `_frame` does."""
         begin = position + self._skip
-        end = _find_end_line(buffer, marker, position)
+        end = find_end_line(buffer, marker, position)
         if end >= 0:
             after = end + len(marker)
             if not self._discard:
@@ -302,7 +242,7 @@ class Parser:
             self._skip = 0
             self._discard = False
             return after + 3
-        keep = _possible_end_line(buffer, marker, position)
+        keep = possible_end_line(buffer, marker, position)
         if keep == position:
             return ~position
         if keep > begin and not self._discard:
@@ -310,7 +250,7 @@ class Parser:
         self._skip = 0
         return ~keep
 
-    def _break(self, reason: str, buffer: bytes, events: list[Event]) -> int:
+    def _break(self, reason: str, buffer: bytes, events: list[Event | Batch]) -> int:
         self.broken = True
         self._marker = None
         events.append(Broken(reason))
@@ -350,6 +290,9 @@ class Parser:
                 raise _HeaderError("REPORT without Status or Message-ID")
         except (_HeaderError, UnicodeDecodeError) as error:
             wish = _FAILURE_REPORT(block)  # it may stand after the field that failed
+            paths = _PATHS(block)
+            if paths is not None:  # what failed may stand after them, so there is somebody to answer
+                request.to_path, request.from_path = paths[1].decode(), paths[2].decode()
             return Malformed(
                 transaction_id,
                 request.method or None,
@@ -442,31 +385,3 @@ class Parser:
             request.content_type = value
         else:
             raise _HeaderError(f"two {known} header fields")
-
-
-def _find_end_line(buffer: bytes, marker: bytes, position: int) -> int:
-    """Where the end-line of this transaction begins (with the CRLF before it), or -1.
-
-    end-line = "-------" transact-id continuation-flag CRLF. Lines of other transactions, longer identifiers
-    that begin like this one, and other flags are content.
-    """
-    found = buffer.find(marker, position)
-    while found >= 0:
-        after = found + len(marker)
-        if buffer[after : after + 3] in _END_LINES:
-            return found
-        found = buffer.find(marker, found + 1)
-    return -1
-
-
-def _possible_end_line(buffer: bytes, marker: bytes, position: int) -> int:
-    """Where a tail begins that could turn out to be the end-line; the size of the buffer if there is none."""
-    size = len(buffer)
-    length = len(marker)
-    found = buffer.find(b"\r", max(position, size - length - 2))
-    while found >= 0:
-        tail = buffer[found:]
-        if marker.startswith(tail) or (tail.startswith(marker) and tail[length:] in _END_LINE_STARTS):
-            return found
-        found = buffer.find(b"\r", found + 1)
-    return size

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .codec import DEFAULT_LIMITS, CodecLimits
+from .destinations import ANYWHERE, Destinations
 from .uri import DEFAULT_PORT
 
 
@@ -40,6 +41,10 @@ class EndpointConfig:
     """Of these from one address. Many users may share one address behind a NAT or a relay (SEC-02)."""
     bind_seconds: float = 30.0
     """Time for an accepted connection until a request has bound a session to it (RFC 4976 section 6.1)."""
+    peer_seconds: float = 40.0
+    """Time for a peer to connect to a session once offer and answer are exchanged; then the session ends, and its owner
+    is told by `closed`. A 2xx may be retransmitted for 64*T1, 32 seconds (RFC 3261 section 13.3.1.4), and then the peer
+    has to connect. 0: for ever."""
     linger_seconds: float = 2.0
     """Time for which a connection without sessions stays open, in case the next session uses it."""
     connect_seconds: float = 15.0
@@ -58,6 +63,8 @@ class EndpointConfig:
     """Bytes at which they go on."""
     write_limit_bytes: int = 1_048_576
     """Bytes at which we stop reading from a peer that sends requests but does not take the responses."""
+    destinations: Destinations = ANYWHERE
+    """Where a peer's path may make us connect to (SEC-05)."""
     reuse_connections: bool = True
     """Sessions to the same next hop share one connection (RFC 4975 section 5.4). Sessions with
     fingerprints never share."""

@@ -76,9 +76,10 @@ class Connection(asyncio.Protocol):
         self.address = str(peer[0]) if isinstance(peer, tuple) else ""
         refused = self.endpoint.admit(self)
         if refused is not None:
-            log.warning("msrp: connection from %s refused: %s", self.address, refused)
+            log.warning("SEC-02 msrp: connection from %s refused: %s", self.address, refused)
             transport.abort()
             return
+        self.endpoint.registry.counters.accepted += self.key is None
         config = self.endpoint.config
         transport.set_write_buffer_limits(config.write_high_bytes, config.write_low_bytes)
         tcp = transport.get_extra_info("socket")
@@ -188,6 +189,7 @@ class Connection(asyncio.Protocol):
                 self.stalled_since = now
             self._stalled_bytes = waiting
             if now - self.stalled_since >= config.stall_seconds:
+                self.endpoint.registry.counters.stalled += 1
                 self.close(f"peer took nothing for {config.stall_seconds:.0f} s", abort=True)
                 return False
         if link.sessions:
@@ -195,6 +197,7 @@ class Connection(asyncio.Protocol):
             return link.needs_tick or self.stalled_since is not None or link.never_bound
         if link.never_bound and self.key is None:
             if now - self.since >= config.bind_seconds:
+                self.endpoint.registry.counters.never_bound += 1  # SEC-02
                 self.close(f"no session within {config.bind_seconds:.0f} s")
         elif now - self.since >= config.linger_seconds:
             self.close("no session left")

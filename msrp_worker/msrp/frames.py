@@ -139,6 +139,26 @@ class Request:
         """True where the frame carries content, perhaps empty, perhaps not yet arrived."""
         return self.body is not None or self.flag is None
 
+    def without_body(self) -> Request:
+        """The same as far as it was known when the body began."""
+        request = Request(self.transaction_id, self.method, self.to_path, self.from_path, self._block, self.message_id)
+        request._headers = self._headers
+        request.byte_range = self.byte_range
+        request.success_report = self.success_report
+        request.failure_report = self.failure_report
+        request.content_type = self.content_type
+        request.status = self.status
+        request.usual = self.usual
+        return request
+
+    def set_range(self, where: ByteRange) -> None:
+        """Replace the value of the Byte-Range that is there already."""
+        if self._headers is None:
+            self._block = self._block.replace(f"Byte-Range: {self.byte_range}".encode(), f"Byte-Range: {where}".encode(), 1)
+        else:
+            self._headers = [(name, str(where) if name == "Byte-Range" else value) for name, value in self._headers]
+        self.byte_range = where
+
     def _values(self) -> tuple[object, ...]:
         rest = (getattr(self, name) for name in self.__slots__ if not name.startswith("_") and name != "usual")
         return (*rest, self.headers)
@@ -150,6 +170,62 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.transaction_id} {self.headers} {self.body!r:.60} {self.flag}>"
+
+
+class Chunks:
+    """SENDs one after the other whose heads are that of an earlier one, but for transaction id and Byte-Range.
+
+    What they stand for are the `requests`; who knows what to do with the message needs only what is in `rows`.
+    """
+
+    __slots__ = ("like", "rows", "taken")
+
+    def __init__(self, like: Request, rows: list[tuple[str, int, int | None, bytes, str | None]]) -> None:
+        self.like = like
+        """The earlier one, without its body."""
+        self.rows = rows
+        """Of each chunk: transaction id, first and last byte as in `ByteRange`, content, flag. The last one of all may be
+        only begun: no content, flag None; `Data` and `End` follow."""
+        self.taken = 0
+        """For the use of whoever takes them: how many have been."""
+
+    def request(self, number: int) -> Request:
+        """The SEND that a row stands for, as it is read without looking at the ones before it."""
+        transaction_id, start, end, body, flag = self.rows[number]
+        request = self.like.without_body()
+        request.transaction_id = transaction_id
+        assert request.byte_range is not None
+        request.set_range(ByteRange(start, end, request.byte_range.total))
+        if flag is not None:
+            request.body = body
+            request.flag = flag
+        return request
+
+    @property
+    def requests(self) -> list[Request]:
+        """All of them."""
+        return [self.request(number) for number in range(len(self.rows))]
+
+
+class Answers:
+    """Responses one after the other that differ in their transaction id alone."""
+
+    __slots__ = ("like", "transaction_ids")
+
+    def __init__(self, like: Response, transaction_ids: list[str]) -> None:
+        self.like = like
+        """One of them but for its transaction id."""
+        self.transaction_ids = transaction_ids
+
+    def response(self, number: int) -> Response:
+        """One of them."""
+        same = self.like
+        return Response(self.transaction_ids[number], same.code, same.comment, same.to_path, same.from_path, [])
+
+    @property
+    def responses(self) -> list[Response]:
+        """All of them."""
+        return [self.response(number) for number in range(len(self.transaction_ids))]
 
 
 @dataclass(slots=True)
@@ -203,6 +279,8 @@ class Broken:
 
 
 Event = Request | Data | End | Response | Malformed | Broken
+
+Batch = Chunks | Answers
 
 
 @lru_cache(maxsize=256)

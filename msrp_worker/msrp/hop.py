@@ -259,6 +259,8 @@ class Hop(SessionHandler):
 
     def _on_report(self, message: OutgoingMessage) -> None:
         """The receiver has reported on the whole message: once to the sender (MED-02)."""
+        if message.report_missing:
+            return  # it has taken the message with 200, and then said nothing: that is not failure
         incoming = message.context
         if isinstance(incoming, IncomingMessage) and message.reported is not None:
             sender = self.other(message.session)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .frames import YES, Request
+from .frames import YES, Chunks, Request
 from .handler import DEFERRED
 from .incoming import IncomingMessage, Progress
 from .media_types import CPIM, MAX_CPIM_HEADER, cpim_inner_type, essence
@@ -54,6 +54,45 @@ class Inbox:
                 body, request.body = request.body, None
                 self.receive_data(body, now)
             self.receive_end(flag)
+
+    def receive_chunks(self, chunks: Chunks, now: float) -> bool:
+        """Take chunks as long as they are the next ones of a message that is being handed on; the others go by
+        `receive_send`. True where the last one is taken and goes on: `receive_data` and `receive_end` follow."""
+        incoming = self._incoming
+        message = None if incoming is None else incoming.get(chunks.like.message_id or "")
+        if message is None or message.held or message.size is not None:
+            return False
+        session = self.session
+        link = session.link
+        if link is None:
+            return False
+        streaming = Progress.STREAMING
+        limit = session.options.max_size
+        answered = message.request.failure_report == YES
+        message.touched = now
+        while message.progress is streaming and chunks.taken < len(chunks.rows) and link.refused_because is None:
+            ident, start, _, body, flag = chunks.rows[chunks.taken]
+            position = message.position
+            end = position + len(body)
+            if start != position + 1 or (limit is not None and end > limit):
+                return False
+            chunks.taken += 1
+            message.transaction_id = ident
+            message.chunk_position = end
+            self._arriving = message
+            if flag is None:
+                return True
+            refused = session.handler.data(session, message, body) if body else None
+            message.position = end
+            if refused is not None:
+                self._refuse(message, refused, None)
+            elif flag == "+" and message.progress is streaming:
+                self._arriving = None
+                if answered:
+                    self._respond_ok(message.request, ident)
+                continue
+            self.receive_end(flag)
+        return False
 
     def _receive_whole(self, request: Request, now: float) -> None:
         """A message of one chunk that is all there: the usual case, with as few steps as can be."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from .codec import DEFAULT_LIMITS, CodecLimits, Parser
 from .fingerprint import certificate_matches
-from .frames import Broken, Data, End, Malformed, Request, Response
+from .frames import Answers, Broken, Chunks, Data, End, Malformed, Request, Response
 from .logs import limited_logger
 from .output import Output, Shell
 from .reports import wants_response
@@ -124,16 +124,50 @@ class Link:
 
     def receive(self, data: bytes, now: float) -> None:
         """Take the bytes of one read."""
-        for event in self._parser.feed(data):
+        for event in self._parser.feed_batches(data):
+            if type(event) is Chunks:
+                self._chunks(event, now)
+            elif type(event) is Answers:
+                self._answers(event)
+            else:
+                try:
+                    if type(event) is Request:
+                        self._request(event, now)
+                    elif type(event) is Response:
+                        self.output.answered(event)
+                    else:
+                        self._rest(event, now)
+                except Exception:
+                    # A bug in one session's handler must not take the others on this connection with it.
+                    self._fail()
+            if self.refused_because is not None:
+                return
+
+    def _chunks(self, chunks: Chunks, now: float) -> None:
+        """Chunks like the last one: the session takes them as they are where they are the next ones of their message."""
+        count = len(chunks.rows)
+        while chunks.taken < count and self.refused_because is None:
             try:
-                if type(event) is Request:
-                    self._request(event, now)
-                elif type(event) is Response:
-                    self.output.answered(event)
-                else:
-                    self._rest(event, now)
+                session = self._last_session
+                if chunks.like.to_path != self._last_path:
+                    session = None
+                if session is not None and session.inbox.receive_chunks(chunks, now):
+                    self._arriving = session
+                if chunks.taken < count and self.refused_because is None:
+                    chunks.taken += 1
+                    self._request(chunks.request(chunks.taken - 1), now)
             except Exception:
-                # A bug in one session's handler must not take the others on this connection with it.
+                self._fail()
+
+    def _answers(self, answers: Answers) -> None:
+        """Responses like the last one, mostly to SENDs."""
+        code, comment = answers.like.code, answers.like.comment
+        answered_send = self.output.answered_send
+        for number, ident in enumerate(answers.transaction_ids):
+            try:
+                if not answered_send(ident, code, comment):
+                    self.output.answered(answers.response(number))
+            except Exception:
                 self._fail()
             if self.refused_because is not None:
                 return
@@ -156,6 +190,7 @@ class Link:
             if session is not None:
                 session.inbox.receive_end(event.flag)
         elif type(event) is Malformed:
+            self.registry.counters.malformed += 1
             log.info("msrp: malformed frame from %s: %s", self.peer_address, event.reason)
             self._reject(event, event.status, event.reason)
         elif type(event) is Broken:
@@ -203,8 +238,10 @@ class Link:
     def _stray(self, request: Request, code: int) -> None:
         log.info("msrp: %s from %s for %s: %d", request.method, self.peer_address, request.to_path[:200], code)
         self._reject(request, code)
+        self.registry.counters.refused(code)
         self._strays += 1
         if not self.sessions and self._strays >= MAX_STRAY_REQUESTS:
+            self.registry.counters.never_bound += 1
             self.refuse(f"{self._strays} requests for unknown sessions")  # SEC-02
 
     def _reject(self, request: Request | Malformed, code: int, comment: str | None = None) -> None:

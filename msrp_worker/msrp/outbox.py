@@ -127,6 +127,11 @@ class Outbox:
         """True where a chunk may go out now: path known, connection there, window not full."""
         return self.session.path_block != "" and self._unanswered < self.session.options.window
 
+    @property
+    def window_left(self) -> int:
+        """Chunks that may go out before answers have to come."""
+        return self.session.options.window - self._unanswered
+
     def wait_for_window(self, message: OutgoingMessage) -> None:
         """The link cannot send this message now; it comes back when something changes."""
         if self._blocked is None:
@@ -139,14 +144,19 @@ class Outbox:
         With Failure-Report yes the window bounds how many are under way. With partial nothing is answered as
         long as all goes well, so the oldest ones are taken for good to bound what has to be remembered.
         """
-        message.unanswered += 1
         if message.failure_report == YES:
-            self._unanswered += 1
+            self.expect_answers(message, 1)
             return None
+        message.unanswered += 1
         if self._partial is None:
             self._partial = deque()
         self._partial.append(transaction_id)
         return self._partial.popleft() if len(self._partial) > self.session.options.window else None
+
+    def expect_answers(self, message: OutgoingMessage, count: int) -> None:
+        """So many chunks with Failure-Report yes are sent."""
+        message.unanswered += count
+        self._unanswered += count
 
     def chunk_sent(self, size: int) -> None:
         """The link has cut `size` bytes off the queue."""
@@ -214,12 +224,15 @@ class Outbox:
             callback()
 
     def close(self, reason: str) -> None:
-        """The session ended: what is not settled has failed, unless nobody would have told us anyway."""
+        """The session ended: what is not settled has failed, unless nobody would have told us anyway; what is not
+        reported on never will be."""
         self._blocked = None
         for message in list((self._messages or {}).values()):
             if message.status is None:
                 settled = message.failure_report != YES and message.is_sent
                 self._settle(message, 200 if settled else 408, reason)
+            if message.status == 200 and message.success_report:
+                self._give_up_report(message, reason)  # MED-02
         self._messages = None
         self.queued = 0
         self._tell_waiting()
@@ -266,8 +279,17 @@ class Outbox:
         outgoing = self._messages or {}
         oldest = next((ident for ident, message in outgoing.items() if message.status is not None), None)
         if oldest is not None:
-            del outgoing[oldest]
+            self._give_up_report(outgoing.pop(oldest), "no report came")
             self._kept -= 1
+
+    def _give_up_report(self, message: OutgoingMessage, reason: str) -> None:
+        """A success report that was asked for will not come, or not be known as one any more."""
+        if message.reported is None:
+            message.reported = 408
+            message.report_missing = True
+            message.comment = reason
+            if message.on_report is not None:
+                message.on_report(message)
 
     def _covered(self, message: OutgoingMessage, byte_range: ByteRange | None) -> None:
         """A success report for a range; the message is reported once they cover it."""

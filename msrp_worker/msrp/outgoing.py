@@ -40,6 +40,7 @@ class OutgoingMessage:
         "pieces",
         "position",
         "queued",
+        "report_missing",
         "reported",
         "scheduled",
         "status",
@@ -80,7 +81,10 @@ class OutgoingMessage:
         self.covered: RangeSet | None = None
         """Bytes for which success reports came."""
         self.reported: int | None = None
-        """Code of the report that settled the message: 200 once success reports cover it, or an error."""
+        """Code of the report that settled the message: 200 once success reports cover it, or an error; 408 where none
+        came until the session ended."""
+        self.report_missing = False
+        """True where `reported` is not the word of the peer: no report came."""
         self.on_done: Callable[[OutgoingMessage], None] | None = None
         """Called once with the outcome, before the handler."""
         self.on_report: Callable[[OutgoingMessage], None] | None = None
@@ -149,10 +153,14 @@ class OutgoingMessage:
     def consume(self, limit: int) -> bytes:
         """Take at most `limit` queued bytes out. What is left of a long piece is not copied."""
         pieces = self.pieces
-        if len(pieces) == 1 and not self.offset and self.queued <= limit:
-            self.position += self.queued
-            self.queued = 0
-            return pieces.pop()
+        if not self.offset:
+            first = pieces[0]
+            size = len(first)
+            if size == limit or (size < limit and size == self.queued):  # usual in a hop: pieces are chunks
+                del pieces[0]
+                self.queued -= size
+                self.position += size
+                return first
         taken = []
         room = min(limit, self.queued)
         self.queued -= room

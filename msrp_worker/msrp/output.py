@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from .frames import NO, YES, Response, encode_response, end_line
+from .frames import NO, PARTIAL, YES, Response, encode_response, end_line
 from .outgoing import OutgoingMessage
 from .transaction import TRANSACTION_SECONDS, PendingRequest, Transaction
 
@@ -138,7 +138,7 @@ class Output:
     def send_bodiless(self, message: OutgoingMessage) -> None:
         """Send a SEND without a body; its transaction is that of `message`."""
         ident = next(self._idents)
-        transaction = Transaction(message, 0, 0, None)
+        transaction = Transaction(message, None)
         self.emit(
             f"MSRP {ident} SEND\r\n{message.session.path_block}Message-ID: {message.message_id}\r\n"
             f"-------{ident}$\r\n".encode()
@@ -174,7 +174,7 @@ class Output:
         message.position = size
         message.finished = True
         message.scheduled = True  # until it is taken
-        transaction = Transaction(message, 0, size, None)
+        transaction = Transaction(message, None)
         if self._at_once is None:
             self._at_once = []
         self._at_once.append(transaction)
@@ -233,11 +233,17 @@ class Output:
 
     def answered(self, response: Response) -> None:
         """A response came; those to nothing we know are ignored."""
-        transaction = self._transactions.pop(response.transaction_id, None)
-        if transaction is not None:
-            self._end_transaction(transaction, response.code, response.comment)
-        elif self._requests is not None and (request := self._requests.pop(response.transaction_id, None)):
+        known = self.answered_send(response.transaction_id, response.code, response.comment)
+        if not known and self._requests is not None and (request := self._requests.pop(response.transaction_id, None)):
             request.on_answer(response)
+
+    def answered_send(self, transaction_id: str, code: int, comment: str | None) -> bool:
+        """A response came; False where it is to no SEND of ours."""
+        transaction = self._transactions.pop(transaction_id, None)
+        if transaction is None:
+            return False
+        self._end_transaction(transaction, code, comment)
+        return True
 
     @property
     def waiting_bytes(self) -> int:
@@ -312,7 +318,7 @@ class Output:
                 and self._open is None
                 and message.queued <= (outbox.session.options.chunk_size or UNINTERRUPTED_BYTES)
             ):
-                self._whole_chunk(message, message.queued, "$", now)
+                self._whole_chunks(message, message.queued, 1, "$", now)
             elif self._turn(message, now):
                 active.append(message)
         if not active:
@@ -327,21 +333,14 @@ class Output:
         limit = options.chunk_size or UNINTERRUPTED_BYTES
         if message.finished and size <= limit:
             if self._open is not message:
-                self._whole_chunk(message, size, "$", now)
+                self._whole_chunks(message, size, 1, "$", now)
                 return False
         elif options.chunk_size or self._single_frames:
             # One byte is kept back until the end is known, or the last chunk would have to be an empty one.
             if size <= limit:
                 message.scheduled = False
                 return False
-            for _ in range(max(1, TURN_BYTES // limit)):
-                self._whole_chunk(message, limit, "+", now)
-                if not message.outbox.can_send or message.status is not None:
-                    break
-                if message.queued <= limit:
-                    if message.finished:  # within its turn, so that messages of a few chunks keep their order
-                        self._whole_chunk(message, message.queued, "$", now)
-                    break
+            self._chunks(message, limit, now)
             return message.scheduled
         return self._streamed(message, now)
 
@@ -351,32 +350,55 @@ class Output:
             f"Byte-Range: {byte_range}\r\n{message.head}"
         ).encode()
 
-    def _whole_chunk(self, message: OutgoingMessage, size: int, flag: str, now: float) -> None:
-        """Write one complete chunk of `size` bytes."""
+    def _chunks(self, message: OutgoingMessage, limit: int, now: float) -> None:
+        """Write one turn of complete chunks of `limit` bytes, and the last one with the rest within the turn, so that
+        messages of a few chunks keep their order. There is more than one chunk in the queue."""
+        room = TURN_BYTES if self._active else TAKE_BYTES - self._out_size
+        count = min(message.outbox.window_left, max(1, room // limit), (message.queued - 1) // limit)
+        if message.failure_report == PARTIAL:
+            count = 1  # others may be settled by each
+        self._whole_chunks(message, limit, count, "+", now)
+        if message.finished and message.queued <= limit and message.status is None and message.outbox.can_send:
+            self._whole_chunks(message, message.queued, 1, "$", now)
+
+    def _whole_chunks(self, message: OutgoingMessage, size: int, count: int, flag: str, now: float) -> None:
+        """Write `count` complete chunks of `size` bytes."""
+        out = self._out
+        outbox = message.outbox
         start = message.position
-        body = message.consume(size) if size else b""
-        end = start + len(body)
-        total = message.total
-        if total is None and flag == "$":
-            total = end
-        last = end if size <= UNINTERRUPTED_BYTES else "*"
-        ident = next(self._idents)
-        while (mark := ident.encode()) in body:  # the sender MUST ensure that the end-line is not
+        total: object = message.total
+        if total is None:
+            total = start + size if flag == "$" else "*"
+        answered = message.failure_report == YES
+        transaction = Transaction(message, now + TRANSACTION_SECONDS)
+        before = f" SEND\r\n{outbox.session.path_block}Message-ID: {message.message_id}\r\nByte-Range: "
+        after = f"/{total}\r\n{message.head}"
+        for _ in range(count):
+            body = message.consume(size) if size else b""
+            end = start + size
             ident = next(self._idents)
-        head = self._chunk_head(message, ident, f"{start + 1}-{last}/{'*' if total is None else total}")
-        tail = b"\r\n-------" + mark + _TAILS[flag]
-        if self._single_frames:
-            self._out.append(head + body + tail)
-        else:
-            self._out += (head, body, tail)
-        self._out_size += len(head) + size + len(tail)
-        if message.failure_report != NO:
-            self._expect(ident, Transaction(message, start, end, now + TRANSACTION_SECONDS))
+            while (mark := b"-------" + ident.encode()) in body:  # the sender MUST ensure that the end-line is not
+                ident = next(self._idents)
+            last = end if size <= UNINTERRUPTED_BYTES else "*"
+            head = f"MSRP {ident}{before}{start + 1}-{last}{after}".encode()
+            tail = b"\r\n" + mark + _TAILS[flag]
+            if self._single_frames:
+                out.append(head + body + tail)
+            else:
+                out += (head, body, tail)
+            self._out_size += len(head) + size + len(tail)
+            if answered:
+                self._transactions[ident] = transaction
+            elif message.failure_report == PARTIAL:
+                self._expect(ident, transaction)
+            start = end
+        if answered:
+            outbox.expect_answers(message, count)
         if flag == "$":
             message.scheduled = False
-        message.outbox.chunk_sent(size)
+        outbox.chunk_sent(size * count)
         if flag == "$":
-            message.outbox.message_sent(message)
+            outbox.message_sent(message)
 
     def _expect(self, ident: str, transaction: Transaction) -> None:
         """A response may come, with Failure-Report yes it has to."""
@@ -420,7 +442,7 @@ class Output:
         self._open_marker = b"-------" + ident.encode()
         self._open_tail = b""
         if message.failure_report != NO:
-            self._open_transaction = Transaction(message, message.position, message.position, None)
+            self._open_transaction = Transaction(message, None)
             self._expect(ident, self._open_transaction)
 
     def _write_open(self, message: OutgoingMessage, piece: bytes) -> None:
@@ -459,7 +481,6 @@ class Output:
         self._open = None
         transaction, self._open_transaction = self._open_transaction, None
         if transaction is not None:
-            transaction.end = message.position
             if self._closed is None:
                 self._closed = []
             self._closed.append(transaction)

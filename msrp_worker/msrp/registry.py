@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from .counters import Counters
 from .logs import limited_logger
 from .session import Session
 from .state import State
@@ -22,10 +23,14 @@ class Registry:
     Session-ids are ours, random and unique, so they find the session; the rest of the URI is then compared.
     """
 
-    __slots__ = ("_sessions",)
+    __slots__ = ("_awaited", "_sessions", "counters")
 
     def __init__(self) -> None:
+        self.counters = Counters()
         self._sessions: dict[str, Session] = {}
+        self._awaited: dict[Session, float | None] = {}
+        """Sessions that know their peer's path and wait for its connection, with the time until which; None until
+        somebody looks at the clock."""
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -40,6 +45,32 @@ class Registry:
             raise ValueError(f"no session-id, or one in use: {session.local_text}")
         self._sessions[ident] = session
         session.on_closed = self._remove
+        session.on_remote = self._await
+        if session.remote:
+            self._await(session)
+
+    def _await(self, session: Session) -> None:
+        if session.state is State.WAITING:
+            self._awaited[session] = None
+
+    def overdue(self, now: float, seconds: float) -> list[Session]:
+        """The sessions that have waited for their peer for `seconds` since its path was known; each once. To be called
+        about once a second, as the waiting begins with the next call."""  # MED-03, SEC-02
+        if not self._awaited:
+            return []
+        waiting: dict[Session, float | None] = {}
+        overdue = []
+        for session, until in self._awaited.items():
+            if session.state is not State.WAITING:
+                continue
+            if until is None:
+                waiting[session] = now + seconds
+            elif until <= now:
+                overdue.append(session)
+            else:
+                waiting[session] = until
+        self._awaited = waiting  # a new one, as one that was large once keeps its memory
+        return overdue
 
     def _remove(self, session: Session) -> None:
         self._sessions.pop(session.local.session_id or "", None)

@@ -9,6 +9,7 @@ clock: the link passes the time along with each input.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .frames import YES, Request, Response, check_header
@@ -40,6 +41,7 @@ class Session:
         "local_text",
         "on_closed",
         "on_hold",
+        "on_remote",
         "options",
         "outbox",
         "path_block",
@@ -72,6 +74,8 @@ class Session:
         """To-Path and From-Path of our requests as header lines; empty until the peer's path is known."""
         self.on_closed: Callable[[Session], None] | None = None
         """For the registry: called once, before the handler."""
+        self.on_remote: Callable[[Session], None] | None = None
+        """For the registry: the peer's path is known, or known anew."""
         self.on_hold = False
         self.outbox = Outbox(self)
         self.inbox = Inbox(self)
@@ -82,18 +86,27 @@ class Session:
     def set_remote(self, path: tuple[MsrpUri, ...], fingerprints: tuple[str, ...] = ()) -> None:
         """Take the peer's path from its offer or answer; what was waiting for it is sent.
 
-        The first URI is where a connection goes, the last one is the peer (section 8.2). Raises ValueError
-        for an empty path.
+        The first URI is where a connection goes, the last one is the peer (section 8.2). From now on the peer has
+        `EndpointConfig.peer_seconds` to connect, if we do not: call it when offer and answer are exchanged. Raises
+        ValueError for an empty path.
         """
         if not path:
             raise ValueError("empty path")
         self.remote = path  # MED-06
         self.fingerprints = fingerprints
         self.path_block = f"To-Path: {format_path(path)}\r\nFrom-Path: {self.local_text}\r\n"
+        if self.on_remote is not None:
+            self.on_remote(self)
         if self.link is not None and not self.link.certificate_matches(fingerprints):
             self.link.refuse("certificate does not match the offered fingerprint")  # MED-04
             return
         self.outbox.unblock()
+
+    def allow_from(self, addresses: frozenset[str]) -> None:
+        """Let the session be bound from these addresses only; a connection from elsewhere that was faster is closed."""
+        self.options = replace(self.options, peer_addresses=addresses)  # MED-10
+        if self.link is not None and self.link.peer_address not in addresses:
+            self.link.refuse("the session may not be bound from this address")
 
     def bind(self, link: Link, *, greet: bool = False) -> None:
         """The connection `link` now belongs to this session; `greet` as the active side, before all else."""  # MED-03

@@ -216,7 +216,8 @@ async def outcome(message: OutgoingMessage) -> int:
 
 
 async def reported(message: OutgoingMessage) -> int:
-    """Wait for the REPORT on the whole message, 200 or an error; a message that failed needs no report."""
+    """Wait for the REPORT on the whole message, 200 or an error; 408 where the session ends before it comes. A message
+    that failed needs no report."""
     status = await outcome(message)
     return status if status != 200 else await _when(message, "on_report", lambda: message.reported)
 

@@ -20,6 +20,7 @@ from msrp_worker.participating.foci import Foci
 from msrp_worker.participating.media import BridgedMedia
 from msrp_worker.participating.session import ParticipatingSession
 from msrp_worker.sdp import Origin
+from msrp_worker.sip.leg_types import LegId
 from msrp_worker.sip.message import Message
 from msrp_worker.sip.outbox import RETRY_AFTER
 from msrp_worker.sip.port import Reply
@@ -35,10 +36,15 @@ RINGING_RETRY_S = 10
 ANY = ("", "0.0.0.0", "::")  # noqa: S104 - not bound, compared with
 
 
+Defer = Callable[[LegId, Message, SipRequest], Coroutine[Any, Any, None]]
+
+
 class ParticipatingFunction:
     """All bridged sessions of this worker."""
 
-    def __init__(self, functions: Functions, endpoint: MsrpEndpoint, config: Config) -> None:
+    def __init__(self, functions: Functions, endpoint: MsrpEndpoint, config: Config, defer: Defer) -> None:
+        """`defer` takes the leg of a large message that no device of its recipient took (PFS-16)."""
+        self._defer = defer
         self._functions = functions
         self._endpoint = endpoint
         self._config = config
@@ -78,7 +84,8 @@ class ParticipatingFunction:
         self._start(self._begin(transaction, request, asked))
 
     async def _begin(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
-        host = await self._endpoint.local_host(asked.source.partition(":")[0] or None)
+        source = _host(asked.source)
+        host = await self._endpoint.local_host(source or None)
         token = secrets.token_hex(8)
         media = BridgedMedia(
             self._endpoint,
@@ -86,6 +93,8 @@ class ParticipatingFunction:
             lambda: _origin(host),
             self._start,
             max_size=self._config.large_max_size,
+            ws_port=self._config.http_port,  # MED-11
+            addresses=frozenset({source}) if self._config.msrp_address_check else None,  # MED-10
             observer=self.observer(asked),
             on_lost=lambda reason: self._lost(token, reason),
         )
@@ -94,6 +103,7 @@ class ParticipatingFunction:
         identity = " ".join((token, *map(str, transaction)))
         contact = f"sip:{LEG_TAG}{token}@{address}:{self._config.sip_port}"
         session = ParticipatingSession(self._functions.legs, media, contact, identity, asked.recipient, self._ended)
+        session.defer = lambda leg: self._start(self._defer(leg, request, asked))
         session.on_answered = self._no_longer_rings
         self._sessions[token] = session
         session.begin(transaction, request, asked)
@@ -134,6 +144,11 @@ class ParticipatingFunction:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("participating function", exc_info=error)
+
+
+def _host(source: str) -> str:
+    """The address in `address:port;transport`; that of IPv6 has brackets."""
+    return source.partition(";")[0].rpartition(":")[0].strip("[]")
 
 
 def _origin(host: str) -> Origin:

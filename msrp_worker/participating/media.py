@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from msrp_worker import sdp
-from msrp_worker.msrp import MsrpEndpoint, Session, SessionHandler, SessionOptions, parse_path
+from msrp_worker.media_session import new_session_id, settle
+from msrp_worker.msrp import (
+    MsrpEndpoint,
+    Session,
+    SessionHandler,
+    SessionOptions,
+    accept_types,
+    parse_uri,
+)
 from msrp_worker.msrp.hop import Hop, HopPolicy, leg_options
 from msrp_worker.msrp.state import State
 from msrp_worker.offer_answer import (
@@ -95,8 +103,10 @@ class Proposal:
 class BridgedMedia:
     """Offer and answer of both sides, and the hops. Everything ends with `close`.
 
-    `host` is the address that goes into our paths; `origin` makes the o= line of a first description, `start` runs a
-    coroutine in the background. `observer` sees all content that passes (PFS-14); it can be set until the first answer.
+    `host` is the address that goes into our paths, `ws_port` where WebSocket clients come to; `origin` makes the o= line
+    of a first description, `start` runs a coroutine in the background. `addresses`: from where the caller may connect,
+    beside the addresses in its descriptions; None leaves both sides free (MED-10). `observer` sees all content that
+    passes (PFS-14); it can be set until the first answer.
     """
 
     def __init__(
@@ -107,12 +117,23 @@ class BridgedMedia:
         start: Callable[[Coroutine[Any, Any, None]], object],
         *,
         max_size: int | None = None,
+        ws_port: int | None = None,
+        addresses: frozenset[str] | None = None,
         observer: HopPolicy | None = None,
         on_lost: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.observer = observer
         self._endpoint = endpoint
         self._host = host
+        fingerprint = endpoint.fingerprint
+        self._local = LocalEndpoint(
+            host,
+            endpoint.port,
+            endpoint.tls_port,
+            ws_port=ws_port,  # MED-11
+            fingerprints=(fingerprint,) if fingerprint is not None else (),  # MED-04
+        )
+        self._addresses = addresses
         self._start = start
         self._max_size = max_size
         self._on_lost = on_lost
@@ -145,7 +166,9 @@ class BridgedMedia:
             part = self._part(by, index, judged, [one.far for one in parts], told=told)
             parts.append(part)
             sections += [Media("message", 0, TCP, ("*",))] * (part.far + 1 - len(sections))
-            sections[part.far] = section_across(judged.remote, part.stream.sessions[by.other].local, self._max_size)
+            sections[part.far] = section_across(
+                judged.remote, part.stream.sessions[by.other].local, self._max_size, self._local.fingerprints
+            )
         if not parts:
             return refusals[0] if refusals else Refusal(NOT_ACCEPTABLE, "No MSRP media offered")
         across = far.say(self._host, sections)
@@ -179,7 +202,9 @@ class BridgedMedia:
             other = across.get(part.far)
             if other is not None:
                 taken[part.near] = part, other
-                sections[part.near] = section_back(part.line.local, other.remote, part.session.local, self._max_size)
+                sections[part.near] = section_back(
+                    part.line.local, other.remote, part.session.local, self._max_size, self._local.fingerprints
+                )
         self._proposal = None
         self._settle(proposal, taken)
         near.theirs, far.theirs, far.ours = proposal.offered, theirs, proposal.across
@@ -237,7 +262,7 @@ class BridgedMedia:
         if stream is not None and stream.alive:
             session = stream.sessions[by]
             if not told and (stream.paths[by] != line.path or session.local.secure != line.secure):
-                session = self._new_session(SessionHandler(), secure=line.secure)  # the hop's once it is agreed to
+                session = self._new_session(SessionHandler(), line.secure, line.websocket)  # the hop's once it is agreed to
             return Part(index, far.slots.index(stream), stream, session, False, judged)
         stream = self._new_stream(line, by)
         return Part(index, far.free_slot(used), stream, stream.sessions[by], True, judged)
@@ -246,8 +271,9 @@ class BridgedMedia:
         """Both sessions at once: what the other side sends ahead of its answer waits in ours towards the offerer."""
         hop = Hop(self.observer)
         stream = Stream(hop)
-        stream.sessions[by] = self._new_session(hop, secure=line.secure)
-        stream.sessions[by.other] = self._new_session(hop, secure=line.secure and self._endpoint.tls_port is not None)
+        stream.sessions[by] = self._new_session(hop, line.secure, line.websocket)
+        # What a WebSocket client says of TLS is about its own hop, whose end is here (RFC 7977 5.2.2).
+        stream.sessions[by.other] = self._new_session(hop, line.secure and not line.websocket)
         hop.join(stream.sessions[End.CALLER], stream.sessions[End.CALLEE])
         hop.on_leg_closed = lambda hop, session, reason: self._stream_lost(stream, reason)
         return stream
@@ -266,11 +292,21 @@ class BridgedMedia:
             near.slots[part.near] = far.slots[part.far] = stream
             replaced = part.session is not stream.sessions[proposal.by]
             stream.put(proposal.by, part.session)
-            for end, line in ((proposal.by, part.line), (proposal.by.other, other)):
+            for end, line, across in ((proposal.by, part.line, other), (proposal.by.other, other, part.line)):
                 moved = stream.paths.get(end, line.remote.path) != line.remote.path
                 if moved and not (replaced and end is proposal.by):
                     self._renew(stream, end)
+                self._restrict(stream.sessions[end], across.remote)
                 self._point(stream, end, line)
+
+    def _restrict(self, session: Session, across: MsrpMedia) -> None:
+        """A session takes what the side across takes, as its own side was told."""
+        sizes = [size for size in (across.max_size, self._max_size) if size is not None]
+        session.options = replace(
+            session.options,
+            accept=accept_types(across.accept_types, across.accept_wrapped_types),
+            max_size=min(sizes, default=None),
+        )  # MED-12
 
     def _point(self, stream: Stream, end: End, line: Negotiated) -> None:
         """Tell the session towards `end` of a path that is new to it, and connect where that is ours to do."""
@@ -278,7 +314,10 @@ class BridgedMedia:
         stream.paths[end] = line.remote.path
         if session.remote:
             return  # the path, and with it the MSRP session, is what it was (RFC 4975 section 8)
-        session.set_remote(parse_path(" ".join(line.remote.path)), line.remote.fingerprints)
+        if self._addresses is not None:
+            named = frozenset((parse_uri(line.remote.path[0]).host, line.remote.address or ""))
+            session.allow_from(named | self._addresses if end is End.CALLER else named)  # MED-10
+        settle(session, line)
         if line.active:
             self._start(self._connect(session, line))
 
@@ -298,9 +337,12 @@ class BridgedMedia:
         if not self._closed:
             self._on_lost(reason)
 
-    def _new_session(self, handler: SessionHandler, *, secure: bool) -> Session:
+    def _new_session(self, handler: SessionHandler, secure: bool, websocket: bool = False) -> Session:
+        path = self._local.path(new_session_id(), secure, websocket)
         options = leg_options(options=SessionOptions(max_size=self._max_size))
-        return self._endpoint.new_session(handler, options, host=self._host, secure=secure)
+        session = Session(parse_uri(path[-1]), handler, self._endpoint.idents, options)
+        self._endpoint.registry.add(session)
+        return session
 
     def _renew(self, stream: Stream, end: End) -> None:
         """A session of the same URI, for a peer whose answer has a new path: our offer has told it that URI."""
@@ -314,11 +356,11 @@ class BridgedMedia:
 
     def _local_policy(self, names: tuple[str, ...]) -> LocalPolicy:
         return LocalPolicy(
-            endpoint=LocalEndpoint(self._host, self._endpoint.port, self._endpoint.tls_port),
+            endpoint=self._local,
             origin=self._faces[End.CALLER].origin,
             session_ids=names,
             max_size=self._max_size,
-            cema=False,
+            between=True,
         )
 
 

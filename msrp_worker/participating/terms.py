@@ -66,17 +66,23 @@ def only(offered: SessionDescription, index: int) -> SessionDescription:
     return replace(offered, media=(offered.media[index],))
 
 
-def section_across(line: MsrpMedia, local: MsrpUri, max_size: int | None) -> Media:
-    """A line of one side's offer in ours to the other side, with our path."""
-    return _ours(replace(line, setup=Setup.ACTPASS), local, max_size).build()
+def section_across(line: MsrpMedia, local: MsrpUri, max_size: int | None, fingerprints: tuple[str, ...] = ()) -> Media:
+    """A line of one side's offer in ours to the other side, with our path.
+
+    A side behind a middlebox answers to msrp-cema with the address to connect to (RFC 6714).
+    """
+    return _ours(replace(line, setup=Setup.ACTPASS, cema=True), local, max_size, fingerprints).build()  # MED-05
 
 
-def section_back(mine: MsrpMedia, answered: MsrpMedia, local: MsrpUri, max_size: int | None) -> Media:
+def section_back(
+    mine: MsrpMedia, answered: MsrpMedia, local: MsrpUri, max_size: int | None, fingerprints: tuple[str, ...] = ()
+) -> Media:
     """A line of the other side's answer in ours: `mine` has the set-up role that we answer for ourselves."""
-    return _ours(replace(answered, setup=mine.setup, secure=mine.secure), local, max_size).build()
+    line = replace(answered, setup=mine.setup, secure=mine.secure, cema=mine.cema)
+    return _ours(line, local, max_size, fingerprints).build()
 
 
-def _ours(line: MsrpMedia, local: MsrpUri, max_size: int | None) -> MsrpMedia:
+def _ours(line: MsrpMedia, local: MsrpUri, max_size: int | None, fingerprints: tuple[str, ...]) -> MsrpMedia:
     sizes = [size for size in (line.max_size, max_size) if size is not None]
     return replace(
         line,
@@ -84,7 +90,6 @@ def _ours(line: MsrpMedia, local: MsrpUri, max_size: int | None) -> MsrpMedia:
         port=local.port or ACTIVE_PORT,
         address=None,
         secure=local.secure,
-        cema=False,
-        fingerprints=(),
+        fingerprints=fingerprints if local.secure else (),  # MED-04
         max_size=min(sizes) if sizes else None,
     )

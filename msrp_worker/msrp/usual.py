@@ -1,0 +1,231 @@
+"""The usual frames, read with few steps: short messages, the chunks of a long one, the answers to both. No I/O.
+
+What is read here is narrower than the grammar; the general way (`codec`) reads it to the same events, which a property
+test holds. A connection repeats itself: the paths of one frame are those of the last, the head of a chunk is that of the
+chunk before but for two numbers. So these parts are compared as bytes and not parsed again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from .end_lines import FLAGS, WINDOW, find_end_line
+from .frames import PARTIAL, YES, Answers, Batch, Chunks, Event, Request, Response, is_media_type
+from .ranges import parse_byte_range
+
+_IDENT = rb"[A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}"
+_START: Final = re.compile(rb"MSRP (%b) " % _IDENT).match
+_PATHS: Final = re.compile(rb"SEND\r\nTo-Path: ([\x20-\x7e]{1,2048})\r\nFrom-Path: ([\x20-\x7e]{1,2048})\r\n").match
+_FIELDS: Final = re.compile(
+    rb"(Message-ID: (%b)\r\n"
+    rb"(?:Byte-Range: ([0-9*/-]{5,60})\r\n)?((?:(?:Success|Failure)-Report: (?:yes|no|partial)\r\n){0,2})"
+    rb"Content-Type: ([\x20-\x7e]{3,200}))\r\n\r\n" % _IDENT
+).match
+_MAX_FIELDS: Final = 7
+"""Header fields of the above, at most."""
+_ANSWER: Final = re.compile(
+    rb"([0-9]{3}) ([\x20-\x7e]{0,200})\r\n"
+    rb"To-Path: ([\x20-\x7e]{1,2048})\r\nFrom-Path: ([\x20-\x7e]{1,2048})\r\n-------"
+).match
+_RANGE: Final = re.compile(rb"([1-9][0-9]{0,17})-(?:\*|([1-9][0-9]{0,17}))").match
+_BYTE_RANGE: Final = b"\r\nByte-Range: "
+_NOTHING_YET: Final = b"\r"
+"""No frame continues so after its transaction id."""
+
+
+class UsualFrames:
+    """Reads the complete frames of one direction of a connection that are of a usual form."""
+
+    __slots__ = (
+        "_answer",
+        "_answered",
+        "_from_path",
+        "_head",
+        "_header_bytes",
+        "_paths",
+        "_to_path",
+        "_with_fields",
+        "marker",
+    )
+
+    def __init__(self, header_bytes: int, header_count: int) -> None:
+        """The limits are those of `codec.CodecLimits`."""
+        self._header_bytes = header_bytes
+        self._with_fields = header_count >= _MAX_FIELDS
+        self._paths = _NOTHING_YET
+        """What stood between the transaction id and the third header field of the last SEND."""
+        self._to_path = ""
+        self._from_path = ""
+        self._head: _ChunkHead | None = None
+        """Of the last chunk with these paths that was not the last of its message."""
+        self._answer = _NOTHING_YET
+        """What stood between the two transaction ids of the last response."""
+        self._answered = Response("", 0, None, "", "", [])
+        self.marker = b""
+        """CRLF, seven hyphens and the transaction id of the chunk that began last."""
+
+    def read(self, buffer: bytes, position: int, events: list[Event | Batch]) -> int:
+        """Take the frame that starts at `position`, and the ones after it that are alike.
+
+        Returns the position after them, or 0 to have the frame read the general way. Of a chunk that goes on beyond
+        the buffer the complement of where its blank line ends, less the CRLF that may begin the end-line: its body
+        and end-line are to be read from there.
+        """
+        start = _START(buffer, position)
+        if start is None:
+            return 0
+        at = start.end()
+        head = self._head
+        if head is not None and buffer.startswith(head.before, at):
+            after = self._read_chunks(buffer, start, head, events)
+            if after:
+                return after
+        if buffer.startswith(self._answer, at):
+            return self._read_responses(buffer, start, events)
+        if buffer.startswith(self._paths, at):
+            return self._send(buffer, position, start[1], at + len(self._paths), events)
+        paths = _PATHS(buffer, at)
+        if paths is not None:
+            self._paths, self._to_path, self._from_path = paths[0], paths[1].decode(), paths[2].decode()
+            return self._send(buffer, position, start[1], paths.end(), events)
+        answer = _ANSWER(buffer, at)
+        if answer is not None:
+            code, comment, to_path, from_path = answer.groups()
+            self._answer = answer[0]
+            self._answered = Response("", int(code), comment.decode(), to_path.decode(), from_path.decode(), [])
+            return self._read_responses(buffer, start, events)
+        return 0
+
+    def _read_responses(self, buffer: bytes, start: re.Match[bytes] | None, events: list[Event | Batch]) -> int:
+        """Take responses that differ in their transaction id alone. Returns as `read` does."""
+        answer = self._answer
+        size = len(answer)
+        idents: list[str] = []
+        done = 0
+        while start is not None:
+            at = start.end()
+            ident = start[1]
+            after = at + size + len(ident) + 3
+            if not buffer.startswith(answer, at) or buffer[at + size : after] != ident + b"$\r\n":
+                break
+            if after - start.start() > self._header_bytes:
+                break
+            idents.append(ident.decode())
+            done = after
+            start = _START(buffer, after)
+        if idents:
+            events.append(Answers(self._answered, idents))
+        return done
+
+    def _read_chunks(
+        self, buffer: bytes, start: re.Match[bytes] | None, head: _ChunkHead, events: list[Event | Batch]
+    ) -> int:
+        """Take chunks that differ from the last one in transaction id and Byte-Range alone. Returns as `read` does."""
+        total = head.total
+        before, before_size = head.before, len(head.before)
+        rest, rest_size = head.rest, len(head.rest)
+        header_bytes = self._header_bytes
+        rows: list[tuple[str, int, int | None, bytes, str | None]] = []
+        done = 0
+        while start is not None:
+            at = start.end()
+            where = _RANGE(buffer, at + before_size)
+            if where is None or not buffer.startswith(before, at) or not buffer.startswith(rest, where.end()):
+                break
+            body_at = where.end() + rest_size
+            first = int(where[1])
+            last = None if where[2] is None else int(where[2])
+            if last is not None and last < first - 1:
+                break
+            if total is not None and (last or first - 1) > total:
+                break
+            ident = start[1]
+            marker = b"\r\n-------" + ident
+            end = buffer.find(marker, body_at - 2, body_at + WINDOW)
+            after = end + len(marker) + 3
+            flag = FLAGS.get(buffer[after - 3 : after])
+            if end < 0 or flag is None:
+                end = find_end_line(buffer, marker, body_at - 2)
+                after = end + len(marker) + 3
+                flag = FLAGS.get(buffer[after - 3 : after])
+            if body_at - start.start() - 4 > header_bytes or body_at - 2 <= end < body_at:
+                break
+            if end < 0:
+                self.marker = marker
+                rows.append((ident.decode(), first, last, b"", None))
+                done = 1 - body_at
+                break
+            rows.append((ident.decode(), first, last, buffer[body_at:end], flag))
+            done = after
+            start = _START(buffer, after)
+        if rows:
+            events.append(Chunks(head.like, rows))
+        return done
+
+    def _send(self, buffer: bytes, position: int, ident: bytes, at: int, events: list[Event | Batch]) -> int:
+        fields = _FIELDS(buffer, at)
+        if fields is None or not self._with_fields:
+            return 0
+        body_at = fields.end()
+        marker = b"\r\n-------" + ident
+        end = find_end_line(buffer, marker, body_at - 2)
+        if end < body_at or body_at - position - 4 > self._header_bytes:
+            return 0
+        block, message_id, byte_range, reports, content_type = fields.groups()
+        where = None
+        if byte_range is not None:
+            where = parse_byte_range(byte_range.decode())
+            if where is None:
+                return 0
+        kind = content_type.decode()
+        if not is_media_type(kind):
+            return 0
+        request = Request(ident.decode(), "SEND", self._to_path, self._from_path, block, message_id.decode())
+        request.byte_range = where
+        request.content_type = kind
+        if reports:
+            for line in reports.decode().split("\r\n")[:-1]:
+                name, _, value = line.partition(": ")
+                if name == "Failure-Report":
+                    request.failure_report = value
+                elif value == PARTIAL:
+                    return 0
+                else:
+                    request.success_report = value == YES
+        after = end + len(marker) + 3
+        request.body = buffer[body_at:end]
+        request.flag = chr(buffer[after - 3])
+        request.usual = True
+        events.append(request)
+        if request.flag == "+" and where is not None:
+            self.learn(request, buffer, position, body_at)
+        return after
+
+    def learn(self, request: Request, buffer: bytes, position: int, body_at: int) -> None:
+        """Remember the head of a SEND, between `position` and `body_at`, as more chunks of its message will follow."""
+        self._head = None
+        where = request.byte_range
+        at = position + 6 + len(request.transaction_id)
+        if where is None or not buffer.startswith(self._paths, at):
+            return
+        text = str(where).encode()
+        # The two bytes before it end the From-Path: Byte-Range may be the next field.
+        value = buffer.find(_BYTE_RANGE, at + len(self._paths) - 2, body_at) + len(_BYTE_RANGE)
+        if value > at and buffer.startswith(text + b"\r\n", value):
+            rest = buffer[value + text.rindex(b"/") : body_at]
+            self._head = _ChunkHead(request.without_body(), where.total, buffer[at:value], rest)
+
+
+class _ChunkHead:
+    """The head of a chunk: what comes before the numbers of its Byte-Range, what comes after them, and its meaning."""
+
+    __slots__ = ("before", "like", "rest", "total")
+
+    def __init__(self, like: Request, total: int | None, before: bytes, rest: bytes) -> None:
+        self.like = like
+        self.total = total
+        self.before = before
+        """From the space after the transaction id to `Byte-Range: `."""
+        self.rest = rest
+        """From the slash to the blank line."""
