@@ -32,6 +32,8 @@ _ANSWER: Final = re.compile(
 ).match
 _RANGE: Final = re.compile(rb"([1-9][0-9]{0,17})-(?:\*|([1-9][0-9]{0,17}))").match
 _BYTE_RANGE: Final = b"\r\nByte-Range: "
+_MAX_HEAD: Final = 2_048
+"""Octets of a head that is remembered: several times what clients write, and no burden where thousands are."""
 _NOTHING_YET: Final = b"\r"
 """No frame continues so after its transaction id."""
 _NO_RESPONSE: Final = Response("", 0, None, "", "", [])
@@ -155,6 +157,9 @@ class UsualFrames:
             rows.append((ident.decode(), first, last, buffer[body_at:end], flag))
             head.next = first + end - body_at
             done = after
+            if flag != "+":
+                self._head = None  # the message is over
+                break
             start = _START(buffer, after) if after < len(buffer) else None
         if rows:
             events.append(Chunks(head.like, rows))
@@ -207,7 +212,7 @@ class UsualFrames:
         self._head = None
         where = request.byte_range
         at = position + 6 + len(request.transaction_id)
-        if where is None:
+        if where is None or body_at - position > _MAX_HEAD:
             return
         text = str(where).encode()
         value = buffer.find(_BYTE_RANGE, at, body_at) + len(_BYTE_RANGE)
