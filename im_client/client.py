@@ -21,6 +21,7 @@ from .digest import Authenticator
 from .endpoint import Endpoint, EndpointSettings
 from .errors import ImClientError
 from .exchange import IncomingRequest, ReceivedResponse
+from .files import SentFiles, send_files
 from .im_session import ImSession
 from .message_summary import Summary
 from .messaging import InvitationHandler, Messaging, Sent
@@ -259,6 +260,11 @@ class ImClient:
         """Send a message of any size; see `Messaging.send_large`. LRG-01"""
         await self.start()
         return await self.messaging.send_large(to, source, **options)
+
+    async def send_files(self, to: str, paths: Sequence[Path], **options: Any) -> SentFiles:
+        """Send several files in one session; see `files.send_files`. LRG-05"""
+        await self.start()
+        return await send_files(self.messaging, to, paths, **options)
 
     async def send_file(self, to: str | Sequence[str], path: Path, **options: Any) -> Sent:
         """Send a file; see `Messaging.send_file`. LRG-01"""

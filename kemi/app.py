@@ -11,7 +11,8 @@ from typing import Any
 
 from kemi import focus_uri, pager_originating, pager_terminating, service_settings, third_party_register
 from kemi.actions import Ask, ToCore, server_unavailable
-from kemi.adapter import Adapter, next_step, number, read, read_bytes
+from kemi.adapter import Adapter
+from kemi.ksr import next_step, number, read, read_bytes
 from kemi.messages import PagerFacts, PagerQuestion
 from kemi.request import Request
 from kemi.sip_values import canonical
@@ -157,7 +158,7 @@ class App:
         status = number("$var(im_status)")
         self._adapter.restore_state()
         request = self._adapter.request()
-        action = pager_terminating.delivery_failed(request, status)
+        action = pager_terminating.delivery_failed(request, status, self._adapter.policy)
         # The worker notes the reception of what it stores.
         self._adapter.trace(request, "failed", status, note_received=action is None)
         return next_step("pass") if action is None else self._adapter.perform(request, action)

@@ -26,6 +26,10 @@ Json: TypeAlias = dict[str, Any]
 LARGEST_SETTINGS = 1 << 16
 """Bytes of a document of service settings (SEC-05). Real ones have 1 KB."""
 
+INACCESSIBLE = frozenset({408, 410, 430, 477, 480, 500, 503, 504})
+"""Final responses after which a recipient counts as inaccessible and a message is deferred (6.2.8.2, 6.2.8.3): nothing
+reached a client that decided. A client's own refusals (486, 603, 415 and the like) go back to the sender."""
+
 PAGER = "pager"
 DEFER = "defer"
 THIRD_PARTY_REGISTER = "third-party-register"
@@ -274,6 +278,8 @@ class EndFacts:
     """Sessions are recorded without further request (HIS-07)."""
     message_history: bool = False
     """Pager mode and large messages are recorded without further request (HIS-07)."""
+    group: bool = False
+    """The address is that of a group, not of a user (XDM-02); the other facts say nothing then."""
     has_rules: bool = False
     """Whether `originator_rejected` depends on the originator: such facts are good for one message only."""
 

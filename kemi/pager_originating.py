@@ -6,6 +6,7 @@ MESSAGE gets every step; INVITE, SUBSCRIBE and REFER get the general ones and go
 from __future__ import annotations
 
 from kemi.actions import Action, Ask, Refuse, ToCore, ToWorker, forbidden
+from kemi.controlling import controlling
 from kemi.deferred_uri import is_for_deferred
 from kemi.messages import PagerFacts, PagerQuestion
 from kemi.participating import (
@@ -56,6 +57,9 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Refuse | ToCo
             return refusal
     if is_for_deferred(request, policy.domain):
         return ToWorker("deferred")  # DEF-07 DEF-08
+    focus = controlling(request, facts.recipient, policy.domain)
+    if focus is not None:
+        return focus
     bridged = None if request.serves_recipient else stay_in_media_path(request, facts, policy)
     if bridged is not None:
         return bridged  # PFS-02: to somebody served elsewhere; else the terminating side decides with both facts

@@ -32,9 +32,15 @@ class Request:
     expires: str = ""
     event: str = ""
     """Event of a SUBSCRIBE."""
+    contact: str = ""
+    """Contact of an INVITE."""
     serves_recipient: bool = False
     """The Request-URI is of a served user with the IM service (COR-02, COR-04), to be handled in this pass."""
     available: bool = False
     """Deployment (a): the recipient has an IM-capable binding here."""
     separate_core: bool = False
     """Deployment (b): availability is known from third-party registration (COR-05)."""
+    large_message: bool = False
+    """An INVITE whose offer is that of a large message or file (9.1.1.2, PFS-01)."""
+    from_server: bool = False
+    """An INVITE of the worker itself, which hears its failure and decides."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 from kemi.messages import (
     Answer,
@@ -27,6 +28,7 @@ from kemi.messages import (
     read_trace_lines,
 )
 from msrp_worker.common_policy import Action, Decision
+from msrp_worker.group import Group
 from msrp_worker.service_settings import SettingsError
 from msrp_worker.sip_message import header_fields, tag_of, without_credentials
 from msrp_worker.store import deferred, trace
@@ -39,7 +41,7 @@ from msrp_worker.store.errors import (
     UnknownUser,
 )
 from msrp_worker.store.store import Store
-from msrp_worker.store.users import MISS, UserFacts
+from msrp_worker.store.users import MISS, Miss, UserFacts
 
 log = logging.getLogger("im.answers")
 
@@ -48,6 +50,10 @@ KAMAILIO_CLOCK = 1.0
 
 LONGEST_DETAIL = 200
 """Characters of what is wrong with a document, for a header."""
+
+
+GROUP = EndFacts(im_allowed=False, group=True)
+"""The facts about the address of a group; nobody sends as a group."""
 
 
 class Answers:
@@ -91,13 +97,18 @@ class Answers:
         recipient = users.cached(question.recipient) if question.serves_recipient else None
         if originator is MISS or recipient is MISS:
             return self._pager_from_disk(question, now)
+        group: Group | Literal[Miss.MISS] | None = None
+        if recipient is None and question.serves_recipient:
+            group = self._store.groups.cached(question.recipient)
+            if group is MISS:
+                return self._pager_from_disk(question, now)
         registered = False
         if recipient is not None:
             known = self._store.registrations.cached(question.recipient, now)
             if known is None:
                 return self._pager_from_disk(question, now)
             registered = known
-        return _facts(question, originator, recipient, registered, revision)
+        return _facts(question, originator, recipient, registered, revision, is_group=group is not None)
 
     async def _pager_from_disk(self, question: PagerQuestion, now: float) -> Answer:
         users = self._store.users
@@ -105,11 +116,13 @@ class Answers:
         try:
             originator = await users.facts(question.originator) if question.serves_originator else None
             recipient = await users.facts(question.recipient) if question.serves_recipient else None
+            unknown = recipient is None and question.serves_recipient
+            group = await self._store.groups.get(question.recipient) if unknown else None
             registered = await self._store.registrations.is_registered(question.recipient, now)
         except StoreError as error:
             log.error("cannot read facts for Call-ID %s: %s", question.call_id, error)
             return Failed("store unavailable")
-        return _facts(question, originator, recipient, registered, revision)
+        return _facts(question, originator, recipient, registered, revision, is_group=group is not None)
 
     async def _defer(self, question: DeferQuestion, message: bytes) -> Answer:
         if question.expires is not None and question.expires + KAMAILIO_CLOCK <= self._clock():
@@ -225,10 +238,13 @@ def _facts(
     recipient: UserFacts | None,
     registered: bool,
     revision: int | None,
+    *,
+    is_group: bool,
 ) -> PagerFacts:
+    known = None if recipient is None else _end(recipient, registered=registered, question=question)
     return PagerFacts(
         None if originator is None else _end(originator, registered=False),
-        None if recipient is None else _end(recipient, registered=registered, question=question),
+        GROUP if is_group else known,
         -1 if revision is None else revision,
     )
 

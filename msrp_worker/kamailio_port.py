@@ -44,14 +44,12 @@ class KamailioPort:
                 self._link.reply(command.transaction, command.status, command.reason, command.to_tag, headers, body)
                 return True
             case SendRequest():
-                request = messages.SendRequest(
-                    command.method,
-                    command.request_uri,
-                    command.next_hop,
-                    _lines(command.headers),
-                    command.body.decode("utf-8", "replace"),
-                )
-                return self._link.send_request(request, pin, initial=_is_initial(command))
+                headers, initial = _lines(command.headers), _is_initial(command)
+                if initial and command.method == "MESSAGE":
+                    return self._link.send_message(command.request_uri, headers, command.body, pin)
+                body = command.body.decode("utf-8", "replace")
+                request = messages.SendRequest(command.method, command.request_uri, command.next_hop, headers, body)
+                return self._link.send_request(request, pin, initial=initial)
             case CancelInvite():
                 return self._link.cancel_invite(command.call_id, command.cseq, pin)
 

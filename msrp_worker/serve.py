@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import itertools
 import logging
 import resource
 import secrets
@@ -19,8 +20,14 @@ from aiohttp import web
 from msrp_worker import PRODUCT
 from msrp_worker.answers import Answers
 from msrp_worker.config import Config
+from msrp_worker.controlling.conference_notifier import ConferenceNotifier
+from msrp_worker.controlling.exploder import Exploder
+from msrp_worker.controlling.function import ControllingFunction
+from msrp_worker.controlling.participant_information import ParticipantInformation
+from msrp_worker.deferred.depositing import DepositFunction
 from msrp_worker.deferred.function import DeferredFunction
 from msrp_worker.functions import Functions
+from msrp_worker.group_watch import GroupWatch
 from msrp_worker.kamailio_link import KamailioLink, LinkAddress
 from msrp_worker.msrp import Destinations, EndpointConfig, MsrpEndpoint
 from msrp_worker.msrp.websocket import websocket_handler
@@ -30,7 +37,7 @@ from msrp_worker.sip.restart import Restored, adopt, release
 from msrp_worker.sip.shell import LegManager
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store, open_store
-from msrp_worker.web import application
+from msrp_worker.web import Readings, application
 
 log = logging.getLogger("im.serve")
 
@@ -79,9 +86,10 @@ async def _serve(config: Config) -> None:
         stack.push_async_callback(endpoint.stop)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_certificate, endpoint)
         parts: Parts | None = None
+        more: list[Readings] = []  # of what is made later
         app = application(
             lambda: "" if link.ready else "not linked to Kamailio",
-            lambda: () if parts is None else readings(parts),
+            lambda: itertools.chain(() if parts is None else readings(parts), *(each() for each in more)),
         )
         app.router.add_get("/msrp", websocket_handler(endpoint))  # MED-11
         runner = web.AppRunner(app)
@@ -90,9 +98,19 @@ async def _serve(config: Config) -> None:
         await web.TCPSite(runner, config.listen, config.http_port).start()
         await _expire_once(store)  # what expired while no worker ran holds for no request
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
-        participating = ParticipatingFunction(functions, endpoint, config)
-        answers.focus = participating.focus
         deferred = DeferredFunction(store, functions, endpoint, config)
+        deposits = DepositFunction(store, functions, endpoint, config, deferred.node, deferred.stored)
+        participating = ParticipatingFunction(functions, endpoint, config, deposits.take_over)
+        answers.focus = participating.focus
+        watch = GroupWatch(store.groups, store.database.revision)
+        stack.push_async_callback(_cancel, asyncio.create_task(watch.run()))
+        notifier = ConferenceNotifier(functions, config.conference_notify_interval)
+        focus = ControllingFunction(functions, endpoint, store, config, watch, notifier)
+        seen = ParticipantInformation(focus, functions, notifier, store.groups, watch, config, focus.start)
+        focus.methods["SUBSCRIBE"] = seen.take  # CES-01
+        exploder = Exploder(store, functions, config, store.groups.get, focus.addresses_of)
+        focus.methods["MESSAGE"] = exploder.take  # PAG-11
+        more += focus.readings, notifier.readings, exploder.readings
         parts = Parts(store, link, answers, endpoint, functions.legs, participating, deferred)
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
         restored = await adopt(functions.legs, store.legs, lambda record: None, orphaned=participating.orphaned)
@@ -100,8 +118,14 @@ async def _serve(config: Config) -> None:
         stack.push_async_callback(link.close)
         stack.push_async_callback(functions.legs.close)
         stack.push_async_callback(deferred.close)  # says BYE, which needs the link
+        stack.callback(notifier.close)  # tells the end of the sessions
+        stack.push_async_callback(focus.close)  # the same
         stack.push_async_callback(_cancel, asyncio.create_task(_release(functions.legs, restored)))
+        stack.push_async_callback(deposits.close)
+        await deposits.open()
         await deferred.open()
+        await exploder.open()
+        stack.push_async_callback(exploder.close)
         stack.push_async_callback(_cancel, asyncio.create_task(_purge(store)))
         stack.push_async_callback(_cancel, asyncio.create_task(_expire_settings(store, link)))
         log.info("%s serves %s, store %s", PRODUCT, config.domain, config.database_shown)
@@ -118,6 +142,7 @@ def msrp_config(config: Config) -> EndpointConfig:
         tls_certificate=config.tls_certificate,
         tls_key=config.tls_key,
         public_host=config.msrp_public_host or None,
+        peer_seconds=config.msrp_peer_seconds,
         max_connections=config.msrp_max_connections,
         max_connections_per_address=config.msrp_max_per_address,
         bind_seconds=config.msrp_bind_seconds,  # SEC-02
@@ -134,7 +159,6 @@ def msrp_config(config: Config) -> EndpointConfig:
                 )
             ),
         ),  # SEC-05
-        peer_seconds=config.msrp_peer_seconds,
         stall_seconds=config.msrp_stall_seconds,
     )
 

@@ -34,9 +34,7 @@ def add_account(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--tls-ca", type=Path, metavar="FILE", help="PEM file of the authorities to trust")
     parser.add_argument("--tls-no-verify", action="store_true", help="accept any certificate (tests only)")
-    parser.add_argument(
-        "--msrp-websocket", default="", metavar="URL", help="MSRP over WebSocket, as browsers do"
-    )
+    parser.add_argument("--msrp-websocket", default="", metavar="URL", help="MSRP over WebSocket, as browsers do")
     parser.add_argument("--log", default="error", choices=("debug", "info", "warning", "error"), help="what to log")
 
 

@@ -102,6 +102,7 @@ class DeferredFunction:
         if freed:
             log.info("DEF-13 %d messages were on their way when the worker died", freed)
         self.start(self._look())
+        self.start(self.notifier.look())
         self.start(self._resume())
 
     async def close(self) -> None:

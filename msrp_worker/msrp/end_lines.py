@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from typing import Final
 
-END_LINES: Final = frozenset((b"+\r\n", b"$\r\n", b"#\r\n"))
-"""What follows the transaction id: continuation-flag CRLF."""
+FLAGS: Final = {b"+\r\n": "+", b"$\r\n": "$", b"#\r\n": "#"}
+"""What follows the transaction id, continuation-flag CRLF, and the flag in it."""
 _END_LINE_STARTS: Final = frozenset((b"", b"+", b"$", b"#", b"+\r", b"$\r", b"#\r"))
 
-_WINDOW = 16_384
+WINDOW = 16_384
 """Bytes searched at first. Beyond 30,000 `bytes.find` prepares tables that cost more than the search of a usual frame."""
 
 
 def find_end_line(buffer: bytes, marker: bytes, position: int) -> int:
     """Where the end-line that begins with `marker` (CRLF, hyphens, transaction id) stands from `position` on, or -1."""
-    found = buffer.find(marker, position, position + _WINDOW)
+    found = buffer.find(marker, position, position + WINDOW)
     if found < 0:
-        position += _WINDOW - len(marker) + 1
+        position += WINDOW - len(marker) + 1
         if position >= len(buffer):
             return -1
         found = buffer.find(marker, position)
     while found >= 0:
         after = found + len(marker)
-        if buffer[after : after + 3] in END_LINES:
+        if buffer[after : after + 3] in FLAGS:
             return found
         found = buffer.find(marker, found + 1)
     return -1

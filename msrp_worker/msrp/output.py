@@ -138,7 +138,7 @@ class Output:
     def send_bodiless(self, message: OutgoingMessage) -> None:
         """Send a SEND without a body; its transaction is that of `message`."""
         ident = next(self._idents)
-        transaction = Transaction(message, 0, 0, None)
+        transaction = Transaction(message, None)
         self.emit(
             f"MSRP {ident} SEND\r\n{message.session.path_block}Message-ID: {message.message_id}\r\n"
             f"-------{ident}$\r\n".encode()
@@ -174,7 +174,7 @@ class Output:
         message.position = size
         message.finished = True
         message.scheduled = True  # until it is taken
-        transaction = Transaction(message, 0, size, None)
+        transaction = Transaction(message, None)
         if self._at_once is None:
             self._at_once = []
         self._at_once.append(transaction)
@@ -370,6 +370,7 @@ class Output:
         if total is None:
             total = start + size if flag == "$" else "*"
         answered = message.failure_report == YES
+        transaction = Transaction(message, now + TRANSACTION_SECONDS)
         before = f" SEND\r\n{outbox.session.path_block}Message-ID: {message.message_id}\r\nByte-Range: "
         after = f"/{total}\r\n{message.head}"
         for _ in range(count):
@@ -387,9 +388,9 @@ class Output:
                 out += (head, body, tail)
             self._out_size += len(head) + size + len(tail)
             if answered:
-                self._transactions[ident] = Transaction(message, start, end, now + TRANSACTION_SECONDS)
+                self._transactions[ident] = transaction
             elif message.failure_report == PARTIAL:
-                self._expect(ident, Transaction(message, start, end, now + TRANSACTION_SECONDS))
+                self._expect(ident, transaction)
             start = end
         if answered:
             outbox.expect_answers(message, count)
@@ -441,7 +442,7 @@ class Output:
         self._open_marker = b"-------" + ident.encode()
         self._open_tail = b""
         if message.failure_report != NO:
-            self._open_transaction = Transaction(message, message.position, message.position, None)
+            self._open_transaction = Transaction(message, None)
             self._expect(ident, self._open_transaction)
 
     def _write_open(self, message: OutgoingMessage, piece: bytes) -> None:
@@ -480,7 +481,6 @@ class Output:
         self._open = None
         transaction, self._open_transaction = self._open_transaction, None
         if transaction is not None:
-            transaction.end = message.position
             if self._closed is None:
                 self._closed = []
             self._closed.append(transaction)

@@ -28,17 +28,15 @@ def idents(random_bytes: Callable[[int], bytes]) -> Iterator[str]:
 
 
 class Transaction:
-    """One SEND under way: which bytes [start, end) of which message, and when to give up waiting.
+    """A SEND under way: of which message, and when to give up waiting. Chunks written together share one.
 
     `deadline` is None until the last byte of the chunk is handed to the transport.
     """
 
-    __slots__ = ("deadline", "end", "message", "start")
+    __slots__ = ("deadline", "message")
 
-    def __init__(self, message: OutgoingMessage, start: int, end: int, deadline: float | None) -> None:
+    def __init__(self, message: OutgoingMessage, deadline: float | None) -> None:
         self.message = message
-        self.start = start
-        self.end = end
         self.deadline = deadline
 
 

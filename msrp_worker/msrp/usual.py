@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from .end_lines import find_end_line
+from .end_lines import FLAGS, WINDOW, find_end_line
 from .frames import PARTIAL, YES, Answers, Batch, Chunks, Event, Request, Response, is_media_type
 from .ranges import parse_byte_range
 
@@ -100,14 +100,16 @@ class UsualFrames:
     def _read_responses(self, buffer: bytes, start: re.Match[bytes] | None, events: list[Event | Batch]) -> int:
         """Take responses that differ in their transaction id alone. Returns as `read` does."""
         answer = self._answer
-        answer_size = len(answer)
+        size = len(answer)
         idents: list[str] = []
         done = 0
-        while start is not None and buffer.startswith(answer, start.end()):
+        while start is not None:
+            at = start.end()
             ident = start[1]
-            at = start.end() + answer_size
-            after = at + len(ident) + 3
-            if buffer[at:after] != ident + b"$\r\n" or after - start.start() > self._header_bytes:
+            after = at + size + len(ident) + 3
+            if not buffer.startswith(answer, at) or buffer[at + size : after] != ident + b"$\r\n":
+                break
+            if after - start.start() > self._header_bytes:
                 break
             idents.append(ident.decode())
             done = after
@@ -123,6 +125,7 @@ class UsualFrames:
         total = head.total
         before, before_size = head.before, len(head.before)
         rest, rest_size = head.rest, len(head.rest)
+        header_bytes = self._header_bytes
         rows: list[tuple[str, int, int | None, bytes, str | None]] = []
         done = 0
         while start is not None:
@@ -131,25 +134,31 @@ class UsualFrames:
             if where is None or not buffer.startswith(before, at) or not buffer.startswith(rest, where.end()):
                 break
             body_at = where.end() + rest_size
-            ident = start[1]
-            marker = b"\r\n-------" + ident
-            end = find_end_line(buffer, marker, body_at - 2)
-            if body_at - start.start() - 4 > self._header_bytes or body_at - 2 <= end < body_at:
-                break
             first = int(where[1])
             last = None if where[2] is None else int(where[2])
             if last is not None and last < first - 1:
                 break
             if total is not None and (last or first - 1) > total:
                 break
+            ident = start[1]
+            marker = b"\r\n-------" + ident
+            end = buffer.find(marker, body_at - 2, body_at + WINDOW)
+            after = end + len(marker) + 3
+            flag = FLAGS.get(buffer[after - 3 : after])
+            if end < 0 or flag is None:
+                end = find_end_line(buffer, marker, body_at - 2)
+                after = end + len(marker) + 3
+                flag = FLAGS.get(buffer[after - 3 : after])
+            if body_at - start.start() - 4 > header_bytes or body_at - 2 <= end < body_at:
+                break
             if end < 0:
                 self.marker = marker
                 rows.append((ident.decode(), first, last, b"", None))
                 done = 1 - body_at
                 break
-            done = end + len(marker) + 3
-            rows.append((ident.decode(), first, last, buffer[body_at:end], chr(buffer[done - 3])))
-            start = _START(buffer, done)
+            rows.append((ident.decode(), first, last, buffer[body_at:end], flag))
+            done = after
+            start = _START(buffer, after)
         if rows:
             events.append(Chunks(head.like, rows))
         return done

@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kemi.messages import SipRequest, TransactionId
+from kemi.messages import INACCESSIBLE, SipRequest, TransactionId
 from msrp_worker.offer_answer import Refusal
 from msrp_worker.participating import relay
 from msrp_worker.participating.media import BridgedMedia, read_sdp
 from msrp_worker.participating.relayed import Relayed
 from msrp_worker.participating.terms import End
 from msrp_worker.sdp import SdpError, SessionDescription
+from msrp_worker.sdp_msrp import Purpose, purpose_of
 from msrp_worker.sip.leg_types import (
     Accept,
     AcceptOffer,
@@ -84,6 +85,8 @@ class ParticipatingSession:
         self.answered = False
         """The session stands."""
         self.on_answered: Callable[[ParticipatingSession], None] = lambda session: None
+        self.defer: Callable[[LegId], None] = lambda leg: None
+        """Takes the caller's leg of a large message that nobody could be reached for."""
         self._legs = legs
         self._media = media
         self._contact = contact
@@ -93,6 +96,7 @@ class ParticipatingSession:
         self._relayed = Relayed(legs, self._ids, self.contact)
         self._change: Change | None = None
         self._before: tuple[End, SessionDescription | None] | None = None
+        self._is_large_message = False
         self._over = False
 
     @property
@@ -109,6 +113,7 @@ class ParticipatingSession:
 
     def begin(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
         """Take the caller's INVITE and send ours to the callee (6.2.7.1)."""
+        self._is_large_message = _is_large_message(request.sdp)
         offer = self._proposed(End.CALLER, request.sdp)
         if isinstance(offer, Refusal):
             warning = ("Warning", f'399 {self._legs.node} "{offer.reason}"')
@@ -159,6 +164,10 @@ class ParticipatingSession:
                     self._answer_came(end, event)
                 else:
                     self._accepted(event)
+            case Rejected() if self._is_large_message and event.status in INACCESSIBLE and End.CALLER in self._ids:
+                caller = self._ids.pop(End.CALLER)
+                self.defer(caller)  # PFS-16
+                self._end("deferred")
             case Rejected():
                 headers = () if event.response is None else relay.failure(event.response)
                 self._order(End.CALLER, Refuse(status=event.status, reason=event.reason, headers=headers))  # PFS-04
@@ -343,3 +352,10 @@ class ParticipatingSession:
 
 def _phrase(status: int) -> str:
     return PHRASES.get(status, "Refused")
+
+
+def _is_large_message(body: bytes) -> bool:
+    try:
+        return purpose_of(read_sdp(body)) is Purpose.LARGE_MESSAGE
+    except SdpError:
+        return False

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from email.parser import BytesParser
+
+from msrp_worker.multipart import MultipartError, read_parts
 
 MAX_FIELDS = 500
 """Header fields of one message; real ones have some thirty."""
@@ -96,13 +97,11 @@ class Message:
     @property
     def sdp(self) -> bytes:
         """The session description: the body, or its part of type application/sdp; empty when there is none."""
-        if not self.body:
+        try:
+            parts = read_parts(self.first("content-type"), self.body)
+        except MultipartError:
             return b""
-        content_type = self.first("content-type")
-        media_type = content_type.partition(";")[0].strip().lower()
-        if media_type == "application/sdp":
-            return self.body
-        return _part(content_type, self.body) if media_type.startswith("multipart/") else b""
+        return next((part.body for part in parts if part.media_type == "application/sdp"), b"")
 
 
 def read(data: bytes) -> Message:
@@ -151,16 +150,6 @@ def _field(line: str) -> tuple[str, str]:
         raise MalformedMessage("a header field without a colon")
     key = name.strip().lower()
     return _COMPACT.get(key, key), value.strip()
-
-
-def _part(content_type: str, body: bytes) -> bytes:
-    head = content_type.encode("utf-8", "surrogateescape")
-    whole = BytesParser().parsebytes(b"Content-Type: " + head + b"\r\n\r\n" + body)
-    for part in whole.walk():
-        if part.get_content_type() == "application/sdp":
-            content = part.get_payload(decode=True)
-            return content if isinstance(content, bytes) else b""
-    return b""
 
 
 def split(text: str, separator: str) -> Iterator[str]:

@@ -138,6 +138,29 @@ async def test_a_subscription_lives(instance: Instance, new_user: Callable[..., 
             await subscriber.next()
 
 
+@pytest.mark.requirement("DEF-08", "DEF-09", "DEF-10")
+async def test_a_notify_tells_of_what_went_by_other_hands(
+    instance: Instance, new_user: Callable[..., str], store: Store
+) -> None:
+    """The operator deletes one, another expires: each brings one NOTIFY, and nothing else does."""
+    recipient = new_user()
+    await store(recipient, 2)
+    await store(recipient, 1, "Expires: 6")
+    async with instance.client(recipient) as client:
+        subscriber = await client.messaging.watch_deferred(600)
+
+        async def told() -> int:
+            return message_summary.parse((await subscriber.next(15)).body.data).count().new
+
+        assert await told() == 3
+        instance.command("deferred", "delete", recipient, instance.stored(recipient)[0]["message_id"])
+        assert await told() == 2
+        assert await told() == 1
+        with pytest.raises(TimeoutError):
+            await subscriber.next(2.5)
+        await subscriber.end()
+
+
 @pytest.mark.requirement("DEF-08")
 async def test_subscriptions_that_are_refused(instance: Instance, new_user: Callable[..., str]) -> None:
     user, other = new_user(), new_user()

@@ -10,6 +10,7 @@ import pytest
 
 from im_client.errors import SessionRefusedError
 from im_client.im_invitation import ImInvitation, ReceivedFile
+from msrp_worker.sdp_msrp import Direction
 from tests.scenarios.bed import DOMAIN, Instance
 from tests.scenarios.sessions.sessions import session_of
 
@@ -105,3 +106,34 @@ async def test_a_file_through_the_server(instance: Instance, new_user: Callable[
             received = await files.get()
     assert received.path.read_bytes() == source.read_bytes()
     assert received.selector.name == "picture.bin"
+
+
+@pytest.mark.requirement("PFS-05", "MED-02")
+@pytest.mark.parametrize("by_callee", [False, True])
+async def test_hold_and_resume_with_media(instance: Instance, new_user: Callable[..., str], *, by_callee: bool) -> None:
+    """A new direction and back, by either side: the other side learns it, and messages pass afterwards as before."""
+    async with session_of(instance, new_user(), new_user()) as (outgoing, incoming, _, _):
+        one, other = (incoming, outgoing) if by_callee else (outgoing, incoming)
+        await one.send("before", success_report=True)
+        assert (await other.receive()).text == "before"
+        links = {one.line.peer.session.local_text, other.line.peer.session.local_text}
+        assert (await one.modify(Direction.SENDONLY)).ok
+        assert other.line.negotiated is not None
+        assert other.line.negotiated.remote.direction is Direction.SENDONLY
+        await one.send("held", success_report=True)
+        assert (await other.receive()).text == "held"
+        assert (await one.modify(Direction.SENDRECV)).ok
+        await other.send("after", success_report=True)
+        assert (await one.receive()).text == "after"
+        assert links == {one.line.peer.session.local_text, other.line.peer.session.local_text}
+
+
+@pytest.mark.requirement("PFS-05", "PFS-12")
+async def test_refreshes_pass_nothing_on(instance: Instance, new_user: Callable[..., str]) -> None:
+    """UPDATE without an offer and a re-INVITE with the same one, by both sides, while messages pass."""
+    async with session_of(instance, new_user(), new_user()) as (outgoing, incoming, _, _):
+        for one, other in ((outgoing, incoming), (incoming, outgoing)):
+            assert (await one.refresh()).ok
+            assert (await one.session.modify(method="INVITE")).ok
+            await other.send("still here", success_report=True)
+            assert (await one.receive()).text == "still here"
