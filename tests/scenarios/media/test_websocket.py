@@ -86,6 +86,19 @@ async def test_a_file_of_a_browser(instance: Instance, new_user: NewUser, tmp_pa
     await asyncio.to_thread(idle, instance)
 
 
+@pytest.mark.requirement("MED-11", "DEF-03")
+async def test_a_browser_fetches_what_waits_for_it(instance: Instance, new_user: NewUser) -> None:
+    """The Deferred Messaging Function serves it at the same place."""
+    sender, recipient = new_user(), new_user()
+    async with instance.client(sender) as one:
+        for number in range(3):
+            assert (await one.send(f"sip:{recipient}@{DOMAIN}", f"message {number}")).status == 202
+    async with instance.client(recipient, msrp_websocket=url(instance)) as two:
+        found = await two.deferred_get()
+    assert [message.text for message in found] == [f"message {number}" for number in range(3)]
+    await asyncio.to_thread(idle, instance)
+
+
 async def closed(socket: aiohttp.ClientWebSocketResponse) -> int | None:
     """Read to the end; the close code."""
     async with asyncio.timeout(SECONDS):
