@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from msrp_worker import sdp
-from msrp_worker.media_session import new_session_id, settle
+from msrp_worker.media_session import new_session_id, reachable, settle
 from msrp_worker.msrp import (
     MsrpEndpoint,
     Session,
@@ -24,7 +24,6 @@ from msrp_worker.msrp import (
 from msrp_worker.msrp.hop import Hop, HopPolicy, leg_options
 from msrp_worker.msrp.state import State
 from msrp_worker.offer_answer import (
-    LocalEndpoint,
     LocalPolicy,
     Negotiated,
     Refusal,
@@ -125,14 +124,7 @@ class BridgedMedia:
         self.observer = observer
         self._endpoint = endpoint
         self._host = host
-        fingerprint = endpoint.fingerprint
-        self._local = LocalEndpoint(
-            host,
-            endpoint.port,
-            endpoint.tls_port,
-            ws_port=ws_port,  # MED-11
-            fingerprints=(fingerprint,) if fingerprint is not None else (),  # MED-04
-        )
+        self._local = reachable(endpoint, host, ws_port)
         self._addresses = addresses
         self._start = start
         self._max_size = max_size
