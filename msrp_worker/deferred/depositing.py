@@ -32,6 +32,8 @@ log = logging.getLogger("im.deferred")
 
 MOST: Final = 1000
 """Large messages taken at once, each with at most a MiB of memory and a file."""
+MOST_OF_SENDER: Final = 50
+"""Of one sender: more than a person sends at once, few enough that nobody takes all (SEC-02)."""
 CLOSE_S: Final = 2.0
 """How long those may take to end when the worker stops, in seconds."""
 SETTLE_S: Final = 5.0
@@ -63,6 +65,9 @@ class DepositFunction:
         self._uri = f"sip:{DEFERRED_USER}@{config.domain}"
         self._deposits: dict[str, Deposit] = {}
         self._reserved: Counter[str] = Counter()
+        """Bytes by recipient."""
+        self._sending: Counter[str] = Counter()
+        """Sessions by sender."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._none_left = asyncio.Event()
         self._closing = False
@@ -154,7 +159,8 @@ class DepositFunction:
         size = self._reserved[asked.recipient] + sum(line.size for line in lines)
         if not self._store.deferred.fits(usage, len(lines), size):
             return Refused(480, "Temporarily Unavailable", "Recipient's message store is full", "DEF-11")  # DEF-11
-        if len(self._deposits) >= MOST or self._closing:
+        full = len(self._deposits) >= MOST or self._sending[asked.originator] >= MOST_OF_SENDER
+        if full or self._closing:
             return Refused(503, "Service Unavailable", "Too many large messages", "SEC-06")
         policy = LocalPolicy(
             LocalEndpoint(host, self._endpoint.port, self._endpoint.tls_port),
@@ -188,6 +194,7 @@ class DepositFunction:
         )
         self._deposits[identity] = deposit
         self._reserved[asked.recipient] += deposit.reserved
+        self._sending[asked.originator] += 1
         self._store.trace.add(_received(asked))
         return deposit, agreed
 
@@ -203,9 +210,13 @@ class DepositFunction:
     def _over(self, deposit: Deposit) -> None:
         if self._deposits.pop(deposit.identity, None) is None:
             return
-        self._reserved[deposit.recipient] -= deposit.reserved
-        if self._reserved[deposit.recipient] <= 0:
-            del self._reserved[deposit.recipient]
+        for counter, key, number in (
+            (self._reserved, deposit.recipient, deposit.reserved),
+            (self._sending, deposit.sender, 1),
+        ):
+            counter[key] -= number
+            if counter[key] <= 0:
+                del counter[key]
         if self._closing and not self._deposits:
             self._none_left.set()
 

@@ -174,6 +174,39 @@ async def test_interrupted_in_the_middle_it_comes_again_whole(
         await async_until(lambda: not files(), "nothing is left")
 
 
+@pytest.mark.requirement("DEF-05", "DEF-13", "SEC-06")
+@pytest.mark.parametrize(
+    "step", ["the INVITE is there", "the first is half there", "the first was acknowledged", "all were"]
+)
+async def test_killed_at_a_step_of_a_push(
+    instance: Instance, new_user: Callable[..., str], deposit: Deposit, files: Files, step: str
+) -> None:
+    """Nothing is lost; what comes twice was acknowledged a moment before, and has the same Message-ID and bytes."""
+    recipient = new_user()
+    contents = [CONTENT, CONTENT[:900_000], CONTENT[:800_000]]
+    await willing(instance, recipient)
+    await deposit(recipient, *contents)
+    async with Slow(instance, recipient, 1_000_000, "go on") as device:
+        device.answers = step != "the INVITE is there"
+        await device.register()
+        async with asyncio.timeout(20):
+            if not device.answers:
+                await device.until(lambda: device.offers)
+            elif step == "the first is half there":
+                await device.stopped.wait()
+            else:
+                count = 1 if step == "the first was acknowledged" else 3
+                await device.until(lambda: device.taken and len(device.taken[0]) >= count)
+        await kill(instance)
+        device.answers = True
+        await asyncio.to_thread(instance.deployment.start_worker)
+        await async_until(lambda: not instance.stored(recipient), "all has come")
+        bodies = [decode(kind, body)[0].body for session in device.taken for kind, body in session]
+        assert list(dict.fromkeys(bodies)) == contents
+        assert len(bodies) <= 2 * len(contents)
+        await async_until(lambda: not files(), "nothing is left")
+
+
 @pytest.mark.requirement("DEF-05", "SEC-06", "LRG-06")
 async def test_a_device_that_stalls_holds_nobody_up(
     instance: Instance, new_user: Callable[..., str], deposit: Deposit
