@@ -62,8 +62,8 @@ async def _on_invite(invitation: ImInvitation, waiting: asyncio.Queue[ImSession]
     try:
         if file is not None and file.selector.name is not None:
             _say(f"{sender} sends {clean(file.selector.name)}, {file.selector.size} bytes")
-            found = await invitation.accept_file(directory)
-            _say(f"{sender} sent {found.path}")
+            for found in await invitation.accept_files(directory):
+                _say(f"{sender} sent {found.path}")
         elif file is not None:
             session = await invitation.accept()
             async for message in session.messages():

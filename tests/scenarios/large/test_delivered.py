@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -145,6 +147,27 @@ async def test_the_clients_commands(instance: Instance, new_user: Callable[..., 
     assert sorted(path.name for path in inbox.iterdir()) == ["one.png", "two.png"]
     assert all((inbox / path.name).read_bytes() == path.read_bytes() for path in paths)
     assert not instance.stored(recipient)
+
+
+@pytest.mark.requirement("CLI-06", "DEF-03", "DEF-04")
+async def test_a_listening_client_shows_what_is_pushed(
+    instance: Instance, new_user: Callable[..., str], deposit: Deposit, tmp_path: Path
+) -> None:
+    """`listen` prints deferred messages too, and saves large ones before they leave the store."""
+    recipient = new_user()
+    await willing(instance, recipient)
+    sender = await deposit(recipient, CONTENT)
+    async with instance.client(sender) as client:
+        assert (await client.send(address(recipient), "and a word")).status == 202
+    account = ("--identity", address(recipient), "--password", f"{recipient}-secret")
+    command = [sys.executable, "-m", "im_client", "listen", *account, "--proxy", f"127.0.0.1:{instance.sip_port}"]
+    command += ["--json", "--count", "2", "--directory", str(tmp_path)]
+    result = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=30, check=True)
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert Path(first["path"]).parent == tmp_path and Path(first["path"]).read_bytes() == CONTENT
+    assert (first["deferred"], first["sender"], first["content_type"]) == (True, address(sender), IMAGE)
+    assert (second["path"], base64.b64decode(second["body"])) == (None, b"and a word")
+    await async_until(lambda: not instance.stored(recipient), "nothing is left")
 
 
 @pytest.mark.requirement("DEF-05", "DEF-13", "LRG-04")
