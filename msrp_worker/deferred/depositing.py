@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -38,6 +39,7 @@ CLOSE_S: Final = 2.0
 """How long those may take to end when the worker stops, in seconds."""
 SETTLE_S: Final = 5.0
 """Seconds after which a write whose outcome is not known has happened or never will."""
+NO_SUCH_USER: Final = 404
 ALLOW: Final = ("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "OPTIONS")
 FEATURES: Final = ";automata;+g.oma.sip-im"
 
@@ -90,7 +92,8 @@ class DepositFunction:
         for deposit in list(self._deposits.values()):
             deposit.release("Shutting down")
         if self._deposits:
-            await asyncio.wait([asyncio.ensure_future(self._none_left.wait())], timeout=CLOSE_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._none_left.wait(), CLOSE_S)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -117,13 +120,15 @@ class DepositFunction:
         else:
             self._accept(deposit, leg, description)
 
-    async def take_over(self, leg: LegId, request: Message, asked: SipRequest) -> None:
-        """Answer an INVITE whose leg somebody else has taken and could not bring to the recipient (PFS-16)."""
+    async def take_over(self, leg: LegId, request: Message, asked: SipRequest, failure: Refuse) -> None:
+        """Answer an INVITE whose leg somebody else has taken and could not bring to the recipient (PFS-16): with
+        `failure` when the recipient is not served here, whose own server would have kept the message."""
         agreed = await self._agree(request, asked)
         legs = self._functions.legs
         if isinstance(agreed, Refused):
-            refuse = Refuse(status=agreed.status, reason=agreed.reason, headers=self._warning(asked, agreed))
-            legs.order(leg, refuse)
+            if agreed.status != NO_SUCH_USER:
+                failure = Refuse(status=agreed.status, reason=agreed.reason, headers=self._warning(asked, agreed))
+            legs.order(leg, failure)
             return
         deposit, description = agreed
         if legs.hand_over(leg, deposit, deposit.contact):
@@ -143,7 +148,7 @@ class DepositFunction:
         try:
             facts = await self._store.users.facts(asked.recipient)
             if facts is None:
-                return Refused(404, "Not Found", "No such user", "COR-04")
+                return Refused(NO_SUCH_USER, "Not Found", "No such user", "COR-04")
             offered = sdp.parse(request.sdp)
             lines = expected(offered, facts.large_max_size)
             if isinstance(lines, Refused):
