@@ -15,6 +15,7 @@ import pytest
 from im_client.deferred import decode
 from im_client.message_summary import Counts
 from im_client.service_settings import ServiceSettings
+from msrp_worker import cpim, imdn
 from msrp_worker.msrp import IncomingMessage, Session
 from msrp_worker.store import Store
 from msrp_worker.store.database import Statement
@@ -23,7 +24,7 @@ from tests.scenarios.delivery.device import Device
 from tests.scenarios.delivery.test_killed import kill
 from tests.scenarios.evidence import address
 from tests.scenarios.large.conftest import Files
-from tests.scenarios.large.sender import IMAGE
+from tests.scenarios.large.sender import IMAGE, invite_large, send
 
 SETTINGS = {"IM_USER_RATE": "0"}
 CONTENT = bytes(index % 251 for index in range(3_000_000))
@@ -313,3 +314,33 @@ async def test_the_purge_takes_the_content_along(
     instance.in_store(age)
     await async_until(lambda: not files(), "the purge has run")
     assert not instance.stored(recipient)
+
+
+@pytest.mark.requirement("PAG-21", "LRG-07", "DEF-05")
+async def test_the_sender_is_told_of_the_delivery(instance: Instance, new_user: Callable[..., str]) -> None:
+    """A large message in an envelope that asks for it: a notification when the recipient has it, not before."""
+    sender, recipient = new_user(), new_user()
+    await willing(instance, recipient)
+    asking = cpim.compose(
+        cpim.Address(address(sender)),
+        [cpim.Address(address(recipient))],
+        IMAGE,
+        date_time="2026-11-21T00:00:00Z",
+        message_id="asked1",
+        disposition_notification="positive-delivery",
+    )
+    async with instance.client(sender) as author:
+        await author.register()
+        session = await invite_large(author, address(recipient), len(CONTENT))
+        assert await send(session, asking.head + CONTENT, "message/cpim") == 200
+        await session.close()
+        with pytest.raises(TimeoutError):
+            await author.next_message(0.5)
+        async with Device(instance, recipient) as device:
+            await device.register()
+            await device.until(lambda: device.ended)
+            assert decode(*device.taken[0][0])[0].body == asking.head + CONTENT
+        envelope, payload = cpim.parse((await author.next_message()).body)
+        told = imdn.parse(payload)
+        assert (told.message_id, told.kind, told.status) == ("asked1", imdn.Kind.DELIVERY, imdn.Status.DELIVERED)
+        assert envelope.sender == cpim.Address(address(recipient))
