@@ -67,7 +67,7 @@ async def _print_messages(client: ImClient, options: argparse.Namespace) -> None
     try:
         while left is None or left > 0:
             done, _ = await asyncio.wait(sources, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+            for task in list(done)[:left]:
                 wait_for(sources.pop(task))
                 print(_as_json(task.result()) if options.json else _as_line(task.result()), flush=True)
                 left = None if left is None else left - 1
