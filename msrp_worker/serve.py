@@ -101,6 +101,7 @@ async def _serve(config: Config) -> None:
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
         deferred = DeferredFunction(store, functions, endpoint, config)
         deposits = DepositFunction(store, functions, endpoint, config, deferred.node, answers.large_message_stored)
+        await deposits.open()  # before anything can come
         participating = ParticipatingFunction(functions, endpoint, config, deposits.take_over)
         answers.focus = participating.focus
         watch = GroupWatch(store.groups, store.database.revision)
@@ -123,7 +124,6 @@ async def _serve(config: Config) -> None:
         stack.push_async_callback(focus.close)  # the same
         stack.push_async_callback(_cancel, asyncio.create_task(_release(functions.legs, restored)))
         stack.push_async_callback(deposits.close)
-        await deposits.open()
         await deferred.open()
         await exploder.open()
         stack.push_async_callback(exploder.close)
