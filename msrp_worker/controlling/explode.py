@@ -12,10 +12,10 @@ from msrp_worker.controlling import group_advertisement
 from msrp_worker.controlling.group_advertisement import AdvertisementError
 from msrp_worker.group import Group
 from msrp_worker.group_rules import rights
-from msrp_worker.multipart import MultipartError, Part, build, read_parts
+from msrp_worker.multipart import MultipartError, build, direct_parts, read_parts
 from msrp_worker.sip.message import Message, address
 from msrp_worker.sip.port import Headers
-from msrp_worker.uri_list import RECIPIENT_LIST, RESOURCE_LISTS, UriList, UriListError, history_part, read_uri_list
+from msrp_worker.uri_list import UriList, UriListError, history_part, is_recipient_list, read_uri_list
 
 EXPLODED: Final = "IM-Exploded"
 """How often a message has been through an exploder: groups of other domains may name each other in a circle (SEC-03)."""
@@ -199,7 +199,7 @@ def _body(request: Message, listed: UriList | None, identity: str) -> tuple[byte
     if listed is None:
         about = [("Content-Type", content_type)] if content_type else []
         return request.body, (*about, *((_title(name), value) for name in CONTENT for value in request.lines(name)))
-    parts = [part for part in read_parts(content_type, request.body) if not _is_list(part)]
+    parts = [part for part in direct_parts(content_type, request.body) if not is_recipient_list(part)]
     history = history_part(listed)
     if history is not None:
         parts.append(history)
@@ -210,10 +210,6 @@ def _body(request: Message, listed: UriList | None, identity: str) -> tuple[byte
         return part.body, (("Content-Type", part.content_type), *part.headers)
     kind, body = build(parts, f"im-{identity}")
     return body, (("Content-Type", kind),)
-
-
-def _is_list(part: Part) -> bool:
-    return part.disposition == RECIPIENT_LIST or (not part.disposition and part.media_type == RESOURCE_LISTS)
 
 
 def _without_tag(value: str) -> str:

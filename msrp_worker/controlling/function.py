@@ -159,7 +159,7 @@ class ControllingFunction:
 
     def readings(self) -> Iterable[Reading]:
         """What `/metrics` shows."""
-        participants = sum(len(one.state.participants) for one in self._sessions.values())
+        participants = sum(len(one.state.connected) for one in self._sessions.values())
         yield Reading("conference_sessions", "IM sessions at the focus", len(self._sessions))
         yield Reading("conference_participants", "Participants of these sessions", participants)
         yield Reading("conference_sessions_total", "IM sessions begun", self.counters.begun)

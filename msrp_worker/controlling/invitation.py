@@ -6,9 +6,10 @@ from typing import Final
 
 from msgspec import Struct
 
+from msrp_worker.controlling.identity import ALLOW_EVENTS
 from msrp_worker.multipart import Part, build
 from msrp_worker.sip.leg_types import Invitation, LegPolicy
-from msrp_worker.sip.message import Message, address, split
+from msrp_worker.sip.message import Message, address, name_of
 from msrp_worker.sip.port import Header
 from msrp_worker.sip.session_timer import TimerPolicy
 
@@ -45,12 +46,10 @@ class Inviter(Struct, frozen=True, kw_only=True):
 def inviter_of(request: Message, originator: str, anonymous: str) -> Inviter:
     """Who sent a request. `anonymous`: the URI that stands for him, where he wants privacy, else empty."""
     value = request.first("from")
-    from_uri = address(value)
-    name = next(split(value, ";")).partition("<")[0].strip() if "<" in value else ""
     return Inviter(
         uri=originator,
-        name=name,
-        from_uri=from_uri,
+        name=name_of(value),
+        from_uri=address(value),
         anonymous=anonymous,
         privacy=tuple(request.lines("privacy")),
     )
@@ -98,6 +97,7 @@ def invitation(
         ("P-Asserted-Identity", f"{name} <{asserted}>" if name else f"<{asserted}>"),  # HDR-06, CNF-32
         # Who wants privacy is not named to those invited, who see this header (IDN-04).
         ("Referred-By", f"<{inviter.anonymous or inviter.uri}>"),  # HDR-06
+        ALLOW_EVENTS,
     ]
     headers += [("Privacy", value) for value in inviter.privacy]  # HDR-06
     if subject:

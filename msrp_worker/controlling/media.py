@@ -165,6 +165,8 @@ class SeatMedia:
             lines = conclude(asked.description, read(answered), self._policy())
         except SdpError as error:
             lines = Refusal(error.status, str(error))
+        if not isinstance(lines, Refusal) and not lines[0].send_types:
+            lines = Refusal(488, "message/cpim not accepted")  # CNF-09
         if isinstance(lines, Refusal):
             session.close("answer not usable")
             return not_acceptable(lines.reason)

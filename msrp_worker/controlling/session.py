@@ -13,14 +13,15 @@ from msgspec.structs import replace
 
 from msrp_worker.controlling import im_session
 from msrp_worker.controlling import session_events as events
-from msrp_worker.controlling.conference_state import ConferenceUser, UserStatus
-from msrp_worker.controlling.identity import SessionAddress, anonymous_uri
+from msrp_worker.controlling.conference_state import ConferenceUser
+from msrp_worker.controlling.identity import ALLOW_EVENTS, SessionAddress, anonymous_uri
 from msrp_worker.controlling.im_session import ImSession, Stage
 from msrp_worker.controlling.invitation import OUTGOING, Inviter, invitation, plain_name
 from msrp_worker.controlling.media import Room, SeatMedia
 from msrp_worker.controlling.place import Place, Progress
 from msrp_worker.controlling.refusal import Refused, too_many
 from msrp_worker.controlling.release_policy import SessionKind, Why
+from msrp_worker.controlling.roster import roster
 from msrp_worker.cpim import Address
 from msrp_worker.group import Group
 from msrp_worker.group_rules import rights
@@ -44,7 +45,7 @@ from msrp_worker.sip.leg_types import (
     Ring,
     Ringing,
 )
-from msrp_worker.sip.message import Message, split
+from msrp_worker.sip.message import Message, name_of
 from msrp_worker.sip.port import Headers
 from msrp_worker.sip.shell import LegManager, TooManyLegs
 from msrp_worker.uri_list import Recipient
@@ -55,12 +56,6 @@ RINGING = 180
 """The one provisional response that tells more than progress: somebody is alerted."""
 NOTHING_TO_REPLACE = (420, 481)
 """Who answers an INVITE with Replaces so has no such dialog, or does not know the header: it is called without (CNF-11)."""
-STATUS = {
-    Stage.ASKING: UserStatus.PENDING,
-    Stage.DIALING: UserStatus.DIALING_OUT,
-    Stage.ALERTING: UserStatus.ALERTING,
-    Stage.CONNECTED: UserStatus.CONNECTED,
-}
 _SEATS = itertools.count(1)
 """Numbers of seats, each used once by this worker: their o= lines differ too."""
 
@@ -159,27 +154,7 @@ class FocusSession:
 
     def users(self) -> Sequence[ConferenceUser]:
         """Everybody who takes part, waits or is invited; one entry for each user."""
-        found: dict[str, ConferenceUser] = {}
-        order = list(STATUS)
-        seats = sorted(self.state.seats.items(), key=lambda item: order.index(item[1].stage))
-        for number, seat in seats:  # who is connected with one client is connected
-            place = self._places.get(number)
-            if place is not None:
-                found[seat.key] = self._shown(place, seat.stage)
-        return list(found.values())
-
-    def _shown(self, place: Place, stage: Stage) -> ConferenceUser:
-        participant = place.media.participant
-        nickname = None if participant is None else self.room.switch.nicknames.of(participant.session)
-        name = nickname or ("Anonymous" if place.anonymous else place.name)
-        return ConferenceUser(
-            key=place.key,
-            entity=place.entity,
-            endpoint=place.entity if place.anonymous or not place.contact else place.contact,
-            display_text=name,
-            status=STATUS[stage],
-            joining_method="dialed-in" if place.dialed_in else "dialed-out",
-        )
+        return roster(self._places, self.state, self.room.switch)
 
     # --- who comes in
 
@@ -205,8 +180,7 @@ class FocusSession:
 
     def full(self, key: str) -> Refused | None:
         """Whether there is no room for a user (CNF-16)."""
-        inside = self.state.inside
-        return too_many("CNF-16") if key not in inside and len(inside) >= self.state.limit else None
+        return None if self.state.has_room(key) else too_many("CNF-16")
 
     def come(self, place: Place, leg_id: LegId, invites: Sequence[Recipient] = (), by: Inviter | None = None) -> None:
         """The INVITE of a user, judged and taken as a leg; `invites` are those whom the beginning session invites."""
@@ -231,7 +205,7 @@ class FocusSession:
 
     def remove(self, key: str, why: Why = Why.REMOVED) -> bool:
         """Remove a user (CNF-26); False when there is none."""
-        if key not in self.state.everybody:
+        if not self.state.has(key):
             return False
         self.tell(events.Expel(key, why))
         return True
@@ -294,7 +268,7 @@ class FocusSession:
     def _do(self, effect: events.Effect) -> None:
         match effect:
             case events.Changed(key):
-                here = key in self.state.everybody
+                here = self.state.has(key)
                 (self._watcher.changed if here else self._watcher.left)(self, key)
                 return
             case events.Over(why):
@@ -348,7 +322,7 @@ class FocusSession:
             self._legs.order(place.leg, order)
 
     def _own_headers(self) -> Headers:
-        return (("P-Asserted-Identity", f"<{self.policy.asserted}>"),)  # HDR-05
+        return ("P-Asserted-Identity", f"<{self.policy.asserted}>"), ALLOW_EVENTS  # HDR-05
 
     # --- inviting
 
@@ -357,9 +331,8 @@ class FocusSession:
     ) -> tuple[tuple[int, str], ...]:
         """Seats for those to be invited."""
         seats = []
-        here = self.state.everybody
         for recipient in recipients:
-            if recipient.uri in here:
+            if self.state.has(recipient.uri):
                 continue
             place = self.new_place(recipient.uri, recipient.uri, recipient.display_name or self._member_name(recipient.uri))
             place.dialed_in, place.target, place.by, place.on_progress = False, recipient.target, by, on_progress
@@ -451,7 +424,7 @@ class FocusSession:
             self._progress(place, refused.status, refused.reason)
             self.tell(events.Failed(place.number, refused.status, refused.reason))
             return
-        if not self._narrowed and not self.state.participants:
+        if not self._narrowed and not self.state.connected:
             self._narrowed = place.media.wrapped
         place.name = place.name or _asserted_name(event.message)
         self._progress(place, 200, "OK")
@@ -491,5 +464,4 @@ class FocusSession:
 
 def _asserted_name(message: Message) -> str:
     """The display name that a client's home network vouches for."""
-    value = message.first("p-asserted-identity")
-    return plain_name(next(split(value, ";")).partition("<")[0]) if "<" in value else ""
+    return plain_name(name_of(message.first("p-asserted-identity")))

@@ -149,6 +149,11 @@ class ParticipatingSession:
             headers=(*headers, *relay.pass_on(request, relay.INVITATION)),
         )
 
+    def across(self, leg_id: LegId) -> LegId | None:
+        """The leg on the other side of one of ours, by which the other client knows the session (CNF-11)."""
+        end = next((end for end, known in self._ids.items() if known == leg_id), None)
+        return None if end is None else self._ids.get(end.other)
+
     # --- events ---
 
     def on_leg_event(self, leg_id: LegId, event: LegEvent) -> None:

@@ -22,7 +22,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
         yield running
 
 
-@pytest.mark.requirement("CNF-29")
+@pytest.mark.requirement("CNF-29", "CNF-10")
 async def test_the_operators_variables(strict: Instance) -> None:
     """auto-release, number-of-remaining-participants, session max length."""
     async with users(strict, ["alice", "bob", "carol"]) as (alice, bob, carol):
