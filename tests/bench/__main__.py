@@ -19,6 +19,8 @@ def main() -> int:
         missed |= memory.main()
     print("\nNOTIFYs of conference state (target: linear)\n", flush=True)
     missed |= conference_notify.main(quick=quick)
+    print("\nConferences\n", flush=True)
+    missed |= conference.main(quick=quick)
     print("\nMSRP\n", flush=True)
     return bench_msrp.main() | missed
 
