@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from msrp_worker.controlling import im_session
 from msrp_worker.controlling import session_events as events
 from msrp_worker.controlling.conference_state import ConferenceUser
-from msrp_worker.controlling.identity import SessionAddress, anonymous_uri
+from msrp_worker.controlling.identity import ALLOW_EVENTS, SessionAddress, anonymous_uri
 from msrp_worker.controlling.im_session import ImSession, Stage
 from msrp_worker.controlling.invitation import OUTGOING, Inviter, invitation, plain_name
 from msrp_worker.controlling.media import Room, SeatMedia
@@ -322,7 +322,7 @@ class FocusSession:
             self._legs.order(place.leg, order)
 
     def _own_headers(self) -> Headers:
-        return (("P-Asserted-Identity", f"<{self.policy.asserted}>"),)  # HDR-05
+        return ("P-Asserted-Identity", f"<{self.policy.asserted}>"), ALLOW_EVENTS  # HDR-05
 
     # --- inviting
 
