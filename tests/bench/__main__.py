@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import bench_msrp, conference_notify, deferred_push, memory, pager
+from tests.bench import bench_msrp, conference, conference_notify, deferred_push, memory, pager
 
 
 def main() -> int:
