@@ -373,25 +373,28 @@ class Output:
         transaction = Transaction(message, now + TRANSACTION_SECONDS)
         before = f" SEND\r\n{outbox.session.path_block}Message-ID: {message.message_id}\r\nByte-Range: "
         after = f"/{total}\r\n{message.head}"
+        interruptible = size > UNINTERRUPTED_BYTES
+        end_flag = _TAILS[flag]
+        written = 0
         for _ in range(count):
             body = message.consume(size) if size else b""
             end = start + size
             ident = next(self._idents)
             while (mark := b"-------" + ident.encode()) in body:  # the sender MUST ensure that the end-line is not
                 ident = next(self._idents)
-            last = end if size <= UNINTERRUPTED_BYTES else "*"
-            head = f"MSRP {ident}{before}{start + 1}-{last}{after}".encode()
-            tail = b"\r\n" + mark + _TAILS[flag]
+            head = f"MSRP {ident}{before}{start + 1}-{'*' if interruptible else end}{after}".encode()
+            tail = b"\r\n" + mark + end_flag
             if self._single_frames:
                 out.append(head + body + tail)
             else:
                 out += (head, body, tail)
-            self._out_size += len(head) + size + len(tail)
+            written += len(head) + size + len(tail)
             if answered:
                 self._transactions[ident] = transaction
             elif message.failure_report == PARTIAL:
                 self._expect(ident, transaction)
             start = end
+        self._out_size += written
         if answered:
             outbox.expect_answers(message, count)
         if flag == "$":

@@ -12,7 +12,7 @@ from typing import Final
 
 from .end_lines import FLAGS, WINDOW, find_end_line
 from .frames import PARTIAL, YES, Answers, Batch, Chunks, Event, Request, Response, is_media_type
-from .ranges import parse_byte_range
+from .ranges import MAX_POSITION_DIGITS, ByteRange, parse_byte_range
 
 _IDENT = rb"[A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}"
 _START: Final = re.compile(rb"MSRP (%b) " % _IDENT).match
@@ -32,6 +32,7 @@ _RANGE: Final = re.compile(rb"([1-9][0-9]{0,17})-(?:\*|([1-9][0-9]{0,17}))").mat
 _BYTE_RANGE: Final = b"\r\nByte-Range: "
 _NOTHING_YET: Final = b"\r"
 """No frame continues so after its transaction id."""
+_NO_RESPONSE: Final = Response("", 0, None, "", "", [])
 
 
 class UsualFrames:
@@ -58,10 +59,10 @@ class UsualFrames:
         self._to_path = ""
         self._from_path = ""
         self._head: _ChunkHead | None = None
-        """Of the last chunk with these paths that was not the last of its message."""
+        """Of the last chunk that was not the last of its message."""
         self._answer = _NOTHING_YET
         """What stood between the two transaction ids of the last response."""
-        self._answered = Response("", 0, None, "", "", [])
+        self._answered = _NO_RESPONSE
         self.marker = b""
         """CRLF, seven hyphens and the transaction id of the chunk that began last."""
 
@@ -87,6 +88,8 @@ class UsualFrames:
             return self._send(buffer, position, start[1], at + len(self._paths), events)
         paths = _PATHS(buffer, at)
         if paths is not None:
+            if _FIELDS(buffer, paths.end()) is None:
+                return 0  # such as the SEND that binds a session: nothing is kept for a connection that then waits
             self._paths, self._to_path, self._from_path = paths[0], paths[1].decode(), paths[2].decode()
             return self._send(buffer, position, start[1], paths.end(), events)
         answer = _ANSWER(buffer, at)
@@ -122,23 +125,26 @@ class UsualFrames:
         self, buffer: bytes, start: re.Match[bytes] | None, head: _ChunkHead, events: list[Event | Batch]
     ) -> int:
         """Take chunks that differ from the last one in transaction id and Byte-Range alone. Returns as `read` does."""
-        total = head.total
-        before, before_size = head.before, len(head.before)
-        rest, rest_size = head.rest, len(head.rest)
+        before, rest, most = head.before, head.rest, head.most
         header_bytes = self._header_bytes
         rows: list[tuple[str, int, int | None, bytes, str | None]] = []
         done = 0
         while start is not None:
             at = start.end()
-            where = _RANGE(buffer, at + before_size)
-            if where is None or not buffer.startswith(before, at) or not buffer.startswith(rest, where.end()):
-                break
-            body_at = where.end() + rest_size
-            first = int(where[1])
-            last = None if where[2] is None else int(where[2])
-            if last is not None and last < first - 1:
-                break
-            if total is not None and (last or first - 1) > total:
+            # Most chunks follow the one before and are as long.
+            first = head.next
+            last = None if head.size is None else first + head.size - 1
+            line = b"%b%d-*%b" % (before, first, rest) if last is None else b"%b%d-%d%b" % (before, first, last, rest)
+            if buffer.startswith(line, at):
+                body_at = at + len(line)
+            else:
+                where = _RANGE(buffer, at + len(before))
+                if where is None or not buffer.startswith(before, at) or not buffer.startswith(rest, where.end()):
+                    break
+                body_at = where.end() + len(rest)
+                first = int(where[1])
+                last = None if where[2] is None else int(where[2])
+            if (last is not None and last < first - 1) or (last or first - 1) > most:
                 break
             ident = start[1]
             marker = b"\r\n-------" + ident
@@ -151,12 +157,15 @@ class UsualFrames:
                 flag = FLAGS.get(buffer[after - 3 : after])
             if body_at - start.start() - 4 > header_bytes or body_at - 2 <= end < body_at:
                 break
+            head.size = None if last is None else last - first + 1
             if end < 0:
                 self.marker = marker
                 rows.append((ident.decode(), first, last, b"", None))
+                head.next = first + (head.size or 0)
                 done = 1 - body_at
                 break
             rows.append((ident.decode(), first, last, buffer[body_at:end], flag))
+            head.next = first + end - body_at
             done = after
             start = _START(buffer, after)
         if rows:
@@ -207,25 +216,30 @@ class UsualFrames:
         self._head = None
         where = request.byte_range
         at = position + 6 + len(request.transaction_id)
-        if where is None or not buffer.startswith(self._paths, at):
+        if where is None:
             return
         text = str(where).encode()
-        # The two bytes before it end the From-Path: Byte-Range may be the next field.
-        value = buffer.find(_BYTE_RANGE, at + len(self._paths) - 2, body_at) + len(_BYTE_RANGE)
+        value = buffer.find(_BYTE_RANGE, at, body_at) + len(_BYTE_RANGE)
         if value > at and buffer.startswith(text + b"\r\n", value):
             rest = buffer[value + text.rindex(b"/") : body_at]
-            self._head = _ChunkHead(request.without_body(), where.total, buffer[at:value], rest)
+            self._head = _ChunkHead(request.without_body(), where, buffer[at:value], rest)
 
 
 class _ChunkHead:
     """The head of a chunk: what comes before the numbers of its Byte-Range, what comes after them, and its meaning."""
 
-    __slots__ = ("before", "like", "rest", "total")
+    __slots__ = ("before", "like", "most", "next", "rest", "size")
 
-    def __init__(self, like: Request, total: int | None, before: bytes, rest: bytes) -> None:
+    def __init__(self, like: Request, where: ByteRange, before: bytes, rest: bytes) -> None:
         self.like = like
-        self.total = total
+        longest = 10**MAX_POSITION_DIGITS - 2
+        self.most = longest if where.total is None else min(where.total, longest)
+        """Where a chunk may end."""
         self.before = before
         """From the space after the transaction id to `Byte-Range: `."""
         self.rest = rest
         """From the slash to the blank line."""
+        self.size = None if where.end is None else where.end - where.start + 1
+        """Of the last chunk, as announced; None where it was not."""
+        self.next = where.start + (self.size or 0)
+        """Where the next chunk will probably start, as in `ByteRange`."""

@@ -134,6 +134,19 @@ def test_a_longer_position_may_pass_the_header_limit() -> None:
     assert isinstance(parse([first + second], usual=True, limits=limits)[-1], Broken)
 
 
+@pytest.mark.requirement("SEC-05")
+@pytest.mark.parametrize("total", ["*", "9" * 18])
+@pytest.mark.parametrize("last", ["*", None])
+@pytest.mark.parametrize("before_end", range(4))
+def test_positions_keep_the_limit_of_digits(total: str, last: str | None, before_end: int) -> None:
+    stream, start = b"", 10**18 - 10 - before_end
+    for n in range(5):
+        end = start + 4 if last is None else last
+        stream += chunk(f"tid{n}", f"{start}-{end}/{total}", b"12345")
+        start += 5
+    assert parse([stream], usual=True) == parse([stream], usual=False)
+
+
 @pytest.mark.requirement("SEC-02")
 def test_responses_keep_the_header_limit() -> None:
     stream = encode_response("tid1", 200, BOB, ALICE) * 2
