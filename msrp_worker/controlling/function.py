@@ -330,7 +330,7 @@ class ControllingFunction:
         if member is not None and member.display_name:
             name = member.display_name
         place = session.new_place(originator, originator, name, host=come.host, anonymous=come.asked.anonymous)
-        place.contact = come.request.contact
+        place.reached_at(come.request.contact)
         return place
 
     def _new_session(

@@ -415,7 +415,7 @@ class FocusSession:
             if refused is not None:
                 self.tell(events.Remove(place.number, Why.NO_MEDIA))
             return
-        place.contact = event.message.contact
+        place.reached_at(event.message.contact)
         if refused is None:
             refused = self._private(place, event.message)
         if refused is not None:  # CNF-08: a 200 that cannot be used is a failure
