@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from msrp_worker.controlling.invitation import Inviter
 from msrp_worker.controlling.media import SeatMedia
 from msrp_worker.sip.leg_types import LegId
 
-Progress = Callable[[int, str], None]
-"""Told each response to an invitation: status and reason; 200 or a failure comes last."""
+
+class Progress(Protocol):
+    """Told each response to an invitation; 200 or a failure comes last, exactly once."""
+
+    def __call__(self, place: Place, status: int, reason: str, warning: str = "") -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -36,9 +39,18 @@ class Place:
     by: Inviter | None = None
     """Who has the user invited."""
     replaces: str = ""
-    on_progress: Progress | None = None
+    followers: list[Progress] = field(default_factory=list)
+    """Who is told how our INVITE goes, until its final response."""
 
     @property
     def entity(self) -> str:
         """The URI that others see (CES-05)."""
         return self.anonymous or self.uri
+
+    def tell(self, status: int, reason: str, warning: str = "") -> None:
+        """A response to our INVITE, or what amounts to one; after a final one nobody is told any more (CNF-24)."""
+        told = list(self.followers)
+        if status >= 200:
+            self.followers.clear()
+        for follower in told:
+            follower(self, status, reason, warning)
