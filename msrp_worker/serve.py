@@ -25,6 +25,7 @@ from msrp_worker.controlling.conference_notifier import ConferenceNotifier
 from msrp_worker.controlling.exploder import Exploder
 from msrp_worker.controlling.function import ControllingFunction
 from msrp_worker.controlling.participant_information import ParticipantInformation
+from msrp_worker.controlling.referrals import Referrals
 from msrp_worker.deferred.depositing import DepositFunction
 from msrp_worker.deferred.function import DeferredFunction
 from msrp_worker.functions import Functions
@@ -110,6 +111,8 @@ async def _serve(config: Config) -> None:
         focus = ControllingFunction(functions, endpoint, store, config, watch, notifier)
         seen = ParticipantInformation(focus, functions, notifier, store.groups, watch, config, focus.start)
         focus.methods["SUBSCRIBE"] = seen.take  # CES-01
+        referrals = Referrals(focus, functions, store.groups.get, config)  # CNF-22
+        stack.callback(referrals.close)
         exploder = Exploder(store, functions, config, store.groups.get, focus.addresses_of)
         focus.methods["MESSAGE"] = exploder.take  # PAG-11
         more += focus.readings, notifier.readings, exploder.readings
