@@ -1,7 +1,8 @@
 # The product's commands. Each installs what it needs first (tools/setup.sh) and can be repeated.
 PYTHON := .venv/bin/python
+SOAK :=
 
-.PHONY: run test check bench setup-run setup-test
+.PHONY: run test check bench soak setup-run setup-test
 
 run: setup-run
 	@exec $(PYTHON) -m tools.run
@@ -17,6 +18,10 @@ check: setup-test
 
 bench: setup-test
 	@$(PYTHON) -m tests.bench
+
+# 20,000 random operations between two hosts, with faults (tests/soak/README.md); needs root. SOAK="--operations 2000 --seed 7"
+soak: setup-test
+	@$(PYTHON) -m tests.soak $(SOAK)
 
 setup-run:
 	@tools/setup.sh run

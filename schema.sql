@@ -13,7 +13,7 @@ CREATE TABLE migration (
     applied DOUBLE PRECISION NOT NULL
 );
 
--- Bumped in the transaction of every change of users, rules and settings, so that caches know (SET-07).
+-- Bumped in the transaction of every change of users, groups, rules and settings, so that caches know (SET-07).
 CREATE TABLE revision (
     id INTEGER PRIMARY KEY NOT NULL CHECK (id = 1),
     value BIGINT NOT NULL
@@ -116,6 +116,14 @@ CREATE TABLE im_rules (
     modified DOUBLE PRECISION NOT NULL
 );
 
+-- Group documents (XDM-02), as they were put. No group has the address of a user.
+CREATE TABLE im_group (
+    uri VARCHAR(255) PRIMARY KEY NOT NULL,
+    document BYTEA NOT NULL,
+    etag VARCHAR(64) NOT NULL,
+    changed_at DOUBLE PRECISION NOT NULL
+);
+
 -- Messages for users who were not there (DEF-01, DEF-02, DEF-10). id rises with arrival and is never used
 -- again; the Message-ID is id@domain. The unique rule makes a repeated request the same message.
 -- content_path is where the content of a large message lies; message then holds the SIP part only.
@@ -145,6 +153,8 @@ CREATE TABLE deferred (
 );
 CREATE INDEX deferred_in_order ON deferred (recipient, id);
 CREATE INDEX deferred_leased ON deferred (lease_owner) WHERE lease_owner IS NOT NULL;
+CREATE INDEX deferred_held ON deferred (recipient, lease_expires) WHERE lease_expires IS NOT NULL;
+CREATE INDEX deferred_content ON deferred (content_path) WHERE content_path IS NOT NULL;
 CREATE INDEX deferred_received ON deferred (received);
 CREATE INDEX deferred_expires ON deferred (expires) WHERE expires IS NOT NULL;
 
@@ -224,3 +234,21 @@ CREATE TABLE leg (
     PRIMARY KEY (call_id, local_tag)
 );
 CREATE INDEX leg_node ON leg (node, call_id, local_tag);
+
+-- Messages to many whose sender has its 202 (PAG-11, PAG-12, PAG-13): there before the 202, gone when every copy has its
+-- outcome. headers is a JSON array of pairs, recipients one of the addresses whose copy has none yet.
+CREATE TABLE explosion (
+    identity VARCHAR(64) PRIMARY KEY NOT NULL,
+    node VARCHAR(64) NOT NULL,
+    call_id TEXT NOT NULL,
+    originator VARCHAR(255) NOT NULL,
+    anonymous SMALLINT NOT NULL,
+    sender TEXT NOT NULL,
+    headers TEXT NOT NULL,
+    body BYTEA NOT NULL,
+    recipients TEXT NOT NULL,
+    received DOUBLE PRECISION NOT NULL,
+    expires DOUBLE PRECISION,
+    requirement VARCHAR(32) NOT NULL
+);
+CREATE INDEX explosion_node ON explosion (node, identity);

@@ -12,15 +12,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from . import PRODUCT, composing, service_settings
+from . import PRODUCT, composing, conference, service_settings
 from .body import Body
 from .calls import SUPPORTED, Calls
+from .conference import Conference
 from .config import ClientConfig, Contact
 from .deferred import DeferredMessage
 from .digest import Authenticator
 from .endpoint import Endpoint, EndpointSettings
 from .errors import ImClientError
 from .exchange import IncomingRequest, ReceivedResponse
+from .files import SentFiles, send_files
 from .im_session import ImSession
 from .message_summary import Summary
 from .messaging import InvitationHandler, Messaging, Sent
@@ -255,10 +257,25 @@ class ImClient:
         await self.start()
         return await self.messaging.invite(to, **options)
 
+    async def start_conference(self, users: Sequence[str], **options: Any) -> Conference:
+        """Start an ad-hoc conference; see `conference.start`. CLI-02"""
+        await self.start()
+        return await conference.start(self.messaging, users, **options)
+
+    async def join_conference(self, uri: str, **options: Any) -> Conference:
+        """Join a group, or a session by its identity; see `conference.join`. CLI-02"""
+        await self.start()
+        return await conference.join(self.messaging, uri, **options)
+
     async def send_large(self, to: str | Sequence[str], source: bytes | Path, **options: Any) -> Sent:
         """Send a message of any size; see `Messaging.send_large`. LRG-01"""
         await self.start()
         return await self.messaging.send_large(to, source, **options)
+
+    async def send_files(self, to: str, paths: Sequence[Path], **options: Any) -> SentFiles:
+        """Send several files in one session; see `files.send_files`. LRG-05"""
+        await self.start()
+        return await send_files(self.messaging, to, paths, **options)
 
     async def send_file(self, to: str | Sequence[str], path: Path, **options: Any) -> Sent:
         """Send a file; see `Messaging.send_file`. LRG-01"""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 
 from sipmessage import Request, Response
@@ -41,6 +42,10 @@ class DeferredMessage:
     call_id: str = ""
     message_id: str = ""
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    path: Path | None = None
+    """Where the content is, in place of `body`, when it was large."""
+    size: int = 0
+    """Bytes of content in that file."""
 
     @property
     def text(self) -> str:
@@ -55,15 +60,16 @@ def decode(content_type: str, body: bytes) -> list[DeferredMessage]:
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind in SIP:
-        return _of_parts([Part(content_type, body)])
+        return of_parts([Part(content_type, body)])
     if kind == MSRP:
         return [_of_msrp(body, {})]
     if kind == "multipart/mixed":
-        return _of_parts(split(content_type, body))
+        return of_parts(split(content_type, body))
     return []
 
 
-def _of_parts(parts: list[Part]) -> list[DeferredMessage]:
+def of_parts(parts: list[Part]) -> list[DeferredMessage]:
+    """The messages in the parts of one encapsulation. Raises MalformedMessageError."""
     found: list[DeferredMessage] = []
     session: dict[str, str] = {}
     for part in parts:

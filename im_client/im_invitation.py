@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from .callee import IncomingCall
 from .errors import MalformedMessageError, SessionEndedError
 from .im_session import ImSession, PeerInfo
 from .media import MediaLine, describe
+from .media_lines import MediaLines
 from .negotiation import NotAcceptableError
 from .wire import parse_name_addr
 
@@ -41,6 +43,11 @@ class ImInvitation:
         self._remember = remember
         self.session: ImSession | None = None  # once accepted
         self.media: MsrpMedia | None = describe(call.offer) if call.offer else None
+
+    @property
+    def line(self) -> MediaLine:
+        """The media that `accept` brings up."""
+        return self._line
 
     @property
     def sender(self) -> str:
@@ -83,8 +90,9 @@ class ImInvitation:
     async def accept(self, headers: Iterable[tuple[str, str]] = (), *, keep_messages: bool = True) -> ImSession:
         """Accept; returns when the session and its media are up.
 
-        An offer that cannot be accepted is refused with 488. Raises SessionEndedError where there is no session
-        after all, MediaFailedError, NotAcceptableError.
+        An offer that cannot be accepted is refused with 488. The caller may have released it by then, with its ACK
+        lost or overtaken: what has come over MSRP was acknowledged, and is there to be read. Raises SessionEndedError
+        where there is no session after all, MediaFailedError, NotAcceptableError.
         """
         offer = self.call.offer
         try:
@@ -102,7 +110,10 @@ class ImInvitation:
         if not offer:
             await session.established  # the ACK brings the answer
         await found.start()
-        await session.established
+        try:
+            await session.established
+        except SessionEndedError:  # CLI-05: the media was up, and a large message may be whole
+            return found
         await self._give_way(self.call)
         return found
 
@@ -119,6 +130,25 @@ class ImInvitation:
             await session.close([("Reason", "SIP;cause=500")])
             raise
         return ReceivedFile(path, selector, self.sender)
+
+    async def accept_files(self, directory: Path) -> list[ReceivedFile]:
+        """Accept, and take every file that is offered into `directory`, as `accept_file` does. LRG-05
+
+        Raises as `accept`; where a transfer fails, an ExceptionGroup of what `accept_file` raises.
+        """
+        session = await self.accept(keep_messages=False)
+        lines = self._line.accepted if isinstance(self._line, MediaLines) else [self._line]
+        try:
+            async with asyncio.TaskGroup() as group:
+                taking = [group.create_task(line.peer.receive_file(directory, _file_of(line))) for line in lines]
+        except BaseException:
+            await session.close([("Reason", "SIP;cause=500")])
+            raise
+        return [ReceivedFile(path, selector, self.sender) for path, selector in (task.result() for task in taking)]
+
+
+def _file_of(line: MediaLine) -> FileDescription | None:
+    return None if line.negotiated is None else line.negotiated.remote.file
 
 
 def peer_info(contacts: list[str], uri: str) -> PeerInfo:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from msrp_worker.cpim import Address
@@ -17,19 +19,21 @@ from msrp_worker.file_transfer import FileDescription
 from msrp_worker.msrp import EndpointConfig, MsrpEndpoint
 from msrp_worker.sdp_msrp import Direction, Purpose
 
-from . import deferred, message_summary
+from . import message_summary
 from .body import Body, sdp_of
 from .callee import IncomingCall
 from .caller import OutgoingCall
 from .calls import Calls
 from .config import ClientConfig
 from .deferred import DeferredMessage
+from .deferred_intake import DeferredIntake
 from .errors import ImClientError, MalformedMessageError, MediaFailedError, SessionRefusedError
 from .exchange import ReceivedResponse
 from .im_invitation import ImInvitation, peer_info
 from .im_session import ImSession
 from .invitation import Invite
 from .media import MediaLine, MediaPlan
+from .media_lines import MediaLines, count_lines
 from .message_summary import Summary
 from .msrp_peer import describe_file
 from .multipart import Part, build
@@ -39,7 +43,7 @@ from .recipients import RESOURCE_LISTS, Recipient, build_list
 from .replaces import same_user
 from .requester import new_call_id
 from .subscriber import MESSAGE_SUMMARY, Subscriber
-from .transfer import Progress, Source, describe_message, send_content
+from .transfer import Progress, Source, describe_message, disposition_of, send_content
 from .wire import parse_name_addr, values
 
 log = logging.getLogger(__name__)
@@ -85,6 +89,11 @@ class Messaging:
         """A media line that is not agreed yet."""
         assert self._endpoint is not None, "start comes first"
         return MediaLine(self._endpoint, self.identity, plan or self.plan())
+
+    def lines(self, plans: Sequence[MediaPlan]) -> MediaLines:
+        """Several lines of one session, none of them agreed yet. LRG-05"""
+        assert self._endpoint is not None, "start comes first"
+        return MediaLines(self._endpoint, self.identity, plans)
 
     def plan(self, direction: Direction = Direction.SENDRECV) -> MediaPlan:
         """The plan of the configuration."""
@@ -184,8 +193,7 @@ class Messaging:
     ) -> Sent:
         """Send a file with its name, size and hash (RFC 5547). Raises as `send_large`, and OSError. LRG-01, LRG-05"""
         file = await asyncio.to_thread(describe_file, path, content_type)
-        name = (file.selector.name or "").replace('"', "_").replace("\\", "_")
-        disposition = f'attachment; filename="{name}"' if name.isascii() and name.isprintable() else "attachment"
+        disposition = disposition_of(file.selector.name or "")
         return await self._transfer(to, path, content_type, file, disposition, progress, success_report, subject)
 
     async def _transfer(
@@ -253,41 +261,70 @@ class Messaging:
         return subscriber
 
     async def deferred_get(
-        self, message_ids: Sequence[str] = (), *, escaped: bool = False, seconds: float = 60.0
+        self,
+        message_ids: Sequence[str] = (),
+        *,
+        escaped: bool = False,
+        seconds: float = 60.0,
+        directory: Path | None = None,
+        progress: Progress | None = None,
     ) -> list[DeferredMessage]:
         """Fetch the messages named, or all (clause 10.1.1): INVITE recvonly to the Deferred Messaging Function. CLI-06
 
-        `escaped` names a single one in the user part of the Request-URI (Appendix K). Returns when the function
-        releases the session, or after `seconds` without a message. Raises as `invite`.
+        `escaped` names a single one in the user part of the Request-URI (Appendix K). Large content goes to files in
+        `directory`; without one it stays with the server from 16 MiB on. `progress` is told of each message by itself.
+        Returns when the function releases the session, or after `seconds` in which nothing came. Raises as `invite`.
         """
         target, extra = str(self.config.deferred_uri), []
         if escaped and len(message_ids) == 1:
             target = f"sip:{quote(message_ids[0], safe='')}@{self.config.deferred_uri.host}"
         elif message_ids:
             extra = [_list_part([f"sip:{ident.removeprefix('sip:')}" for ident in message_ids])]
-        session = await self._ask_for_deferred(target, extra)
+        found: list[DeferredMessage] = []
+        session, intake = await self._ask_for_deferred(target, extra, found.append, directory, progress)
         try:
-            return await _collect(session, seconds)
+            while not session.ended.done():
+                intake.changed.clear()
+                changed = asyncio.ensure_future(intake.changed.wait())
+                either: list[asyncio.Future[Any]] = [changed, session.ended]
+                done, _ = await asyncio.wait(either, timeout=seconds, return_when=FIRST_COMPLETED)
+                changed.cancel()
+                if not done:
+                    break
+            return found
         finally:
             await session.close()
 
-    async def _ask_for_deferred(self, target: str, extra: Sequence[Part]) -> ImSession:
+    async def _ask_for_deferred(
+        self,
+        target: str,
+        extra: Sequence[Part],
+        on_message: Callable[[DeferredMessage], None],
+        directory: Path | None,
+        progress: Progress | None,
+    ) -> tuple[ImSession, DeferredIntake]:
         """INVITE recvonly; a server that reads lists without knowing the option tag of RFC 5366 is asked again
         without it (RFC 3261 section 8.1.3.5).
         """
         plan = self.plan(Direction.RECVONLY)
-        if extra:
+        for headers in ([INVITE_LIST], []) if extra else ([],):
+            line = self.line(plan)
+            intake = _intake(line, on_message, directory, progress)
             try:
-                return await self.invite(target, line=self.line(plan), extra=extra, headers=[INVITE_LIST])
+                session = await self.invite(target, line=line, extra=extra, headers=headers, keep_messages=False)
             except SessionRefusedError as error:
-                if error.status != 420:
+                if error.status != 420 or not headers:
                     raise
-        return await self.invite(target, line=self.line(plan), extra=extra)
+            else:
+                return session, intake
+        raise AssertionError("the last try returns or raises")
 
     # --- being invited
 
     async def _on_call(self, call: IncomingCall) -> None:
-        invitation = ImInvitation(call, self.line(), self.calls.give_way, self._remember)
+        count = count_lines(call.offer) if call.offer else 1
+        line = self.line() if count == 1 else self.lines([self.plan()] * count)
+        invitation = ImInvitation(call, line, self.calls.give_way, self._remember)
         try:
             if self._is_push(invitation):
                 await self._take_push(invitation)
@@ -303,32 +340,22 @@ class Messaging:
         return invitation.purpose is Purpose.LARGE_MESSAGE and same_user(invitation.sender, str(self.config.deferred_uri))
 
     async def _take_push(self, invitation: ImInvitation) -> None:
+        _intake(invitation.line, self.pushed.put_nowait, self.config.deferred_directory, None)
         try:
-            session = await invitation.accept()
+            session = await invitation.accept(keep_messages=False)
         except (ImClientError, NotAcceptableError) as error:
             log.info("a push of deferred messages came to nothing: %s", error)
             return
-        async for message in session.messages():
-            for one in _decoded(message.content_type, message.body):
-                self.pushed.put_nowait(one)
+        await session.ended
 
 
-async def _collect(session: ImSession, seconds: float) -> list[DeferredMessage]:
-    found: list[DeferredMessage] = []
-    while True:
-        try:
-            message = await session.receive(seconds)
-        except (EOFError, TimeoutError):
-            return found
-        found += _decoded(message.content_type, message.body)
-
-
-def _decoded(content_type: str, body: bytes) -> list[DeferredMessage]:
-    try:
-        return deferred.decode(content_type, body)
-    except MalformedMessageError as error:
-        log.warning("a deferred message cannot be read: %s", error)
-        return []
+def _intake(
+    line: MediaLine, on_message: Callable[[DeferredMessage], None], directory: Path | None, progress: Progress | None
+) -> DeferredIntake:
+    """Have a line take deferred messages."""
+    intake = DeferredIntake(line.peer.stream, on_message, directory, progress)
+    line.peer.session.handler = intake
+    return intake
 
 
 def _list_part(users: Sequence[str]) -> Part:

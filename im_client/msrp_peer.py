@@ -42,12 +42,12 @@ from msrp_worker.msrp import (
     send_from,
 )
 
+from .local_files import link
+
 PIECE_BYTES = 65_536
 """Bytes read from a file at a time."""
 MEMORY_BYTES = 16_777_216
 """Longest message kept in memory by `receive`; longer ones are refused with 413. Files go to disk."""
-MAX_SAME_NAME = 10_000
-"""Files of one name in a directory, told apart by a number."""
 TRANSFER_ID_BYTES = 16
 """Random bytes in a file-transfer-id (RFC 5547 section 8.1)."""
 
@@ -298,7 +298,7 @@ class _IncomingFile:
         if not check.matches(came):
             raise FileMismatchError(f"announced {check.build()}, came {came.build()}")
         self._file.flush()
-        return _link(Path(self._file.name), self._directory / announced.safe_name), came
+        return link(Path(self._file.name), self._directory / announced.safe_name), came
 
 
 def describe_file(path: Path, content_type: str, *, disposition: str = "attachment") -> FileDescription:
@@ -340,18 +340,6 @@ def _disposition(description: FileDescription) -> str:
     if selector.size is not None:
         parts.append(f"size={selector.size}")
     return "; ".join(parts)
-
-
-def _link(temporary: Path, target: Path) -> Path:
-    """Give the file its name, or that name with the first free number."""
-    for number in range(1, MAX_SAME_NAME):
-        place = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
-        try:
-            place.hardlink_to(temporary)
-        except FileExistsError:
-            continue
-        return place
-    raise FileExistsError(target)
 
 
 def _size(path: Path) -> int:

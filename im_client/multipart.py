@@ -54,9 +54,7 @@ def build(parts: list[Part], boundary: str) -> tuple[str, bytes]:
 
 def split(content_type: str, body: bytes) -> list[Part]:
     """The parts of a multipart body, bytes as they are. Raises MalformedMessageError."""
-    boundary = parameters(list(split_outside_quotes(content_type, ";"))[1:]).get("boundary")
-    if not boundary or len(boundary) > 70 or not boundary.isascii():
-        raise MalformedMessageError("a multipart body needs a boundary of 1 to 70 characters")
+    boundary = boundary_of(content_type)
     # The CRLF before a delimiter belongs to it; transport padding after it is allowed (RFC 2046 section
     # 5.1.1).
     delimiter = re.compile(rb"(?:^|\r\n)--" + re.escape(boundary.encode()) + rb"(--)?[ \t]*(?=\r\n|$)")
@@ -64,10 +62,19 @@ def split(content_type: str, body: bytes) -> list[Part]:
     closing = next((index for index, match in enumerate(found) if match[1]), None)
     if not closing or closing > MAX_PARTS:
         raise MalformedMessageError("a multipart body without parts, with too many, or without its end")
-    return [_part(body[found[i].end() + 2 : found[i + 1].start()]) for i in range(closing)]
+    return [parse_part(body[found[i].end() + 2 : found[i + 1].start()]) for i in range(closing)]
 
 
-def _part(data: bytes) -> Part:
+def boundary_of(content_type: str) -> str:
+    """The boundary parameter. Raises MalformedMessageError."""
+    boundary = parameters(list(split_outside_quotes(content_type, ";"))[1:]).get("boundary")
+    if not boundary or len(boundary) > 70 or not boundary.isascii():
+        raise MalformedMessageError("a multipart body needs a boundary of 1 to 70 characters")
+    return boundary
+
+
+def parse_part(data: bytes) -> Part:
+    """One part, from its header fields on. Raises MalformedMessageError."""
     # A part without header fields begins with an empty line.
     head, separator, body = (b"", b"x", data[2:]) if data.startswith(b"\r\n") else data.partition(b"\r\n\r\n")
     if not separator:

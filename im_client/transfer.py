@@ -30,6 +30,12 @@ def describe_message(source: Source, content_type: str) -> FileDescription:
     return FileDescription(FileSelector(type=content_type.partition(";")[0].strip(), size=size_of(source)))
 
 
+def disposition_of(name: str) -> str:
+    """Content-Disposition of a file that is not to be shown at once (9.4.2-3, RFC 2183)."""
+    name = name.replace('"', "_").replace("\\", "_")
+    return f'attachment; filename="{name}"' if name.isascii() and name.isprintable() else "attachment"
+
+
 async def send_content(
     peer: MsrpPeer,
     source: Source,

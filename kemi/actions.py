@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from kemi.messages import LegFunction, Question
 
@@ -50,6 +50,7 @@ class Ask:
 class ToCore:
     """The originating procedures are done: route the request to its target (PAG-05)."""
 
+    step: ClassVar[str] = "core"
     request_uri: str = ""
 
 
@@ -57,17 +58,30 @@ class ToCore:
 class ToRecipient:
     """The terminating procedures are done: fork to the recipient's IM-capable bindings (PAG-09, COR-10)."""
 
+    step: ClassVar[str] = "recipient"
+    request_uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToFocus:
+    """The request was for a Contact of ours and is meant for this focus: begin again with its URI (PFS-06)."""
+
+    step: ClassVar[str] = "again"
     request_uri: str
 
 
 @dataclass(frozen=True, slots=True)
 class ToWorker:
-    """The request becomes a leg of the worker, which answers it from here on; `function` is what it is to be there."""
+    """The request becomes a leg of the worker, which answers it from here on; `function` is what it is to be there.
+
+    Whose history the session belongs into, the two others say (PFS-14)."""
 
     function: LegFunction
+    records_originator: bool = False
+    records_recipient: bool = False
 
 
-Action: TypeAlias = ToWorker | Refuse | Respond | Ask | ToCore | ToRecipient
+Action: TypeAlias = ToWorker | Refuse | Respond | Ask | ToCore | ToRecipient | ToFocus
 
 
 def forbidden(requirement: str, warning: str) -> Refuse:

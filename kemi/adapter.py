@@ -1,4 +1,4 @@
-"""The only file that touches `KSR`: requests become values, actions become SIP, questions go to the worker.
+"""Kamailio and the procedures: requests become values, actions become SIP, questions go to the worker. Touches `KSR`.
 
 Channels (why they are these: `docs/decisions/0001-link.md`)
 - question to the worker: one packet on a non-blocking SEQPACKET socket per Kamailio process, behind a circuit breaker;
@@ -23,8 +23,10 @@ from pathlib import Path
 
 import KSR
 
-from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToRecipient, ToWorker, server_unavailable
+from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToFocus, ToRecipient, ToWorker, server_unavailable
 from kemi.breaker import SEND_WAIT, Breaker
+from kemi.ksr import current_transaction, next_step, number, read, read_bytes, setting
+from kemi.large_message import read_large_message
 from kemi.messages import (
     ANSWER,
     BEAT,
@@ -34,7 +36,6 @@ from kemi.messages import (
     SEND_REQUEST,
     Answer,
     EndFacts,
-    LegFunction,
     PagerFacts,
     PagerQuestion,
     Question,
@@ -48,72 +49,24 @@ from kemi.messages import (
     TransactionId,
     decode_answer,
     decode_send_request,
-    decode_shared,
     encode_question,
-    encode_shared,
     not_sent,
     trace_line,
 )
 from kemi.policy import Flags, Policy, load, load_flags
 from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
-from kemi.request import Request
-from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds
+from kemi.request import LONGEST_READ, Request
+from kemi.shared_facts import SharedFacts, encode_shared
+from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds, without_session_parameter
 
 QUESTION_SOCKET = "question.sock"
 CONTROL_KEY = "control.key"
 ANONYMOUS = "anonymous"
-DECODED_FACTS = 1000
-"""Distinct facts a process keeps decoded; users with the same settings share one."""
 TRACES_PER_PACKET = 200
 LONGEST_TRACED = 255
 """Characters of each text in a trace event: what waits for the worker lies in shared memory (SEC-05)."""
-LONGEST_READ = 4096
-"""Characters of Accept-Contact that are read, before it is known who sends them (SEC-05). Clients send 100."""
 LEG_INVITE_MS = 200_000
 """Milliseconds an INVITE waits for the worker: longer than anybody lets a telephone ring (RFC 3261 Timer C)."""
-
-
-def read(name: str) -> str:
-    """A pseudo-variable as text, a missing one empty. Bytes that are not UTF-8, and NULs, which Kamailio's functions do
-    not take back (SEC-05), become replacement characters."""
-    try:
-        value = KSR.pv.get(name)
-    except UnicodeDecodeError as error:
-        value = str(error.object, "utf-8", "replace")
-    return "" if value is None else str(value).replace("\0", "\ufffd")
-
-
-def read_bytes(name: str) -> bytes:
-    """A pseudo-variable as the bytes on the wire."""
-    try:
-        value = KSR.pv.get(name)
-    except UnicodeDecodeError as error:
-        return bytes(error.object)
-    return b"" if value is None else str(value).encode()
-
-
-def number(name: str) -> int:
-    """A numeric pseudo-variable, 0 when it is missing."""
-    value = KSR.pv.get(name)
-    return value if isinstance(value, int) else int(value or 0)
-
-
-def setting(name: str) -> str | None:
-    """A `#!define` of the configuration, without the quotes a string define keeps."""
-    value = KSR.pv.get(f"$def({name})")
-    return None if value is None else str(value).strip('"')
-
-
-def current_transaction() -> TransactionId:
-    """Identity of the transaction being routed; (-1, -1) outside of one."""
-    index, label = KSR.pv.get("$T(id_index)"), KSR.pv.get("$T(id_label)")
-    return (-1, -1) if index is None or label is None else (int(index), int(label))
-
-
-def next_step(name: str) -> int:
-    """Tell the native route that called us where to go on."""
-    KSR.pv.sets("$var(im_next)", name)
-    return 1
 
 
 class Adapter:
@@ -125,7 +78,7 @@ class Adapter:
         self._flags_read: Flags | None = None
         self._key = b""
         self._answer: tuple[TransactionId, Answer] | None = None
-        self._decoded: dict[str, EndFacts] = {}
+        self._shared = SharedFacts()
 
     @property
     def policy(self) -> Policy:
@@ -162,6 +115,7 @@ class Adapter:
         uri = read("$var(im_uri)")
         separate_core = KSR.isflagset(self._flags.separate_core) > 0
         serves_recipient = KSR.isflagset(self._flags.serves_recipient) > 0
+        large = read_large_message(read("$rb")) if read("$rm") == "INVITE" else None
         return Request(
             method=read("$rm"),
             request_uri=uri,
@@ -179,9 +133,12 @@ class Adapter:
             date=read("$hdr(Date)"),
             expires=read("$hdr(Expires)"),
             event=read("$hdr(Event)"),
+            contact=read("$hdr(Contact)") if read("$rm") == "INVITE" else "",
             serves_recipient=serves_recipient,
-            available=look_up and serves_recipient and not separate_core and self._look_up(uri),
+            available=look_up and serves_recipient and not separate_core and self._look_up(uri, large is not None),
             separate_core=separate_core,
+            large_message=large,
+            from_server=bool(read("$hdr(IM-Function)")),
         )
 
     def save_state(self, request: Request, stage: str) -> None:
@@ -232,13 +189,13 @@ class Adapter:
     def perform(self, request: Request, action: Action) -> int:
         """Carry out what a procedure decided."""
         match action:
-            case ToCore() | ToRecipient():
+            case ToCore() | ToRecipient() | ToFocus():
                 KSR.pv.sets("$var(im_uri)", action.request_uri)
-                return next_step("core" if isinstance(action, ToCore) else "recipient")
+                return next_step(action.step)
             case Ask():
                 return self.ask(request, action)
             case ToWorker():
-                return self.hand_over(request, action.function)
+                return self.hand_over(request, action)
             case Refuse():
                 return self.refuse(request, action)
             case Respond():
@@ -324,21 +281,23 @@ class Adapter:
             return next_step("done")
         return self._wait_for_replies(self._leg_question())
 
-    def hand_over(self, request: Request, function: LegFunction) -> int:
+    def hand_over(self, request: Request, action: ToWorker) -> int:
         """Make an initial request a leg of the worker, at once or after the worker's answer to a question."""
         if not self._worker_alive():
             return self.refuse(request, server_unavailable("IM worker is not running", self.policy.retry_after))
         if current_transaction() == (-1, -1) and not self._new_transaction():
             return next_step("done")
         self.save_state(request, "")
-        anonymous = asks_for_anonymity(request.privacy)
         return self._wait_for_replies(
             dataclasses.replace(
                 self._leg_question(),
                 originator=request.originator,
-                function=function,
+                function=action.function,
                 recipient=request.recipient,
-                anonymous=anonymous,
+                target=without_session_parameter(request.request_uri)[0],
+                anonymous=asks_for_anonymity(request.privacy),
+                records_originator=action.records_originator,
+                records_recipient=action.records_recipient,
             )
         )
 
@@ -385,8 +344,10 @@ class Adapter:
         return bool(created > 0)
 
     def _send_request(self, request: SendRequest) -> None:
-        next_hop = request.next_hop or "."
-        if KSR.tm.t_uac_send(request.method, request.request_uri, next_hop, ".", request.headers, request.body) < 0:
+        own = f"127.0.0.1:{setting('IM_CONTROL_PORT')}"
+        socket = f"udp:{own}" if request.next_hop == f"sip:{own}" else "."  # SEC-01: from this host, to this host
+        hop = request.next_hop or "."
+        if KSR.tm.t_uac_send(request.method, request.request_uri, hop, socket, request.headers, request.body) < 0:
             KSR.err(f"IM leg: cannot send {sent_safely(request.method)} to {sent_safely(request.request_uri)}\n")
             self._link().send(encode_question(None, not_sent(request)), SEND_WAIT)
 
@@ -436,12 +397,16 @@ class Adapter:
             KSR.pv.sets(f"$var({name})", sent_safely(contacts))
         return kinds
 
-    def _look_up(self, uri: str) -> bool:
-        """Set the branches to the recipient's bindings; whether an IM-capable one is among them (COR-07)."""
+    def _look_up(self, uri: str, large: bool) -> bool:
+        """Set the branches to the recipient's bindings; whether an IM-capable one is among them (COR-07). A large message
+        goes to those that say they take it, where there are any (LRG-08)."""
         KSR.seturi(uri)
         if KSR.registrar.lookup("location") < 0:
             return False
-        flag = self._flags.capable
+        KSR.pv.seti("$avp(im_large)", int(large and self._any_branch(self._flags.large)))
+        return self._any_branch(self._flags.capable)
+
+    def _any_branch(self, flag: int) -> bool:
         if KSR.isbflagset(flag) > 0:
             return True
         return any(KSR.isbiflagset(flag, branch) > 0 for branch in range(1, number("$branch(count)") + 1))
@@ -451,17 +416,7 @@ class Adapter:
             text = KSR.htable.sht_get("im_facts", address)
         except UnicodeDecodeError:  # read while another process wrote it: `encode_shared` says why
             return None
-        if text is None or not text.startswith(f"{revision} "):
-            return None
-        facts = self._decoded.get(text)
-        if facts is None:
-            facts = decode_shared(text)
-            if facts is None:
-                return None
-            if len(self._decoded) >= DECODED_FACTS:
-                self._decoded.clear()
-            self._decoded[text] = facts
-        return facts
+        return self._shared.read(text, revision)
 
     def _continue(self, transaction: TransactionId) -> int:
         KSR.pv.seti("$var(im_index)", transaction[0])

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from kemi import pager_originating, pager_terminating, service_settings, third_party_register
+from kemi import focus_uri, pager_originating, pager_terminating, service_settings, third_party_register
 from kemi.actions import Ask, ToCore, server_unavailable
-from kemi.adapter import Adapter, next_step, number, read, read_bytes
+from kemi.adapter import Adapter
+from kemi.ksr import next_step, number, read, read_bytes
 from kemi.messages import PagerFacts, PagerQuestion
 from kemi.request import Request
 from kemi.sip_values import canonical
@@ -94,6 +95,8 @@ class App:
 
     def _originating(self) -> int:
         request = self._adapter.request(look_up=True)
+        if focus_uri.is_for_leg(request):
+            return self._adapter.perform(request, focus_uri.screen(request, self._adapter.policy))
         action = pager_originating.screen(request, self._adapter.policy)
         if isinstance(action, Ask) and isinstance(action.question, PagerQuestion):
             facts = self._adapter.known(request, action.question)
@@ -110,6 +113,8 @@ class App:
 
     def _terminating(self) -> int:
         request = self._adapter.request(look_up=True)
+        if focus_uri.is_for_leg(request):
+            return self._adapter.perform(request, focus_uri.screen(request, self._adapter.policy))
         action = pager_terminating.screen(request, self._adapter.policy)
         if isinstance(action, Ask) and isinstance(action.question, PagerQuestion):
             facts = self._adapter.known(request, action.question)
@@ -131,6 +136,8 @@ class App:
             return self._adapter.perform(request, third_party_register.decide(answer, expires, policy))
         if answer is not None and stage == service_settings.STAGE:
             return self._adapter.perform(request, service_settings.decide(answer, policy))
+        if answer is not None and stage == focus_uri.STAGE:
+            return self._adapter.perform(request, focus_uri.decide(answer, policy))
         return self._unavailable(request, "IM worker could not be asked")
 
     def _decide(self, request: Request, stage: str, facts: PagerFacts) -> int:
@@ -151,7 +158,7 @@ class App:
         status = number("$var(im_status)")
         self._adapter.restore_state()
         request = self._adapter.request()
-        action = pager_terminating.delivery_failed(request, status)
+        action = pager_terminating.delivery_failed(request, status, self._adapter.policy)
         # The worker notes the reception of what it stores.
         self._adapter.trace(request, "failed", status, note_received=action is None)
         return next_step("pass") if action is None else self._adapter.perform(request, action)

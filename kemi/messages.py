@@ -11,7 +11,6 @@ Standard library only, because one side runs inside Kamailio.
 from __future__ import annotations
 
 import json
-import zlib
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -27,10 +26,15 @@ Json: TypeAlias = dict[str, Any]
 LARGEST_SETTINGS = 1 << 16
 """Bytes of a document of service settings (SEC-05). Real ones have 1 KB."""
 
+INACCESSIBLE = frozenset({408, 410, 430, 477, 480, 500, 503, 504})
+"""Final responses after which a recipient counts as inaccessible and a message is deferred (6.2.8.2, 6.2.8.3): nothing
+reached a client that decided. A client's own refusals (486, 603, 415 and the like) go back to the sender."""
+
 PAGER = "pager"
 DEFER = "defer"
 THIRD_PARTY_REGISTER = "third-party-register"
 PUBLISH = "publish"
+FOCUS = "focus"
 SIP_REQUEST = "sip-request"
 SIP_EVENT = "sip-event"
 SEND_REQUEST = "send-request"
@@ -92,6 +96,14 @@ class PublishQuestion:
     seconds: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class FocusQuestion:
+    """Which focus stands behind a Contact of ours, whose user part this is (PFS-06, PFS-11)."""
+
+    call_id: str
+    user: str
+
+
 LegFunction: TypeAlias = Literal["", "participating", "deferring", "deferred", "controlling", "history"]
 """What a new leg is to be: a participating function in the media path, the store that takes a large message for an absent
 recipient (LRG-04), the Deferred Messaging Function itself (DEF-07, DEF-08), the focus, the History Function. Empty within
@@ -112,7 +124,12 @@ class SipRequest:
     function: LegFunction = ""
     recipient: str = ""
     """Canonical address of the Request-URI of an initial request."""
+    target: str = ""
+    """Its Request-URI with the parameters, without those for the participating function."""
     anonymous: bool = False
+    records_originator: bool = False
+    records_recipient: bool = False
+    """Whose history the session belongs into (PFS-14)."""
 
 
 SipEventKind: TypeAlias = Literal["response", "timeout", "ack", "cancelled"]
@@ -222,7 +239,7 @@ def read_registered_lines(content: bytes) -> list[str]:
     return list(dict.fromkeys(line.removeprefix(_REGISTERED).decode("utf-8", "replace") for line in lines))
 
 
-Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion | PublishQuestion | SipRequest
+Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion | PublishQuestion | FocusQuestion | SipRequest
 
 Message: TypeAlias = Question | SipEvent | TraceBatch | Settle
 
@@ -231,6 +248,7 @@ _KINDS: dict[str, type[Message]] = {
     DEFER: DeferQuestion,
     THIRD_PARTY_REGISTER: RegisterQuestion,
     PUBLISH: PublishQuestion,
+    FOCUS: FocusQuestion,
     SIP_REQUEST: SipRequest,
     SIP_EVENT: SipEvent,
     TRACES: TraceBatch,
@@ -246,6 +264,7 @@ class EndFacts:
     im_allowed: bool = True
     pager_max_size: int | None = None
     content_types: tuple[str, ...] | None = None
+    large_max_size: int | None = None
     pager_barred: bool = False
     session_barred: bool = False
     willing: bool = True
@@ -260,6 +279,8 @@ class EndFacts:
     """Sessions are recorded without further request (HIS-07)."""
     message_history: bool = False
     """Pager mode and large messages are recorded without further request (HIS-07)."""
+    group: bool = False
+    """The address is that of a group, not of a user (XDM-02); the other facts say nothing then."""
     has_rules: bool = False
     """Whether `originator_rejected` depends on the originator: such facts are good for one message only."""
 
@@ -303,13 +324,20 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class Focus:
+    """Answer to `FocusQuestion`: the URI of the focus, empty when there is none."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """The worker could not answer: busy, or a bug (logged there)."""
 
     detail: str = ""
 
 
-Answer: TypeAlias = PagerFacts | Deferred | Registered | Published | Failed
+Answer: TypeAlias = PagerFacts | Deferred | Registered | Published | Focus | Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +402,8 @@ def _answer_body(answer: Answer) -> Json:
             return {"of": THIRD_PARTY_REGISTER, **_fields(answer)}
         case Published():
             return {"of": PUBLISH, **_fields(answer)}
+        case Focus():
+            return {"of": FOCUS, **_fields(answer)}
         case Failed():
             return {"of": "failed", **_fields(answer)}
 
@@ -394,25 +424,6 @@ def decode_send_request(values: Json) -> SendRequest:
         return SendRequest(**{name: str(values[name]) for name in SendRequest.__slots__})
     except KeyError as error:
         raise ValueError(f"malformed request: {error!r}") from error
-
-
-def encode_shared(revision: int, facts: EndFacts) -> str:
-    """Facts of a revision as the processes of Kamailio share them, with a check sum.
-
-    A process reads a value of the shared table without its lock: one that is being written may be read half old, half
-    new, or not as text at all (seen once in some thousand changes). The sum makes such a reading no reading.
-    """
-    text = encode_end(facts)
-    return f"{revision} {zlib.crc32(f'{revision} {text}'.encode()):08x} {text}"
-
-
-def decode_shared(value: str) -> EndFacts | None:
-    """The facts of a shared value; None when it was not written so."""
-    revision, _, rest = value.partition(" ")
-    told, _, text = rest.partition(" ")
-    if told != f"{zlib.crc32(f'{revision} {text}'.encode('utf-8', 'replace')):08x}":
-        return None
-    return decode_end(text)
 
 
 def not_sent(request: SendRequest) -> SipEvent:
@@ -469,6 +480,8 @@ def decode_answer(values: Json) -> tuple[TransactionId, Answer]:
                 return identity, Registered(values["stored"])
             case "publish":
                 return identity, Published(values["etag"], int(values["seconds"]), values["refusal"], values["detail"])
+            case "focus":
+                return identity, Focus(values["uri"])
             case "failed":
                 return identity, Failed(values["detail"])
             case other:

@@ -6,14 +6,17 @@ MESSAGE gets every step; INVITE, SUBSCRIBE and REFER get the general ones and go
 from __future__ import annotations
 
 from kemi.actions import Action, Ask, Refuse, ToCore, ToWorker, forbidden
+from kemi.controlling import controlling
 from kemi.deferred_uri import is_for_deferred
 from kemi.messages import PagerFacts, PagerQuestion
 from kemi.participating import (
     is_anonymous,
     refuse_content,
     refuse_expired,
+    refuse_large_message,
     refuse_oversized,
     refuse_unidentified,
+    stay_in_media_path,
 )
 from kemi.policy import Policy
 from kemi.request import Request
@@ -43,10 +46,9 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Refuse | ToCo
     """The checks of 6.2.2.1 and 6.2.4.1 with the facts at hand."""
     if facts.originator is None or not facts.originator.im_allowed:
         return forbidden("PAG-02", "Originator is not allowed to use IM")  # PAG-02
-    if request.method == "MESSAGE":
-        refusal = refuse_content(request, facts.originator, policy)
-        if refusal is not None:
-            return refusal
+    refusal = (refuse_content if request.method == "MESSAGE" else refuse_large_message)(request, facts.originator, policy)
+    if refusal is not None:
+        return refusal
     if is_anonymous(request) and not policy.anonymity:
         return forbidden("IDN-05", "Anonymity is not allowed")  # IDN-05
     if request.method == "MESSAGE":
@@ -55,5 +57,11 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Refuse | ToCo
             return refusal
     if is_for_deferred(request, policy.domain):
         return ToWorker("deferred")  # DEF-07 DEF-08
+    focus = controlling(request, facts.recipient, policy.domain)
+    if focus is not None:
+        return focus
+    bridged = None if request.serves_recipient else stay_in_media_path(request, facts, policy)
+    if bridged is not None:
+        return bridged  # PFS-02: to somebody served elsewhere; else the terminating side decides with both facts
     uri, _ = without_session_parameter(request.request_uri)  # PAG-16
     return ToCore(uri)  # PAG-05

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from kemi.actions import Action, Ask, Refuse, Respond, ToRecipient, ToWorker, forbidden
+from kemi.controlling import controlling
 from kemi.deferred_uri import is_deferred_uri, is_foreign_summary
-from kemi.messages import Answer, DeferQuestion, Deferred, EndFacts, PagerFacts, PagerQuestion
+from kemi.messages import INACCESSIBLE, Answer, DeferQuestion, Deferred, EndFacts, PagerFacts, PagerQuestion
 from kemi.participating import (
     is_anonymous,
     is_composing,
     refuse_content,
     refuse_expired,
+    refuse_large_message,
     refuse_oversized,
     refuse_unidentified,
+    stay_in_media_path,
 )
 from kemi.policy import Policy
 from kemi.request import Request
@@ -19,9 +22,6 @@ from kemi.sip_values import expiry, without_session_parameter
 
 STAGE = "terminating"
 DEFER_STAGE = "deferring"
-INACCESSIBLE = frozenset({408, 410, 430, 477, 480, 500, 503, 504})
-"""Final responses after which a recipient counts as inaccessible and a message is deferred (6.2.8.2): nothing reached a
-client that decided. A client's own refusals (486, 603, 415 and the like) go back to the sender."""
 
 
 def screen(request: Request, policy: Policy) -> Action:
@@ -48,13 +48,16 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Action:
         return forbidden("DEF-07", "Deferred messages are for their recipients")  # DEF-07
     if request.method == "SUBSCRIBE" and is_foreign_summary(request):
         return forbidden("DEF-08", "What waits is told to its recipient only")  # DEF-08
+    focus = controlling(request, recipient, policy.domain)
+    if focus is not None:
+        return _to_focus(request, focus, policy)
     if recipient is None:
         return Refuse(404, "Not Found", "COR-04", "No such user")  # COR-04
     refusal = _refuse_by_recipient(request, recipient, policy)
     if refusal is not None:
         return refusal
     if request.method != "MESSAGE":
-        return _decide_other(request, recipient, policy)
+        return refuse_large_message(request, recipient, policy) or _decide_other(request, facts, recipient, policy)
     refusal = refuse_content(request, recipient, policy) or refuse_expired(request, "DEF-10")
     if refusal is not None:
         return refusal
@@ -72,9 +75,13 @@ def decide_bridged(request: Request) -> Action:
     return ToRecipient(request.request_uri)
 
 
-def delivery_failed(request: Request, status: int) -> Action | None:
+def delivery_failed(request: Request, status: int, policy: Policy) -> Action | None:
     """What to do when no binding took the message: defer it when nobody could be reached; None passes the failure on."""
-    if request.method != "MESSAGE" or status not in INACCESSIBLE or is_composing(request):
+    if status not in INACCESSIBLE or is_composing(request):
+        return None
+    if _is_deferrable_invite(request, policy) and not request.from_server:
+        return ToWorker("deferring")  # PFS-16: 6.2.8.3
+    if request.method != "MESSAGE":
         return None
     return defer(request, f"delivery failed with {status}")  # PAG-08
 
@@ -106,6 +113,15 @@ def deferred(answer: Answer, policy: Policy) -> Refuse | Respond:
     return Respond(202, "Accepted")  # PAG-08 DEF-01
 
 
+def _to_focus(request: Request, focus: Refuse | ToWorker, policy: Policy) -> Action:
+    """The request of somebody who is not served here, so that no originating side has judged it (IDN-05, PAG-03)."""
+    if is_anonymous(request) and not policy.anonymity:
+        return forbidden("IDN-05", "Anonymity is not allowed")  # IDN-05
+    if request.method != "MESSAGE":
+        return focus
+    return refuse_content(request, EndFacts(), policy) or refuse_expired(request, "PAG-04") or focus
+
+
 def _refuse_by_recipient(request: Request, recipient: EndFacts, policy: Policy) -> Refuse | None:
     pager = request.method == "MESSAGE"
     if recipient.pager_barred if pager else recipient.session_barred and request.method == "INVITE":
@@ -116,12 +132,19 @@ def _refuse_by_recipient(request: Request, recipient: EndFacts, policy: Policy) 
     return None
 
 
-def _decide_other(request: Request, recipient: EndFacts, policy: Policy) -> Action:
-    if not _available(request, recipient):
+def _decide_other(request: Request, facts: PagerFacts, recipient: EndFacts, policy: Policy) -> Action:
+    available = _available(request, recipient)
+    if not (available and recipient.willing) and _is_deferrable_invite(request, policy):
+        return ToWorker("deferring")  # PFS-16 LRG-04 DEF-12
+    if not available:
         return Refuse(480, "Temporarily Unavailable", "PFS-16", "Recipient is not registered for IM")  # PFS-16
-    if request.method == "INVITE" and policy.media_path == "always":
-        return ToWorker("participating")  # PFS-02
-    return ToRecipient(without_session_parameter(request.request_uri)[0])
+    uri = without_session_parameter(request.request_uri)[0]
+    return stay_in_media_path(request, facts, policy) or ToRecipient(uri)  # PFS-02 PFS-03
+
+
+def _is_deferrable_invite(request: Request, policy: Policy) -> bool:
+    """A large message; not the push of what is stored already."""
+    return request.large_message is not None and not is_deferred_uri(request.originator, policy.domain)
 
 
 def _available(request: Request, recipient: EndFacts) -> bool:

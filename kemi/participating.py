@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kemi.actions import Refuse, forbidden
-from kemi.messages import EndFacts
+from kemi.actions import Refuse, ToWorker, forbidden
+from kemi.messages import EndFacts, PagerFacts
 from kemi.policy import PAGER_DATAGRAM_LIMIT, Policy
 from kemi.request import Request
 from kemi.sip_values import asks_for_anonymity, carries_feature_tag, content_type_allowed, expiry, media_type
@@ -45,11 +45,40 @@ def refuse_content(request: Request, facts: EndFacts, policy: Policy) -> Refuse 
     return None
 
 
+def refuse_large_message(request: Request, facts: EndFacts, policy: Policy) -> Refuse | None:
+    """The same for what the offer of a large message announces; the user's own values first (6.2.2.1-3, 6.2.6.1-3)."""
+    if request.large_message is None:
+        return None
+    limit = facts.large_max_size
+    if limit is not None and max(request.large_message.sizes, default=0) > limit:
+        return forbidden("LRG-06", f"Large message exceeds {limit} bytes")  # LRG-06
+    allowed = policy.content_types if facts.content_types is None else facts.content_types
+    for kind in request.large_message.types:
+        if not content_type_allowed(kind, allowed):
+            return forbidden("PAG-03", f"Content type {media_type(kind)} is not allowed")  # PAG-03 PAG-17
+    return None
+
+
 def refuse_expired(request: Request, requirement: str) -> Refuse | None:
     """RFC 3428 section 7 leaves an expired message to local policy; ours is never to deliver it and to say so."""
     when = expiry(request.expires, request.date, request.received)
     if when is not None and when <= request.received:
         return forbidden(requirement, "Message expired")  # PAG-04 DEF-10
+    return None
+
+
+def stay_in_media_path(request: Request, facts: PagerFacts, policy: Policy) -> ToWorker | None:
+    """The B2BUA for a session that the operator wants here, or whose history one of its users keeps (6.2.3.2-2, -3).
+
+    With "never" nothing is recorded: the operator's word is the last one. Behind a separate core the way to the recipient
+    is the core's Route, which a request of our own would not have: there this stays a proxy.
+    """
+    if request.method != "INVITE" or request.separate_core or policy.media_path == "never":
+        return None
+    originator = facts.originator is not None and facts.originator.session_history
+    recipient = facts.recipient is not None and facts.recipient.session_history
+    if policy.media_path == "always" or originator or recipient:
+        return ToWorker("participating", originator, recipient)  # PFS-02 PFS-03 PFS-14
     return None
 
 

@@ -102,9 +102,10 @@ class Flags:
     separate_core: int
     serves_recipient: int
     capable: int
+    large: int
 
 
 def load_flags(setting: Callable[[str], str | None]) -> Flags:
     """The flags as they are defined in the configuration."""
-    names = ("IM_FLAG_TRUSTED", "IM_FLAG_SEPARATE_CORE", "IM_FLAG_SERVES_RECIPIENT", "IM_BFLAG_CAPABLE")
+    names = ("IM_FLAG_TRUSTED", "IM_FLAG_SEPARATE_CORE", "IM_FLAG_SERVES_RECIPIENT", "IM_BFLAG_CAPABLE", "IM_BFLAG_LARGE")
     return Flags(*(int(setting(name) or 0) for name in names))

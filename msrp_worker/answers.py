@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 from kemi.messages import (
     Answer,
@@ -12,6 +13,8 @@ from kemi.messages import (
     Deferred,
     EndFacts,
     Failed,
+    Focus,
+    FocusQuestion,
     Incoming,
     PagerFacts,
     PagerQuestion,
@@ -25,6 +28,7 @@ from kemi.messages import (
     read_trace_lines,
 )
 from msrp_worker.common_policy import Action, Decision
+from msrp_worker.group import Group
 from msrp_worker.service_settings import SettingsError
 from msrp_worker.sip_message import header_fields, tag_of, without_credentials
 from msrp_worker.store import deferred, trace
@@ -37,7 +41,7 @@ from msrp_worker.store.errors import (
     UnknownUser,
 )
 from msrp_worker.store.store import Store
-from msrp_worker.store.users import MISS, UserFacts
+from msrp_worker.store.users import MISS, Miss, UserFacts
 
 log = logging.getLogger("im.answers")
 
@@ -46,6 +50,10 @@ KAMAILIO_CLOCK = 1.0
 
 LONGEST_DETAIL = 200
 """Characters of what is wrong with a document, for a header."""
+
+
+GROUP = EndFacts(im_allowed=False, group=True)
+"""The facts about the address of a group; nobody sends as a group."""
 
 
 class Answers:
@@ -58,6 +66,8 @@ class Answers:
         """Told who has registered for IM, or changed the settings that keep messages back (COR-09, DEF-12)."""
         self.on_stored: Callable[[str], None] = lambda address: None
         """Told for whom a message was stored (DEF-08)."""
+        self.focus: Callable[[str], str] = lambda user: ""
+        """The URI of the focus behind a Contact of a bridged session (PFS-06)."""
         self.deferred = 0
         self.deferrals_refused = 0
         self.published = 0
@@ -73,6 +83,8 @@ class Answers:
                 return self._register(question)
             case PublishQuestion() as question:
                 return self._publish(question, incoming.content)
+            case FocusQuestion() as question:
+                return Focus(self.focus(question.user))
             case TraceBatch():
                 self._trace(incoming.content)
         return None
@@ -85,13 +97,18 @@ class Answers:
         recipient = users.cached(question.recipient) if question.serves_recipient else None
         if originator is MISS or recipient is MISS:
             return self._pager_from_disk(question, now)
+        group: Group | Literal[Miss.MISS] | None = None
+        if recipient is None and question.serves_recipient:
+            group = self._store.groups.cached(question.recipient)
+            if group is MISS:
+                return self._pager_from_disk(question, now)
         registered = False
         if recipient is not None:
             known = self._store.registrations.cached(question.recipient, now)
             if known is None:
                 return self._pager_from_disk(question, now)
             registered = known
-        return _facts(question, originator, recipient, registered, revision)
+        return _facts(question, originator, recipient, registered, revision, is_group=group is not None)
 
     async def _pager_from_disk(self, question: PagerQuestion, now: float) -> Answer:
         users = self._store.users
@@ -99,11 +116,13 @@ class Answers:
         try:
             originator = await users.facts(question.originator) if question.serves_originator else None
             recipient = await users.facts(question.recipient) if question.serves_recipient else None
+            unknown = recipient is None and question.serves_recipient
+            group = await self._store.groups.get(question.recipient) if unknown else None
             registered = await self._store.registrations.is_registered(question.recipient, now)
         except StoreError as error:
             log.error("cannot read facts for Call-ID %s: %s", question.call_id, error)
             return Failed("store unavailable")
-        return _facts(question, originator, recipient, registered, revision)
+        return _facts(question, originator, recipient, registered, revision, is_group=group is not None)
 
     async def _defer(self, question: DeferQuestion, message: bytes) -> Answer:
         if question.expires is not None and question.expires + KAMAILIO_CLOCK <= self._clock():
@@ -144,6 +163,11 @@ class Answers:
         self.deferred += 1
         _tell(self.on_stored, question.recipient)
         return Deferred(message_id=message_id)  # DEF-01: durable now
+
+    def large_message_stored(self, recipient: str) -> None:
+        """A large message is durable (LRG-04)."""
+        self.deferred += 1
+        _tell(self.on_stored, recipient)
 
     async def _register(self, question: RegisterQuestion) -> Answer:
         users = self._store.users
@@ -219,10 +243,13 @@ def _facts(
     recipient: UserFacts | None,
     registered: bool,
     revision: int | None,
+    *,
+    is_group: bool,
 ) -> PagerFacts:
+    known = None if recipient is None else _end(recipient, registered=registered, question=question)
     return PagerFacts(
         None if originator is None else _end(originator, registered=False),
-        None if recipient is None else _end(recipient, registered=registered, question=question),
+        GROUP if is_group else known,
         -1 if revision is None else revision,
     )
 
@@ -234,6 +261,7 @@ def _end(user: UserFacts, *, registered: bool, question: PagerQuestion | None = 
         im_allowed=user.im_allowed,
         pager_max_size=user.pager_max_size,
         content_types=user.content_types,
+        large_max_size=user.large_max_size,
         pager_barred=user.pager_barred,
         session_barred=user.session_barred,
         willing=user.willing,

@@ -177,14 +177,27 @@ class Config:
     )
     """MAX-ADHOC-GROUP-SIZE, participants. Default 50."""
 
-    auto_release: int = _setting("IM_AUTO_RELEASE", 0, _ANY_COUNT, "a number of seconds, 0 for never")
-    """Release policy of 7.2.2.8, seconds; 0 is never. Default 0."""
+    message_lists: str = _setting("IM_MESSAGE_LISTS", "allow", _one_of("allow", "refuse"), "allow or refuse")
+    """Whether a MESSAGE with a URI-list is sent on to those on it (PAG-11). Default allow."""
+
+    anonymous_answers: str = _setting("IM_ANONYMOUS_ANSWERS", "ignore", _one_of("ignore", "release"), "ignore or release")
+    """Who answers an invitation asking for privacy where that is not allowed (IDN-07): takes part under its own address, or
+    is released at once. Default ignore."""
+
+    auto_release: bool = _setting("IM_AUTO_RELEASE", False, _yes_no, _YES_NO)
+    """Whether the session of a predefined group ends when its originator leaves (CNF-29). Default 0."""
 
     session_max_seconds: int = _setting("IM_SESSION_MAX_SECONDS", 0, _ANY_COUNT, "a number of seconds, 0 for no limit")
     """Longest session (7.2.2.8), seconds; 0 is no limit. Default 0."""
 
     remaining_participants: int = _setting("IM_REMAINING_PARTICIPANTS", 1, _ANY_COUNT, "a number of participants")
     """A session with this many participants or fewer is released (7.2.2.8). Default 1."""
+
+    conference_notify_interval: int = _setting(
+        "IM_CONFERENCE_NOTIFY_INTERVAL", 1, _whole(0, 3600), "a number of seconds, 0 to 3600"
+    )
+    """Least time between two NOTIFYs of changed participants to one subscriber, seconds (CES-06). Default 1: people who
+    talk want to see at once who is there; RFC 4575 section 3.9 recommends 5 where congestion is to be feared."""
 
     deferred_max_messages: int = _setting("IM_DEFERRED_MAX_MESSAGES", 20_000, _ANY_COUNT, "a number of messages")
     """Deferred messages kept per user (DEF-11). Default 20000."""
@@ -240,9 +253,24 @@ class Config:
     msrp_public_host: str = _setting("IM_MSRP_PUBLIC_HOST", "", _text, "a host name or IP address")
     """Host in a=path of our MSRP sessions (MED-05). Default empty: the address the kernel would use towards the peer."""
 
+    msrp_address_check: bool = _setting("IM_MSRP_ADDRESS_CHECK", False, _yes_no, _YES_NO)
+    """Whether an MSRP session is bound only from an address named in its peer's SDP or SIP (MED-10). Default no."""
+
+    msrp_max_connections: int = _setting("IM_MSRP_MAX_CONNECTIONS", 20_000, _whole(1, 1_000_000), "a number of connections")
+    """MSRP connections at the same time, in and out (SEC-02). Default 20000."""
+
+    msrp_max_per_address: int = _setting("IM_MSRP_MAX_PER_ADDRESS", 1000, _whole(1, 1_000_000), "a number of connections")
+    """Of these from one address; many users may share one behind a NAT or relay (SEC-02). Default 1000."""
+
+    msrp_bind_seconds: int = _setting("IM_MSRP_BIND_SECONDS", 30, _whole(1, 3600), "a number of seconds, 1 to 3600")
+    """Time for an MSRP connection until a request names a session of ours, seconds (SEC-02). Default 30."""
+
     msrp_peer_seconds: int = _setting("IM_MSRP_PEER_SECONDS", 40, _whole(1, 3600), "a number of seconds, 1 to 3600")
     """Time for a client to connect to its MSRP session once offer and answer are exchanged, seconds; then the session is
     released. Default 40: all retransmissions of SIP, and a slow network."""
+
+    msrp_stall_seconds: int = _setting("IM_MSRP_STALL_SECONDS", 60, _whole(1, 3600), "a number of seconds, 1 to 3600")
+    """Time for which an MSRP peer may take nothing of what waits for it, seconds; then it is cut (MED-08). Default 60."""
 
     demo: bool = _setting("IM_DEMO", True, _yes_no, "1 or 0")
     """Whether a new database gets the demo users and group. Default 1."""

@@ -9,14 +9,18 @@ import asyncio
 import json
 import logging
 import os
+import re
 import secrets
 import socket
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
-from kemi.messages import MAX_PACKET, TransactionId
+from kemi.messages import TransactionId
 
 log = logging.getLogger("im.link")
+
+_LENGTH = re.compile(rb"\r\n(?:Content-Length|l)[ \t]*:[ \t]*([0-9]{1,7})[ \t]*\r\n", re.IGNORECASE)
 
 CONTROL_KEY = "control.key"
 CONTROL_CONNECTIONS = 4
@@ -25,11 +29,9 @@ BEAT_PIN = 0
 """Pin of the beats, and of an answer that must not overtake one."""
 RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 RPC_SOCKET = "kamailio-rpc.sock"
-RPC_REPLY_SOCKET = "worker-rpc.sock"
 MAX_WAITING_REPLIES = 50_000
 REPLY_RETRY_SECONDS = 0.002
 """Until the next look at a full datagram queue; Kamailio takes about 30 replies per millisecond."""
-ANSWERS_PER_TURN = 64
 
 
 def control_key(state_dir: Path) -> bytes:
@@ -53,7 +55,9 @@ def control_key(state_dir: Path) -> bytes:
 class ControlChannel:
     """Persistent connections to the control listener; sends are coalesced per turn of the event loop."""
 
-    def __init__(self, host: str, port: int, key: bytes) -> None:
+    def __init__(self, host: str, port: int, key: bytes, heard: Callable[[bytes], None]) -> None:
+        """`heard` takes each response to a request sent by `send_request`, whole."""
+        self._heard = heard
         self._host = host
         self._port = port
         self._head = (
@@ -89,11 +93,22 @@ class ControlChannel:
             index = next((i for i, transport in enumerate(self._transports) if transport is not None), -1)
             if index < 0:
                 return False
-        self._pending[index].append(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+        self._append(index, b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+        return True
+
+    def send_request(self, request: bytes, pin: int) -> bool:
+        """Queue a request as it is, Via and Content-Length included. False when Kamailio is away."""
+        index = pin % CONTROL_CONNECTIONS
+        if self._transports[index] is None:
+            return False
+        self._append(index, request)
+        return True
+
+    def _append(self, index: int, data: bytes) -> None:
+        self._pending[index].append(data)
         if not self._flush_due:
             self._flush_due = True
             asyncio.get_running_loop().call_soon(self._flush)
-        return True
 
     def send_all(self, body: bytes) -> None:
         """Queue one command on the first connection that stands: these arrive in the order they were sent."""
@@ -113,7 +128,7 @@ class ControlChannel:
             closed = asyncio.get_running_loop().create_future()
             try:
                 transport, _ = await asyncio.get_running_loop().create_connection(
-                    lambda closed=closed: _ControlConnection(closed),  # type: ignore[misc]
+                    lambda closed=closed: _ControlConnection(closed, self._heard),  # type: ignore[misc]
                     self._host,
                     self._port,
                 )
@@ -135,23 +150,42 @@ class ControlChannel:
 
 
 class _ControlConnection(asyncio.Protocol):
-    """Only tells when it is over: Kamailio sends nothing back on this channel."""
+    """Takes responses apart: commands have none, requests have one or more (RFC 3261 section 18.3)."""
 
-    def __init__(self, closed: asyncio.Future[None]) -> None:
+    def __init__(self, closed: asyncio.Future[None], heard: Callable[[bytes], None]) -> None:
         self._closed = closed
+        self._heard = heard
+        self._buffer = bytearray()
+
+    def data_received(self, data: bytes) -> None:
+        """Whole responses are handed on."""
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            length = _LENGTH.search(self._buffer, 0, end + 2)
+            size = end + 4 + (int(length[1]) if length else 0)
+            if len(self._buffer) < size:
+                return
+            response = bytes(self._buffer[:size]).lstrip()
+            del self._buffer[:size]
+            if response:
+                self._heard(response)
 
     def connection_lost(self, error: Exception | None) -> None:
+        """Kamailio is gone, or we are."""
         if not self._closed.done():
             self._closed.set_result(None)
 
 
 class ReplyChannel:
     """Kamailio's JSON-RPC on a datagram socket: replies to suspended requests, in order, without waiting for the queue of
-    ten packets that such a socket has."""
+    ten packets that such a socket has.
+
+    Our end has no name, so Kamailio answers nothing: it would only say that a reply came too late, which nobody can help,
+    and log an error whenever our queue of ten is full.
+    """
 
     def __init__(self, state_dir: Path) -> None:
         self._path = str(state_dir / RPC_SOCKET)
-        self._reply_path = state_dir / RPC_REPLY_SOCKET
         self._socket: socket.socket | None = None
         self._waiting: deque[bytes] = deque()
         self.lost = 0
@@ -170,26 +204,17 @@ class ReplyChannel:
     def close(self) -> None:
         """Close the socket."""
         if self._socket is not None:
-            loop = asyncio.get_running_loop()
-            loop.remove_writer(self._socket)
-            loop.remove_reader(self._socket)
             self._socket.close()
             self._socket = None
-        self._reply_path.unlink(missing_ok=True)
 
     def _open(self) -> socket.socket:
         if self._socket is None:
-            self._reply_path.unlink(missing_ok=True)
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.setblocking(False)
-            self._socket.bind(str(self._reply_path))
-            self._reply_path.chmod(0o660)
-            asyncio.get_running_loop().add_reader(self._socket, self._read)
         return self._socket
 
     def _drain(self) -> None:
         connection = self._open()
-        asyncio.get_running_loop().remove_writer(connection)
         while self._waiting:
             try:
                 connection.sendto(self._waiting[0], self._path)
@@ -201,13 +226,3 @@ class ReplyChannel:
                 self.lost += 1
                 log.error("reply lost, Kamailio's JSON-RPC socket %s: %s", self._path, error)
             self._waiting.popleft()
-
-    def _read(self) -> None:
-        assert self._socket is not None
-        for _ in range(ANSWERS_PER_TURN):
-            try:
-                answer = self._socket.recv(MAX_PACKET)
-            except OSError:
-                return
-            if b'"error"' in answer:
-                log.info("a reply came too late: %s", answer[:200].decode("utf-8", "replace"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from kemi import messages
@@ -20,6 +21,7 @@ from msrp_worker.sip.port import (
     SendRequest,
 )
 
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 MAX_INVITES = 20_000
 """INVITEs whose CANCEL is recognised; the oldest are forgotten, they have their answer long since."""
 
@@ -42,14 +44,12 @@ class KamailioPort:
                 self._link.reply(command.transaction, command.status, command.reason, command.to_tag, headers, body)
                 return True
             case SendRequest():
-                request = messages.SendRequest(
-                    command.method,
-                    command.request_uri,
-                    command.next_hop,
-                    _lines(command.headers),
-                    command.body.decode("utf-8", "replace"),
-                )
-                return self._link.send_request(request, pin, initial=_is_initial(command))
+                headers, initial = _lines(command.headers), _is_initial(command)
+                if initial and command.method == "MESSAGE":
+                    return self._link.send_message(command.request_uri, headers, command.body, pin)
+                body = command.body.decode("utf-8", "replace")
+                request = messages.SendRequest(command.method, command.request_uri, command.next_hop, headers, body)
+                return self._link.send_request(request, pin, initial=initial)
             case CancelInvite():
                 return self._link.cancel_invite(command.call_id, command.cseq, pin)
 
@@ -83,7 +83,14 @@ class KamailioPort:
 
 
 def _lines(headers: tuple[tuple[str, str], ...]) -> str:
-    return "".join(f"{name}: {value}\r\n" for name, value in headers)
+    return "".join(f"{name}: {_one_line(value)}\r\n" for name, value in headers)
+
+
+def _one_line(value: str) -> str:
+    """What Kamailio's functions take and a header may hold: a peer's text may have bytes that are no UTF-8, and worse."""
+    if value.isascii() and value.isprintable():
+        return value
+    return _CONTROLS.sub(" ", value.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 
 
 def _is_initial(command: SendRequest) -> bool:

@@ -77,6 +77,8 @@ class LocalPolicy:
     receives: bool = True
     files: bool = True
     """Take sections that describe a file."""
+    between: bool = False
+    """We stand between two users: whether there is such a file is for the other one to say."""
     available_files: tuple[FileDescription, ...] = ()
     """Files that a peer may fetch with a recvonly section and a file-selector (RFC 5547 8.3.2)."""
     behind_nat: bool = False
@@ -207,7 +209,10 @@ def conclude(
         if section.refused or mine.refused or not is_msrp(section):
             continue
         local, remote = parse(ours, mine), parse(theirs, section)
-        active = remote.setup is not Setup.ACTIVE  # RFC 4975 8.5: the offerer connects unless agreed otherwise
+        if remote.secure is not local.secure and not remote.websocket:  # which always says TLS (RFC 7977 5.2.2)
+            return Refusal(NOT_ACCEPTABLE, "answered with another transport than was offered")  # RFC 3264 6, MED-04
+        # RFC 4975 8.5: the offerer connects unless agreed otherwise; nobody connects to a WebSocket client (RFC 7977 5.2.2)
+        active = remote.setup is not Setup.ACTIVE and not remote.websocket  # MED-05, MED-11
         if not active and local.setup is Setup.ACTIVE:
             return Refusal(NOT_ACCEPTABLE, "both sides want to connect")
         outcome = conclude_cema(
@@ -217,6 +222,9 @@ def conclude(
             we_are_active=active,
             resolved=resolved,
         )
+        if outcome is CemaOutcome.OFFER_AGAIN and policy.tolerate_address_mismatch:
+            # RFC 4975 behaviour without the round trip of a new offer, as in `answer_cema`
+            outcome = CemaOutcome.CONNECT_TO_PATH if active else CemaOutcome.WAIT
         if outcome is CemaOutcome.OFFER_AGAIN:
             return Refusal(NOT_ACCEPTABLE, "a middlebox without msrp-cema: offer again without it")
         local = replace(local, setup=Setup.ACTIVE if active else Setup.PASSIVE)
@@ -285,6 +293,8 @@ def _we_connect(remote: MsrpMedia, policy: LocalPolicy) -> bool:
     Where the offer leaves it to us we are active behind a NAT, and where the offerer has a relay and wants
     media anchoring: a relay cannot connect to a middlebox (RFC 6714 4.1).
     """  # MED-05
+    if remote.websocket and remote.setup is not Setup.PASSIVE:
+        return False  # nobody can connect to it (RFC 7977 5.2.2), MED-11
     if remote.setup is not Setup.ACTPASS:
         return remote.setup is Setup.PASSIVE  # which must not be offered, and means what it says
     anchored = policy.cema and remote.cema and remote.uses_relay and not policy.endpoint.relay_path
@@ -314,7 +324,7 @@ def _answered_file(remote: MsrpMedia, policy: LocalPolicy) -> FileDescription | 
     if not policy.files:
         return Refusal(FORBIDDEN, "files not allowed")
     if remote.direction is Direction.RECVONLY:
-        return _fetched_file(described, policy)
+        return None if policy.between else _fetched_file(described, policy)
     size = described.declared_size
     if size is not None and policy.max_size is not None and size > policy.max_size:
         return Refusal(FORBIDDEN, "declared size over the limit")  # LRG-06: refused at INVITE (403)
@@ -388,7 +398,7 @@ def _negotiated(index: int, local: MsrpMedia, remote: MsrpMedia, policy: LocalPo
 def _destination(remote: MsrpMedia, outcome: CemaOutcome) -> tuple[str, int] | None:
     if outcome is CemaOutcome.WAIT:
         return None
-    if outcome is CemaOutcome.CONNECT_TO_ADDRESS and remote.address is not None:
+    if outcome is CemaOutcome.CONNECT_TO_ADDRESS and remote.address is not None and remote.port != ACTIVE_PORT:
         return remote.address, remote.port
     first = path_uri(remote.path[0])
     if first.port is None:

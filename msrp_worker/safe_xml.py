@@ -56,10 +56,15 @@ def parse(data: bytes, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -
                     _refuse_dtd(root)
         parser.close()
     except etree.XMLSyntaxError as error:
-        raise XmlError(f"not well-formed XML: {error.msg}") from None
+        raise XmlError(f"not well-formed XML: {_one_line(error.msg)}") from None
     if root is None:
         raise XmlError("not well-formed XML: the document is empty")
     return root
+
+
+def _one_line(text: str | None) -> str:
+    """What the parser says, which quotes the document: it goes into header fields and to terminals (SEC-05)."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text or "").split())
 
 
 def _refuse_dtd(root: etree._Element) -> None:

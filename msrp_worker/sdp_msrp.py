@@ -161,6 +161,14 @@ def is_msrp(media: Media) -> bool:
     return media.kind.lower() == "message" and media.protocol.upper() in (TCP, TLS)
 
 
+def purpose_of(offered: SessionDescription) -> Purpose:
+    """What an offer asks for with its first MSRP line; a session when it has none (PFS-01)."""
+    for media in offered.media:
+        if is_msrp(media) and not media.refused:
+            return _PURPOSES[_direction(offered, media)]
+    return Purpose.SESSION
+
+
 def parse(session: SessionDescription, media: Media) -> MsrpMedia:
     """Read an MSRP section that is not refused. Raises SdpError where a mandatory attribute is missing or
     one is malformed; unknown attributes are ignored (they stay in `media`)."""

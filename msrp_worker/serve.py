@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import ipaddress
+import itertools
 import logging
 import resource
 import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterable
 from functools import partial
 
 import uvloop
@@ -20,16 +21,24 @@ from aiohttp import web
 from msrp_worker import PRODUCT
 from msrp_worker.answers import Answers
 from msrp_worker.config import Config
+from msrp_worker.controlling.conference_notifier import ConferenceNotifier
+from msrp_worker.controlling.exploder import Exploder
+from msrp_worker.controlling.function import ControllingFunction
+from msrp_worker.controlling.participant_information import ParticipantInformation
+from msrp_worker.deferred.depositing import DepositFunction
 from msrp_worker.deferred.function import DeferredFunction
 from msrp_worker.functions import Functions
+from msrp_worker.group_watch import GroupWatch
 from msrp_worker.kamailio_link import KamailioLink, LinkAddress
-from msrp_worker.msrp import EndpointConfig, MsrpEndpoint
+from msrp_worker.msrp import Destinations, EndpointConfig, MsrpEndpoint
 from msrp_worker.msrp.websocket import websocket_handler
 from msrp_worker.participating.function import ParticipatingFunction
-from msrp_worker.sip.restart import restore
+from msrp_worker.readings import Parts, readings
+from msrp_worker.sip.restart import Restored, adopt, release
+from msrp_worker.sip.shell import LegManager
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store, open_store
-from msrp_worker.web import application
+from msrp_worker.web import Readings, application
 
 log = logging.getLogger("im.serve")
 
@@ -77,9 +86,11 @@ async def _serve(config: Config) -> None:
         await endpoint.start()
         stack.push_async_callback(endpoint.stop)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload_certificate, endpoint)
+        parts: Parts | None = None
+        more: list[Readings] = []  # of what is made later
         app = application(
             lambda: "" if link.ready else "not linked to Kamailio",
-            lambda: _readings(store, link, answers, endpoint),
+            lambda: itertools.chain(() if parts is None else readings(parts), *(each() for each in more)),
         )
         app.router.add_get("/msrp", websocket_handler(endpoint))  # MED-11
         runner = web.AppRunner(app)
@@ -88,15 +99,34 @@ async def _serve(config: Config) -> None:
         await web.TCPSite(runner, config.listen, config.http_port).start()
         await _expire_once(store)  # what expired while no worker ran holds for no request
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
-        ParticipatingFunction(functions, endpoint, config)
         deferred = DeferredFunction(store, functions, endpoint, config)
+        deposits = DepositFunction(store, functions, endpoint, config, deferred.node, answers.large_message_stored)
+        participating = ParticipatingFunction(functions, endpoint, config, deposits.take_over)
+        answers.focus = participating.focus
+        watch = GroupWatch(store.groups, store.database.revision)
+        stack.push_async_callback(_cancel, asyncio.create_task(watch.run()))
+        notifier = ConferenceNotifier(functions, config.conference_notify_interval)
+        focus = ControllingFunction(functions, endpoint, store, config, watch, notifier)
+        seen = ParticipantInformation(focus, functions, notifier, store.groups, watch, config, focus.start)
+        focus.methods["SUBSCRIBE"] = seen.take  # CES-01
+        exploder = Exploder(store, functions, config, store.groups.get, focus.addresses_of)
+        focus.methods["MESSAGE"] = exploder.take  # PAG-11
+        more += focus.readings, notifier.readings, exploder.readings
+        parts = Parts(store, link, answers, endpoint, functions.legs, participating, deferred)
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
+        restored = await adopt(functions.legs, store.legs, lambda record: None, orphaned=participating.orphaned)
         link.start()
         stack.push_async_callback(link.close)
         stack.push_async_callback(functions.legs.close)
         stack.push_async_callback(deferred.close)  # says BYE, which needs the link
-        await restore(functions.legs, store.legs, lambda record: None)
+        stack.callback(notifier.close)  # tells the end of the sessions
+        stack.push_async_callback(focus.close)  # the same
+        stack.push_async_callback(_cancel, asyncio.create_task(_release(functions.legs, restored)))
+        stack.push_async_callback(deposits.close)
+        await deposits.open()
         await deferred.open()
+        await exploder.open()
+        stack.push_async_callback(exploder.close)
         stack.push_async_callback(_cancel, asyncio.create_task(_purge(store)))
         stack.push_async_callback(_cancel, asyncio.create_task(_expire_settings(store, link)))
         # What is there now stays: a full collection would look at all of it again, for 15 ms in which no message moves.
@@ -116,7 +146,24 @@ def msrp_config(config: Config) -> EndpointConfig:
         tls_certificate=config.tls_certificate,
         tls_key=config.tls_key,
         public_host=config.msrp_public_host or None,
+        max_connections=config.msrp_max_connections,
+        max_connections_per_address=config.msrp_max_per_address,
+        bind_seconds=config.msrp_bind_seconds,  # SEC-02
+        destinations=Destinations(
+            loopback=ipaddress.ip_address(config.listen).is_loopback,
+            own_ports=frozenset(
+                (
+                    config.sip_port,
+                    config.sips_port,
+                    config.originating_port,
+                    config.terminating_port,
+                    config.control_port,
+                    config.http_port,
+                )
+            ),
+        ),  # SEC-05
         peer_seconds=config.msrp_peer_seconds,
+        stall_seconds=config.msrp_stall_seconds,
     )
 
 
@@ -134,6 +181,11 @@ async def _settle(store: Store) -> None:
     """Have on disk what was traced up to now, for the operator's command that asks."""
     await asyncio.sleep(TRACES_COME_SECONDS)
     await store.trace.flush()
+
+
+async def _release(legs: LegManager, restored: Restored) -> None:
+    """End the sessions of the worker before us, beside everything else."""
+    await release(legs, restored)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:
@@ -172,22 +224,3 @@ async def _expire_once(store: Store) -> int:
     if expired:
         log.info("SET-04 %d publications of settings expired", expired)
     return expired
-
-
-def _readings(
-    store: Store, link: KamailioLink, answers: Answers, endpoint: MsrpEndpoint
-) -> Iterable[tuple[str, str, float]]:
-    counters = link.counters
-    yield "link_connected", "1 while Kamailio's control listener is reached", float(link.connected)
-    yield "questions_total", "Questions of Kamailio", counters.questions
-    yield "trace_events_total", "Trace events of Kamailio", counters.events
-    yield "answers_total", "Answers sent to Kamailio", counters.answers
-    yield "answers_lost_total", "Answers that found Kamailio away", counters.answers_lost
-    yield "questions_late_total", "Questions whose sender had been told 503 before they were read", counters.late
-    yield "packets_malformed_total", "Packets of the link not understood", counters.malformed
-    yield "failures_total", "Questions that ended in an error", counters.failures
-    yield "deferred_total", "Messages stored", answers.deferred
-    yield "deferrals_refused_total", "Messages not stored: quota, or the store unavailable", answers.deferrals_refused
-    yield "publications_total", "Publications of service settings taken", answers.published
-    yield "trace_dropped_total", "Trace events lost because the disk did not keep up", store.trace.dropped
-    yield "msrp_connections", "MSRP connections open", endpoint.connections

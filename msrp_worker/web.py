@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-Readings = Callable[[], Iterable[tuple[str, str, float]]]
-"""Rows (name, help, value); a name that ends in `_total` is a counter, else a gauge."""
+
+class Reading(NamedTuple):
+    """One value: a name that ends in `_total` is a counter, else a gauge; `label` is a name and a value, or empty."""
+
+    name: str
+    text: str
+    value: float
+    label: tuple[str, str] = ("", "")
+
+
+Readings = Callable[[], Iterable[Reading]]
 PREFIX = "im_"
 
 
@@ -19,11 +29,15 @@ class _Collected(Collector):
         self._readings = readings
 
     def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
-        for name, text, value in self._readings():
-            if name.endswith("_total"):
-                yield CounterMetricFamily(PREFIX + name.removesuffix("_total"), text, value=value)
-            else:
-                yield GaugeMetricFamily(PREFIX + name, text, value=value)
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for name, text, value, (label, of) in self._readings():
+            family = families.get(name)
+            if family is None:
+                kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+                family = kind(PREFIX + name.removesuffix("_total"), text, labels=[label] if label else [])
+                families[name] = family
+            family.add_metric([of] if label else [], float(value))
+        return families.values()
 
 
 def application(ready: Callable[[], str], readings: Readings) -> web.Application:

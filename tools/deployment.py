@@ -174,7 +174,8 @@ class Deployment:
     """Kamailio and worker of one configuration.
 
     `environ` carries the settings of `docs/settings.md`; `defines` are more `-A` values for Kamailio; `kamailio_config`
-    names another configuration file than the repository's; with `log_dir` both log into files there.
+    names another configuration file than the repository's; with `log_dir` both log into files there. `launcher` is put
+    before the arguments of both: a program that runs them in the place of itself, such as `ip netns exec NAME`.
     """
 
     def __init__(
@@ -186,6 +187,7 @@ class Deployment:
         defines: Sequence[str] = (),
         listen_arguments: Sequence[str] = (),
         shared_memory: int = SHARED_MEMORY_MIB,
+        launcher: Sequence[str] = (),
     ) -> None:
         self.config = Config.load(environ)
         self.config.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -200,8 +202,8 @@ class Deployment:
         for define in defines:
             arguments += ["-A", define]
         self.environ = dict(environ)
-        self.kamailio = Process("kamailio", arguments, variables, log_dir and log_dir / "kamailio.log")
-        worker = [sys.executable, "-m", "msrp_worker"]
+        self.kamailio = Process("kamailio", [*launcher, *arguments], variables, log_dir and log_dir / "kamailio.log")
+        worker = [*launcher, sys.executable, "-m", "msrp_worker"]
         self.worker = Process("worker", [*worker, "serve"], environ, log_dir and log_dir / "worker.log")
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import sys
+from pathlib import Path
 
 from ..client import ImClient
 from ..deferred import DeferredMessage
 from ..errors import SessionRefusedError
 from ..message_summary import Summary
 from .options import FAILED, add_account, clean, make_config
+from .progress import ProgressBar
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,7 +27,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_account(getting)
     getting.add_argument("message_ids", nargs="*", metavar="MESSAGE-ID", help="as listed; without any, all are fetched")
     getting.add_argument("--escaped", action="store_true", help="name a single one in the Request-URI (Appendix K)")
-    getting.add_argument("--json", action="store_true", help="one JSON object per message; the body is in base64")
+    getting.add_argument(
+        "--directory", type=Path, default=Path(), help="where the content of large messages is saved (default: here)"
+    )
+    getting.add_argument(
+        "--json", action="store_true", help="one JSON object per message; the body is in base64, or saved at path"
+    )
     getting.set_defaults(run=run_get)
 
 
@@ -40,12 +48,19 @@ async def run_list(options: argparse.Namespace) -> int:
 
 
 async def run_get(options: argparse.Namespace) -> int:
+    if not options.directory.is_dir():
+        raise ValueError(f"--directory {options.directory}: no such directory")
+    bar = ProgressBar(sys.stderr)
     async with ImClient(make_config(options)) as client:
         try:
-            found = await client.deferred_get(options.message_ids, escaped=options.escaped)
+            found = await client.deferred_get(
+                options.message_ids, escaped=options.escaped, directory=options.directory, progress=bar
+            )
         except SessionRefusedError as error:
             print(error)
             return FAILED
+        finally:
+            bar.end()
     for message in found:
         print(json.dumps(_message(message)) if options.json else _line(message))
     return 0
@@ -55,8 +70,11 @@ def _lines(summary: Summary) -> str:
     counts = [f"{kind}: {count.new} new, {count.old} old" for kind, count in summary.counts]
     lines = [", ".join(counts) or ("messages wait" if summary.waiting else "nothing waits")]
     for one in summary.messages:
-        fields = (one.message_id, one.header("Date"), one.sender, one.header("Subject"))
-        lines += ["  ".join(clean(value) for value in fields)]
+        large = (
+            f"{one.header('Content-Length')} bytes of {one.header('Content-Type')}" if one.header("Content-Length") else ""
+        )
+        fields = (one.message_id, one.header("Date"), one.sender, one.header("Subject"), large)
+        lines += ["  ".join(clean(value) for value in fields).rstrip()]
     return "\n".join(lines)
 
 
@@ -71,6 +89,8 @@ def _summary(summary: Summary) -> dict[str, object]:
 
 def _line(message: DeferredMessage) -> str:
     when = message.stored.isoformat() if message.stored else "-"
+    if message.path is not None:
+        return f"{when}  {clean(message.sender)}: {message.size} bytes saved as {clean(str(message.path))}"
     if message.content_type.lower().startswith("text/"):
         return f"{when}  {clean(message.sender)}: {clean(message.text)}"
     return f"{when}  {clean(message.sender)}: <{len(message.body)} bytes of {clean(message.content_type)}>"
@@ -85,4 +105,5 @@ def _message(message: DeferredMessage) -> dict[str, object]:
         "message_id": clean(message.message_id),
         "content_type": clean(message.content_type),
         "body": base64.b64encode(message.body).decode("ascii"),
+        "path": clean(str(message.path)) if message.path else None,
     }

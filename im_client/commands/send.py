@@ -29,7 +29,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_account(parser)
     parser.add_argument("to", help="SIP URI of a user, a group or a session")
     parser.add_argument("text", nargs="?", help="the message; without it and --file, standard input is sent")
-    parser.add_argument("--file", type=Path, help="send this file (in a session of its own)")
+    parser.add_argument(
+        "--file", type=Path, action="append", help="send this file; given more than once, all of them in one session"
+    )
     parser.add_argument("--pager", action="store_true", help="send the bytes of --file as one MESSAGE instead")
     parser.add_argument("--large", action="store_true", help="send the text as a large message (in a session)")
     parser.add_argument("--report", action="store_true", help="wait until the recipient reports a file or large message")
@@ -49,6 +51,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 async def run(options: argparse.Namespace) -> int:
+    files = options.file or []
+    options.file = files[0] if files else None
+    if len(files) > 1:
+        return await _send_files(options, files)
     if options.large or (options.file is not None and not options.pager):
         return await _send_in_session(options)
     message = _message(options)
@@ -84,6 +90,32 @@ async def _send_in_session(options: argparse.Namespace) -> int:
     line = f"sent {sent.size} bytes in {seconds:g} s"
     print(json.dumps({"status": 200, "size": sent.size, "seconds": seconds}) if options.json else line)
     return 0
+
+
+async def _send_files(options: argparse.Namespace, files: list[Path]) -> int:
+    if options.text is not None or options.pager or options.large or options.type:
+        raise ValueError(
+            "several files are sent as files, each with the type of its name: no text, --pager, --large, --type"
+        )
+    bar = ProgressBar(sys.stderr)
+    started = time.monotonic()
+    try:
+        async with ImClient(make_config(options)) as client:
+            done = await client.send_files(options.to, files, progress=bar, success_report=options.report)
+    except (MessageFailedError, SessionRefusedError) as error:
+        print(json.dumps({"status": error.status, "reason": str(error)}) if options.json else error)
+        return FAILED
+    finally:
+        bar.end()
+    seconds = round(time.monotonic() - started, 2)
+    refused = [str(path) for path in done.refused]
+    if options.json:
+        print(json.dumps({"status": 200, "size": done.size, "seconds": seconds, "refused": refused}))
+    else:
+        print(f"sent {len(done.sent)} files, {done.size} bytes in {seconds:g} s")
+        for path in refused:
+            print(f"not wanted: {path}")
+    return FAILED if refused else 0
 
 
 def _message(options: argparse.Namespace) -> Outgoing:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+from pathlib import Path
 
 import msgspec
 
@@ -16,7 +18,9 @@ from msrp_worker.commands.common import (
     shown_time,
 )
 from msrp_worker.config import Config
+from msrp_worker.deferred.payload import Form, payload_of
 from msrp_worker.store import DeferredEntry, Store
+from msrp_worker.store.deferred import DeferredMessage
 from msrp_worker.store.trace import ANONYMOUS
 
 PAGE = 1000
@@ -34,6 +38,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     show = actions.add_parser("show", help="write a stored message to standard output, byte for byte")
     show.add_argument("user", metavar="USER")
     show.add_argument("message_id", metavar="MESSAGE-ID")
+    show.add_argument("--content", action="store_true", help="of a large message, its content alone")
     show.set_defaults(run=_show)
     delete = actions.add_parser("delete", help="delete messages without delivering them")
     delete.add_argument("user", metavar="USER")
@@ -73,17 +78,34 @@ def _list(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def _show(arguments: argparse.Namespace, config: Config) -> int:
-    async def work(store: Store) -> bytes:
+    async def work(store: Store) -> DeferredMessage:
         user = await known_user(store, config, arguments.user)
         found = await store.deferred.get(user.address, arguments.message_id)
         if found is None:
             raise _unknown(user.address, arguments.message_id)
-        return found.message
+        return found
 
-    message = run_with_store(config, work)
-    sys.stdout.buffer.write(message)  # DEF-01
+    found = run_with_store(config, work)
+    if found.content_path is None:
+        sys.stdout.buffer.write(found.message)  # DEF-01
+    else:
+        _show_large(found, config.state_dir / found.content_path, content_alone=arguments.content)
     sys.stdout.buffer.flush()
     return 0
+
+
+def _show_large(message: DeferredMessage, path: Path, *, content_alone: bool) -> None:
+    """A large message as it is delivered (Appendix J, example 2), or what it brings."""
+    payload = payload_of(message, Form.SIP)
+    try:
+        with path.open("rb") as file:
+            if not content_alone:
+                sys.stdout.buffer.write(payload.head)
+            shutil.copyfileobj(file, sys.stdout.buffer)
+            if not content_alone:
+                sys.stdout.buffer.write(payload.tail)
+    except OSError as error:
+        raise CommandError(f"the content of {message.message_id} cannot be read: {error}") from None
 
 
 def _delete(arguments: argparse.Namespace, config: Config) -> int:

@@ -14,7 +14,7 @@ from msrp_worker.commands.common import (
     run_with_store,
 )
 from msrp_worker.config import Config
-from msrp_worker.store import Conflict, Store, User
+from msrp_worker.store import AddressTaken, Conflict, Store, User
 from msrp_worker.store.users import SETTABLE, SETTABLE_OR_DEFAULT, account
 
 PASSWORD_BYTES = 12
@@ -55,6 +55,8 @@ def _add(arguments: argparse.Namespace, config: Config) -> int:
         try:
             account(address)
             await store.users.add(address, password)
+        except AddressTaken as error:
+            raise CommandError(f"{error}; `group delete` frees it") from None
         except Conflict:
             raise CommandError(f"{address} exists already; `user set` changes it") from None
         except ValueError as error:

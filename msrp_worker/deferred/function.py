@@ -91,12 +91,18 @@ class DeferredFunction:
     def __len__(self) -> int:
         return len(self._deliveries)
 
+    @property
+    def pushing(self) -> int:
+        """Recipients whose push is under way, or waits for its turn."""
+        return len(self._pushing)
+
     async def open(self) -> None:
         """Begin: the leases of the worker before us are void, and what it did not deliver is tried again. StoreError."""
         freed = await self._store.leases.release_node(self.node)
         if freed:
             log.info("DEF-13 %d messages were on their way when the worker died", freed)
         self.start(self._look())
+        self.start(self.notifier.look())
         self.start(self._resume())
 
     async def close(self) -> None:

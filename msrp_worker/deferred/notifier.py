@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kemi.messages import SipRequest, TransactionId
+from msrp_worker import notify_dialog
 from msrp_worker.deferred import subscription, summary
 from msrp_worker.functions import Functions
-from msrp_worker.kamailio_link import LEG_TAG
-from msrp_worker.sip import dialog
-from msrp_worker.sip.dialog import Dialog
-from msrp_worker.sip.message import MalformedMessage, Message
-from msrp_worker.sip.port import Headers, Reply
+from msrp_worker.notify_dialog import NotifyDialog
+from msrp_worker.sip.message import Message
+from msrp_worker.sip.port import Headers
+from msrp_worker.store.deferred import Usage
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store
 
@@ -26,6 +25,13 @@ MOST_OF_USER = 20
 """Subscriptions of one user: more devices than a person has."""
 MOST = 50_000
 """Subscriptions of one worker, about 2 KiB each."""
+LOOK_S = 1.0
+"""Seconds between two looks whether messages have come or gone by other hands: the purge, the operator's command, another
+node. How late a NOTIFY about those may be."""
+LOOKED_AT = 100
+"""Users of one look, which is one read."""
+PAUSE_S = 0.02
+"""Seconds between the reads of one round: however many subscribe, looking costs a few percent of a core."""
 LISTED = 60
 """Messages read for one summary; fewer than that fit into it (`summary.LARGEST_HEADERS`)."""
 
@@ -48,34 +54,52 @@ class Notifier:
 
     def take(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
         """An initial SUBSCRIBE of the originator to what waits for it."""
-        legs = self.functions.legs
-        granted = judge(request)
-        if isinstance(granted, subscription.Refused):
-            legs.reply(transaction, request, granted.status, granted.reason, granted.headers)
+        seconds = notify_dialog.granted(self.functions, transaction, request, subscription.PACKAGE)
+        if seconds is None:
             return
         if self._count >= MOST or len(self._subscribed.get(asked.originator, ())) >= MOST_OF_USER:
-            legs.reply(transaction, request, 503, "Service Unavailable", (("Retry-After", "60"),))
+            self.functions.legs.reply(transaction, request, 503, "Service Unavailable", (("Retry-After", "60"),))
             return
-        tag = LEG_TAG + secrets.token_hex(8)
-        try:
-            made = dialog.as_callee(request, tag, self.contact)
-        except MalformedMessage as error:
-            legs.reply(transaction, request, 400, "Bad Request", (("Warning", f'399 {legs.node} "{error}"'),))
+        made = notify_dialog.begin(self.functions, transaction, request, self.contact)
+        if made is None:
             return
-        subscriber = Subscriber(self, asked.originator, made, request.first("event"))
-        self.functions.dialogs[made.call_id, tag] = subscriber
+        subscriber = Subscriber(self, asked.originator, made)
+        made.own(subscriber)
         self._subscribed[asked.originator].add(subscriber)
         self._count += 1
-        subscriber.granted(transaction, granted)
+        subscriber.granted(transaction, seconds)
 
     def changed(self, address: str) -> None:
         """What waits for this address has changed."""
         for subscriber in list(self._subscribed.get(address, ())):
             subscriber.tell(subscription.Changed())
 
+    async def look(self) -> None:
+        """Tell subscribers also of what changed by other hands (DEF-08). Runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            addresses = list(self._subscribed)
+            for start in range(0, len(addresses), LOOKED_AT):
+                try:
+                    await self._look_at(addresses[start : start + LOOKED_AT])
+                except StoreError as error:
+                    log.warning("not known what waits: %s", error)
+                await asyncio.sleep(PAUSE_S)
+
+    async def _look_at(self, addresses: list[str]) -> None:
+        usages = await self._store.deferred.usages(addresses)
+        for address, usage in usages.items():
+            if all(one.usage in (None, usage) for one in self._subscribed.get(address, ())):
+                continue
+            _, body = await self.body(address)
+            for subscriber in list(self._subscribed.get(address, ())):
+                subscriber.usage = usage
+                if subscriber.body != body:
+                    subscriber.tell(subscription.Changed())
+
     def forget(self, subscriber: Subscriber) -> None:
         """The subscription is over."""
-        self.functions.dialogs.pop((subscriber.dialog.call_id, subscriber.dialog.local_tag), None)
+        subscriber.dialog.close()
         of_user = self._subscribed[subscriber.address]
         if subscriber in of_user:
             of_user.discard(subscriber)
@@ -83,12 +107,13 @@ class Notifier:
         if not of_user:
             del self._subscribed[subscriber.address]
 
-    async def body(self, address: str) -> bytes:
-        """What waits for an address now (DEF-08). StoreError."""
+    async def body(self, address: str) -> tuple[Usage, bytes]:
+        """What waits for an address now, and what it takes up (DEF-08). StoreError."""
+        usage = await self._store.deferred.usage(address)
         kinds = await self._store.deferred.kinds(address)
         entries = await self._store.deferred.list(address, limit=LISTED)
         counted = ((kind.content_type, kind.priority, kind.large) for kind in kinds for _ in range(kind.messages))
-        return summary.body(address, summary.waiting(counted), entries)
+        return usage, summary.body(address, summary.waiting(counted), entries)
 
     def close(self) -> None:
         """Stop all timers."""
@@ -97,27 +122,23 @@ class Notifier:
                 subscriber.close()
 
 
-def judge(request: Message) -> int | subscription.Refused:
-    """The seconds that a SUBSCRIBE gets."""
-    return subscription.screen(request.first("event"), request.values("accept"), request.number("expires"))
-
-
 class Subscriber:
     """One subscription and its dialog; owner of the dialog (`functions.DialogOwner`)."""
 
-    def __init__(self, notifier: Notifier, address: str, made: Dialog, event: str) -> None:
+    def __init__(self, notifier: Notifier, address: str, made: NotifyDialog) -> None:
         self.address = address
         self.dialog = made
+        self.usage: Usage | None = None
+        """As of the last NOTIFY; None before the first."""
+        self.body = b""
+        """Of the last NOTIFY."""
         self._notifier = notifier
-        self._event = event
         self._state = subscription.Subscription()
         self._timer: asyncio.TimerHandle | None = None
 
     def granted(self, transaction: TransactionId, seconds: int) -> None:
         """Answer 200, then send the NOTIFY that has to follow (RFC 6665 section 4.2.1.2)."""
-        headers: Headers = (("Expires", str(seconds)), ("Contact", self.dialog.contact))
-        reply = Reply(transaction, 200, "OK", self.dialog.local_tag, headers)
-        self._notifier.functions.legs.sender.send(reply, self.dialog.call_id)
+        self.dialog.accept(transaction, seconds)
         self.tell(subscription.Asked(seconds))
 
     def tell(self, event: subscription.Event) -> None:
@@ -141,40 +162,27 @@ class Subscriber:
 
     def on_request(self, transaction: TransactionId, request: Message) -> None:
         """A SUBSCRIBE inside the dialog refreshes, or ends with Expires 0 (RFC 6665 section 4.2.1.4)."""
-        legs = self._notifier.functions.legs
-        if request.method != "SUBSCRIBE":
-            legs.reply(transaction, request, 405, "Method Not Allowed", (("Allow", "SUBSCRIBE"),))
-            return
-        if not dialog.in_order(self.dialog, request):
-            legs.reply(transaction, request, 500, "Server Internal Error", (("Retry-After", "1"),))
-            return
-        self.dialog = dialog.retargeted(dialog.received(self.dialog, request), request)
-        granted = judge(request)
-        if isinstance(granted, subscription.Refused):
-            legs.reply(transaction, request, granted.status, granted.reason, granted.headers)
-            return
-        self.granted(transaction, granted)
+        seconds = self.dialog.refreshed(transaction, request, subscription.PACKAGE)
+        if seconds is not None:
+            self.granted(transaction, seconds)
 
     def on_response(self, response: Message | None, cseq: int) -> None:
         """What became of a NOTIFY."""
-        if cseq == self.dialog.local_cseq and (response is None or response.status >= 200):
+        if self.dialog.is_final(response, cseq):
             self.tell(subscription.Notified(0 if response is None else response.status))
 
     async def _notify(self, state: str) -> None:
         try:
-            body = await self._notifier.body(self.address)
+            self.usage, self.body = await self._notifier.body(self.address)
         except StoreError as error:
             log.error("what waits for %s cannot be read: %s", self.address, error)
             self.tell(subscription.Notified(0))
             return
         headers: Headers = (
-            ("Event", self._event),
-            ("Subscription-State", state),
             ("Accept-Contact", "*;+g.oma.sip-im;require;explicit"),  # 10.2.1
             ("Content-Type", summary.CONTENT_TYPE),
         )
-        self.dialog, command = dialog.request(self.dialog, "NOTIFY", headers, body)
-        self._notifier.functions.legs.sender.send(command, self.dialog.call_id)
+        self.dialog.notify(state, headers, self.body)
 
     def _arm(self) -> None:
         self.close()

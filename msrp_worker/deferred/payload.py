@@ -30,6 +30,7 @@ MIXED_TYPE = "multipart/mixed"
 _END = re.compile(rb"\r?\n\r?\n")
 _FIELD = re.compile(rb"([^\r\n]+(?:\r?\n[ \t]+[^\r\n]*)*)(\r?\n)")  # one header field, folded lines included
 _OURS = frozenset({b"date", b"p-asserted-identity", b"p-preferred-identity"})
+_OF_CONTENT = frozenset({"content-disposition", "content-id", "content-description"})
 _RCS_TAGS = ("oma.cpm", "ims.iari.rcs", "gsma-is", "rcs.")
 
 
@@ -107,7 +108,7 @@ def payload_of(message: DeferredMessage, form: Form) -> Payload:
     if message.content_path is not None:
         session = read_session(message.message)
         if form is Form.CPIM:
-            return _cpim(message, session.content_type)
+            return _cpim_content(message, session)
         return _mixed_session(message, session)
     if form is Form.CPIM:
         return _cpim_message(message)
@@ -223,7 +224,19 @@ def _cpim_message(message: DeferredMessage) -> Payload:
     return _cpim(message, content_type, body)
 
 
-def _cpim(message: DeferredMessage, content_type: str, body: bytes = b"") -> Payload:
+def _cpim_content(message: DeferredMessage, session: StoredSession) -> Payload:
+    """The content of a large message in an envelope, or as it is where it came in one; the disposition stays (LRG-07)."""
+    if content_types.essence(session.content_type) == CPIM_TYPE:
+        return Payload(session.content_type, b"")
+    lines = session.send.partition(b"\r\n\r\n")[0].decode("utf-8", "replace").split("\r\n")
+    fields = [line.partition(":") for line in lines[1:]]
+    kept = [(name.strip(), value.strip()) for name, _, value in fields if name.strip().lower() in _OF_CONTENT]
+    return _cpim(message, session.content_type, content_headers=kept)
+
+
+def _cpim(
+    message: DeferredMessage, content_type: str, body: bytes = b"", content_headers: Sequence[tuple[str, str]] = ()
+) -> Payload:
     """An envelope that names the sender, as far as privacy lets it (IDN-04), and when the message was received."""
     received = datetime.fromtimestamp(message.received, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     headers = [
@@ -233,7 +246,7 @@ def _cpim(message: DeferredMessage, content_type: str, body: bytes = b"") -> Pay
     ]
     if message.subject:
         headers.append(cpim.Header("Subject", cpim.escape(message.subject)))
-    envelope = cpim.build(headers, [("Content-Type", _one_line(content_type))])
+    envelope = cpim.build(headers, [("Content-Type", _one_line(content_type)), *content_headers])
     return Payload(CPIM_TYPE, envelope.head + body)
 
 

@@ -7,26 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from email.parser import BytesParser
 from urllib.parse import unquote
 
 import msgspec
 
-from msrp_worker import safe_xml
+from msrp_worker.multipart import MultipartError, read_parts
 from msrp_worker.sdp import SdpError
 from msrp_worker.sdp import parse as parse_sdp
 from msrp_worker.sdp_msrp import Purpose, is_msrp
 from msrp_worker.sdp_msrp import parse as parse_media
+from msrp_worker.uri_list import RESOURCE_LISTS, Problem, UriListError, read_resource_list
 
 DEFERRED_USER = "deferred"
 """User part of the URI of the Deferred Messaging Function."""
-RESOURCE_LISTS = "application/resource-lists+xml"
-LARGEST_LIST = 131_072
-"""Bytes of a URI-list: what fits into a request that Kamailio takes."""
-MOST_WANTED = 5_000
-"""Messages that one list may name: a list of that length has about that many entries of 25 bytes and more."""
 
-_LIST_TAG = "{urn:ietf:params:xml:ns:resource-lists}"
 _MESSAGE_ID = re.compile(r"[0-9]{1,18}@[0-9A-Za-z.\-\[\]:]+")
 
 
@@ -65,7 +59,10 @@ def user_at(request_uri: str, domain: str) -> str | None:
 
 def read_request(request_uri: str, content_type: str, body: bytes, domain: str) -> Wanted | Refused:
     """What the INVITE of a served user to the deferred URI, or to a Message-ID, asks for."""
-    parts = body_parts(content_type, body)
+    try:
+        parts = {part.media_type: part.body for part in reversed(read_parts(content_type, body))}  # the first of each
+    except MultipartError as error:
+        return Refused(400, "Bad Request", str(error))
     refused = _check_direction(parts.get("application/sdp", b""))
     if refused is not None:
         return refused
@@ -92,22 +89,6 @@ def judge(recipient: str, asked: Sequence[str], owners: Mapping[str, str]) -> Wa
     return Wanted(found)
 
 
-def body_parts(content_type: str, body: bytes) -> dict[str, bytes]:
-    """The parts of a body by media type in lower case, the first of each; a body without parts is one (RFC 5366)."""
-    if not body:
-        return {}
-    head = content_type.encode("utf-8", "surrogateescape")
-    message = BytesParser().parsebytes(b"Content-Type: " + b" ".join(head.split()) + b"\r\n\r\n" + body)
-    if not message.is_multipart():
-        return {message.get_content_type(): body}
-    found: dict[str, bytes] = {}
-    for part in message.walk():
-        content = part.get_payload(decode=True)
-        if isinstance(content, bytes):
-            found.setdefault(part.get_content_type(), content)
-    return found
-
-
 def _check_direction(sdp: bytes) -> Refused | None:
     """10.3.1 step 5: every MSRP line, or the session, is recvonly."""
     if not sdp:
@@ -125,16 +106,14 @@ def _check_direction(sdp: bytes) -> Refused | None:
 def _read_list(document: bytes) -> Wanted | Refused:
     """The Message-IDs of a resource-lists document, in its order (SEC-05)."""
     try:
-        root = safe_xml.parse(document, LARGEST_LIST)
-    except safe_xml.XmlError as error:
-        return Refused(400, "Bad Request", f"URI-list: {error}")
-    if root.tag != f"{_LIST_TAG}resource-lists":
-        return Refused(400, "Bad Request", "URI-list: not a resource-lists document")
-    asked = tuple(dict.fromkeys(_message_ids(entry.get("uri", "") for entry in root.iter(f"{_LIST_TAG}entry"))))
+        entries = read_resource_list(document)
+    except UriListError as error:
+        if error.problem is Problem.TOO_LONG:
+            return Refused(413, "Request Entity Too Large", str(error), "SEC-05")
+        return Refused(400, "Bad Request", str(error))
+    asked = tuple(dict.fromkeys(_message_ids(entry.get("uri", "") for entry in entries)))
     if not asked:
         return Refused(404, "Not Found", "The URI-list names no message")
-    if len(asked) > MOST_WANTED:
-        return Refused(413, "Request Entity Too Large", f"The URI-list names more than {MOST_WANTED} messages", "SEC-05")
     return Wanted(asked)
 
 

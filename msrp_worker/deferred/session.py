@@ -209,6 +209,8 @@ class DeliverySession(SessionHandler):
             log.error("delivered messages of %s not deleted: %s", self.recipient, error)
             self.tell(delivery.NotDeleted())
             return
+        for message_id in message_ids:
+            self._senders.pop(message_id, None)
         gone = [self._flying.pop(message_id) for message_id in message_ids if message_id in self._flying]
         self._watcher.delivered(self, gone)
         self.tell(delivery.Deleted())

@@ -7,25 +7,19 @@ from typing import TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from msrp_worker import content_types
 from msrp_worker.deferred.summary import CONTENT_TYPE, EVENT
+from msrp_worker.event_package import Package
 
-DEFAULT_S = 3600
-"""RFC 3842 section 3.4: one hour when the subscriber does not say."""
-SHORTEST_S = 60
-"""Below it, unless 0, the subscription is refused 423 (RFC 6665 section 4.2.1.1)."""
-LONGEST_S = 604_800
-"""A week; RFC 3842 section 3.4 speaks of minutes to weeks."""
+PACKAGE = Package(
+    event=EVENT,
+    content_type=CONTENT_TYPE,
+    default_s=3600,  # RFC 3842 section 3.4: one hour when the subscriber does not say
+    shortest_s=60,  # RFC 6665 section 4.2.1.1
+    longest_s=604_800,  # a week; RFC 3842 section 3.4 speaks of minutes to weeks
+)
+"""Who may subscribe for how long (DEF-08)."""
 ANSWER_S = 40.0
 """How long the response to a NOTIFY is waited for, in seconds: its transaction takes 32."""
-
-
-class Refused(Struct, frozen=True):
-    """The response that refuses a SUBSCRIBE."""
-
-    status: int
-    reason: str
-    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Subscription(Struct, frozen=True, kw_only=True):
@@ -77,18 +71,6 @@ class Gone(Struct, frozen=True):
 
 Event: TypeAlias = Asked | Changed | Notified | Tick
 Effect: TypeAlias = Notify | Gone
-
-
-def screen(event: str, accept: list[str], expires: int | None) -> int | Refused:
-    """Judge a SUBSCRIBE of the owner: the seconds granted, or the refusal (DEF-08)."""
-    if event.partition(";")[0].strip().lower() != EVENT:
-        return Refused(489, "Bad Event", (("Allow-Events", EVENT),))
-    if accept and not content_types.accepts(accept, CONTENT_TYPE):
-        return Refused(406, "Not Acceptable", (("Accept", CONTENT_TYPE),))
-    seconds = DEFAULT_S if expires is None else expires
-    if 0 < seconds < SHORTEST_S:
-        return Refused(423, "Interval Too Brief", (("Min-Expires", str(SHORTEST_S)),))
-    return min(seconds, LONGEST_S)
 
 
 def step(subscription: Subscription, event: Event, now: float) -> tuple[Subscription, list[Effect]]:

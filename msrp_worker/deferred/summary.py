@@ -91,6 +91,9 @@ def _headers(entry: DeferredEntry) -> bytes:
         ("Date", sip_date(entry.received)),
         ("Priority", entry.priority or "normal"),
         ("Message-ID", entry.message_id),
+        # Of what is in a file: what fetching it brings.
+        ("Content-Type", entry.content_type if entry.content_path else ""),
+        ("Content-Length", str(entry.size) if entry.content_path else ""),
         ("P-Asserted-Identity", "" if hidden else f"<{entry.originator}>"),  # IDN-04
     ]
     lines = (f"{name}: {_clean(value)}\r\n" for name, value in fields if value)

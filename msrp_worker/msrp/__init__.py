@@ -38,6 +38,7 @@ turn. A session never queues more than `SessionOptions.queue_bytes`; a peer that
 """
 
 from .config import EndpointConfig
+from .destinations import Destinations
 from .endpoint import MsrpEndpoint
 from .frames import NO, PARTIAL, YES, Request, Response
 from .handler import DEFERRED, SessionHandler
@@ -58,6 +59,7 @@ __all__ = [
     "YES",
     "AcceptTypes",
     "ByteRange",
+    "Destinations",
     "EndpointConfig",
     "IncomingMessage",
     "MessageAborted",

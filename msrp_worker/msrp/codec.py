@@ -58,6 +58,7 @@ _START: Final = re.compile(
     rb"MSRP ([A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}) "
     rb"(?:([A-Z]{1,32})|([0-9]{3})(?: ([\t\x20-\x7e\x80-\xfd]{0,200}))?)\r\n"
 )
+_PATHS: Final = re.compile(rb"(?i)To-Path: ([\x20-\x7e]{1,2048})\r\nFrom-Path: ([\x20-\x7e]{1,2048})(?:\r\n|$)").match
 _FAILURE_REPORT: Final = re.compile(rb"(?i)\r\nFailure-Report: (yes|no|partial)(?:\r\n|$)").search
 
 _KNOWN: Final = {
@@ -289,6 +290,9 @@ class Parser:
                 raise _HeaderError("REPORT without Status or Message-ID")
         except (_HeaderError, UnicodeDecodeError) as error:
             wish = _FAILURE_REPORT(block)  # it may stand after the field that failed
+            paths = _PATHS(block)
+            if paths is not None:  # what failed may stand after them, so there is somebody to answer
+                request.to_path, request.from_path = paths[1].decode(), paths[2].decode()
             return Malformed(
                 transaction_id,
                 request.method or None,

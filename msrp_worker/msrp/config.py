@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .codec import DEFAULT_LIMITS, CodecLimits
+from .destinations import ANYWHERE, Destinations
 from .uri import DEFAULT_PORT
 
 
@@ -62,6 +63,8 @@ class EndpointConfig:
     """Bytes at which they go on."""
     write_limit_bytes: int = 1_048_576
     """Bytes at which we stop reading from a peer that sends requests but does not take the responses."""
+    destinations: Destinations = ANYWHERE
+    """Where a peer's path may make us connect to (SEC-05)."""
     reuse_connections: bool = True
     """Sessions to the same next hop share one connection (RFC 4975 section 5.4). Sessions with
     fingerprints never share."""

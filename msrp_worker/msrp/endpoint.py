@@ -137,6 +137,11 @@ class MsrpEndpoint:
         if self.tls is not None:
             self.tls.reload()
 
+    @property
+    def fingerprint(self) -> str | None:
+        """Of our certificate, for a=fingerprint (RFC 8122); None without one."""  # MED-04
+        return None if self.tls is None else self.tls.fingerprint
+
     # --- sessions -----------------------------------------------------------------------------------------
 
     async def local_host(self, peer: str | None = None) -> str:
@@ -226,6 +231,7 @@ class MsrpEndpoint:
             if known is not None and known.link is not None and known.link.refused_because is None:
                 return known
         assert self._loop is not None, "start comes first"
+        self._check_destination((host, port))
         context = None
         if hop.secure:
             own = (self.config.tls_certificate, self.config.tls_key)
@@ -238,9 +244,22 @@ class MsrpEndpoint:
             # The name to be in the certificate is that of the URI, wherever the connection goes.
             server_hostname=hop.host if context is not None else None,
         )
+        if connection.transport is not None:  # names have been resolved now; nothing of the peer's was sent yet
+            own = connection.transport.get_extra_info("sockname")[0]
+            try:
+                self._check_destination((connection.address, port), own)
+            except ConnectionRefusedError as error:
+                connection.close(str(error), abort=True)
+                raise
         if shared:
             self._outgoing.setdefault(key, connection)
         return connection
+
+    def _check_destination(self, peer: tuple[str, int], own: str | None = None) -> None:
+        refused = self.config.destinations.refusal(peer, own)
+        if refused is not None:
+            log.warning("SEC-05 msrp: connection refused to a peer: %s", refused)
+            raise ConnectionRefusedError(refused)
 
     # --- connections: what they call ----------------------------------------------------------------------
 
@@ -250,10 +269,13 @@ class MsrpEndpoint:
         self._per_address[connection.address] += 1
         if self._stopping:
             return "endpoint stopped"
+        counters = self.registry.counters
         if len(self._connections) > self.config.max_connections:
+            counters.over_limit += 1
             return f"more than {self.config.max_connections} connections"
         limit = self.config.max_connections_per_address
         if connection.key is None and self._per_address[connection.address] > limit:
+            counters.over_limit += 1
             return f"more than {limit} connections from this address"
         return None
 

@@ -107,6 +107,8 @@ class Link:
         self.output.forget(session)
         if session.on_hold:
             self.hold_changed()
+        if not self.sessions:
+            self.output.wake()  # the shell has to look at the clock: nobody may need the connection any more
 
     def hold_changed(self) -> None:
         """A session went on hold or off it. One that holds stops them all: TCP has only one stream."""
@@ -189,6 +191,7 @@ class Link:
             if session is not None:
                 session.inbox.receive_end(event.flag)
         elif type(event) is Malformed:
+            self.registry.counters.malformed += 1
             log.info("msrp: malformed frame from %s: %s", self.peer_address, event.reason)
             self._reject(event, event.status, event.reason)
         elif type(event) is Broken:
@@ -236,8 +239,10 @@ class Link:
     def _stray(self, request: Request, code: int) -> None:
         log.info("msrp: %s from %s for %s: %d", request.method, self.peer_address, request.to_path[:200], code)
         self._reject(request, code)
+        self.registry.counters.refused(code)
         self._strays += 1
         if not self.sessions and self._strays >= MAX_STRAY_REQUESTS:
+            self.registry.counters.never_bound += 1
             self.refuse(f"{self._strays} requests for unknown sessions")  # SEC-02
 
     def _reject(self, request: Request | Malformed, code: int, comment: str | None = None) -> None:

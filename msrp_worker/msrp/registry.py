@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from .counters import Counters
 from .logs import limited_logger
 from .session import Session
 from .state import State
@@ -22,9 +23,10 @@ class Registry:
     Session-ids are ours, random and unique, so they find the session; the rest of the URI is then compared.
     """
 
-    __slots__ = ("_awaited", "_on_closed", "_on_remote", "_sessions")
+    __slots__ = ("_awaited", "_on_closed", "_on_remote", "_sessions", "counters")
 
     def __init__(self) -> None:
+        self.counters = Counters()
         self._sessions: dict[str, Session] = {}
         self._awaited: dict[Session, float | None] = {}
         """Sessions that know their peer's path and wait for its connection, with the time until which; None until

@@ -122,6 +122,9 @@ class RoomObserver:
     def aborted(self, message: SwitchedMessage, reason: str) -> None:
         """The rest will not come."""
 
+    def connected(self, participant: Participant) -> None:
+        """The session of a participant has its MSRP connection."""
+
     def nickname(self, participant: Participant, nickname: str | None) -> None:
         """A participant is known by another nickname now, or by none."""
 

@@ -9,6 +9,7 @@ clock: the link passes the time along with each input.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .frames import YES, Request, Response, check_header
@@ -100,6 +101,12 @@ class Session:
             self.link.refuse("certificate does not match the offered fingerprint")  # MED-04
             return
         self.outbox.unblock()
+
+    def allow_from(self, addresses: frozenset[str]) -> None:
+        """Let the session be bound from these addresses only; a connection from elsewhere that was faster is closed."""
+        self.options = replace(self.options, peer_addresses=addresses)  # MED-10
+        if self.link is not None and self.link.peer_address not in addresses:
+            self.link.refuse("the session may not be bound from this address")
 
     def bind(self, link: Link, *, greet: bool = False) -> None:
         """The connection `link` now belongs to this session; `greet` as the active side, before all else."""  # MED-03

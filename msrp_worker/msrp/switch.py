@@ -89,7 +89,14 @@ class Switch(SessionHandler):
         self._by_key.setdefault(key, []).append(participant)
         self._keys[session] = own
         session.handler = self
+        if session.link is not None:
+            self.observer.connected(participant)
         return True
+
+    def keep_nickname(self, participant: Participant, nickname: str) -> None:
+        """A participant goes on in another session: the nickname of the old one, which has ended, stays theirs."""
+        text = nickname.replace("\\", "\\\\").replace('"', '\\"')
+        self.nicknames.use(participant.session, address_key(participant.address.uri), f'"{text}"', self._now)
 
     def leave(self, participant: Participant, reason: str = "left") -> None:
         """End the session of a participant."""
@@ -111,6 +118,12 @@ class Switch(SessionHandler):
                 participant.congested_since = now
             elif now - participant.congested_since >= self.policy.stall_seconds:
                 participant.session.close(CUT)  # MED-08
+
+    def bound(self, session: Session) -> None:
+        """The session of a participant has its connection."""
+        participant = self._participants.get(session)
+        if participant is not None:
+            self.observer.connected(participant)
 
     # --- messages in --------------------------------------------------------------------------------------
 

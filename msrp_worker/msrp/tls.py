@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 
 from OpenSSL import SSL, crypto
 
+from .fingerprint import fingerprint
 from .logs import limited_logger
 
 log = limited_logger(__name__)
@@ -68,6 +69,8 @@ class ServerTls:
         self._certificate = certificate
         self._key = key
         self.handshake_seconds = handshake_seconds
+        self.fingerprint = ""
+        """Of the certificate as it was last loaded, for a=fingerprint."""
         self._context = self._load()
 
     def reload(self) -> None:
@@ -90,8 +93,10 @@ class ServerTls:
             context.use_certificate_chain_file(str(self._certificate))
             context.use_privatekey_file(str(self._key))
             context.check_privatekey()
+            own = crypto.load_certificate(crypto.FILETYPE_PEM, self._certificate.read_bytes())
         except (SSL.Error, crypto.Error, OSError) as error:
             raise ValueError(f"certificate {self._certificate} and key {self._key}: {error}") from error
+        self.fingerprint = fingerprint(crypto.dump_certificate(crypto.FILETYPE_ASN1, own))
         return context
 
 
@@ -133,7 +138,7 @@ class TlsProtocol(asyncio.Protocol):
         self.address = str(peer[0]) if isinstance(peer, tuple) else ""
         refused = self._gate.admit(self)  # SEC-02
         if refused is not None:
-            log.warning("msrp: connection from %s refused: %s", self.address, refused)
+            log.warning("SEC-02 msrp: connection from %s refused: %s", self.address, refused)
             self._transport.abort()
             return
         loop = asyncio.get_running_loop()

@@ -45,8 +45,9 @@ def websocket_handler(endpoint: MsrpEndpoint) -> Callable[[web.Request], Awaitab
         refused = endpoint.admit(shell)
         try:
             if refused is not None:
-                log.warning("msrp: websocket from %s refused: %s", shell.address, refused)
+                log.warning("SEC-02 msrp: websocket from %s refused: %s", shell.address, refused)
                 raise web.HTTPServiceUnavailable(text="too many connections\n")
+            endpoint.registry.counters.accepted += 1
             await socket.prepare(request)
             await shell.run(socket, request.transport, secure=request.secure or endpoint.config.websocket_is_secure)
         finally:
@@ -158,11 +159,13 @@ class WebSocketShell:
         config = self.endpoint.config
         link.tick(now)
         if self._sending_since is not None and now - self._sending_since >= config.stall_seconds:
+            self.endpoint.registry.counters.stalled += 1
             self.close(f"peer took nothing for {config.stall_seconds:.0f} s", abort=True)
             return False
         if link.sessions:
             self._since = now
         elif now - self._since >= (config.bind_seconds if link.never_bound else config.linger_seconds):
+            self.endpoint.registry.counters.never_bound += link.never_bound  # SEC-02
             self.close("no session" if link.never_bound else "no session left")
         return True
 

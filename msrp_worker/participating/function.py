@@ -6,63 +6,134 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kemi.messages import SipRequest, TransactionId
 from msrp_worker.config import Config
 from msrp_worker.functions import Functions
+from msrp_worker.kamailio_link import LEG_TAG
 from msrp_worker.msrp import MsrpEndpoint
+from msrp_worker.msrp.hop import HopPolicy
+from msrp_worker.participating.foci import Foci
 from msrp_worker.participating.media import BridgedMedia
 from msrp_worker.participating.session import ParticipatingSession
 from msrp_worker.sdp import Origin
+from msrp_worker.sip.leg_types import LegId
 from msrp_worker.sip.message import Message
+from msrp_worker.sip.outbox import RETRY_AFTER
+from msrp_worker.sip.port import Reply
+from msrp_worker.store.legs import LegRecord
 
 log = logging.getLogger("im.participating")
+
+MAX_RINGING = 100
+"""Invitations of one recipient without an answer, beyond which a new one gets 503: more than a person can look at, and a
+storm of them takes little of the worker (SEC-02)."""
+RINGING_RETRY_S = 10
+"""Retry-After of that 503, in seconds."""
+ANY = ("", "0.0.0.0", "::")  # noqa: S104 - not bound, compared with
+
+
+Defer = Callable[[LegId, Message, SipRequest], Coroutine[Any, Any, None]]
 
 
 class ParticipatingFunction:
     """All bridged sessions of this worker."""
 
-    def __init__(self, functions: Functions, endpoint: MsrpEndpoint, config: Config) -> None:
+    def __init__(self, functions: Functions, endpoint: MsrpEndpoint, config: Config, defer: Defer) -> None:
+        """`defer` takes the leg of a large message that no device of its recipient took (PFS-16)."""
+        self._defer = defer
         self._functions = functions
         self._endpoint = endpoint
         self._config = config
         self._sessions: dict[str, ParticipatingSession] = {}
+        self._ringing: Counter[str] = Counter()
+        self._foci = Foci(asyncio.get_running_loop().time)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.observer: Callable[[SipRequest], HopPolicy | None] = lambda asked: None
+        """Who sees the content of a session: a recorder, where `records_originator` or `records_recipient` asks for it
+        (PFS-14)."""
+        self.storms = 0
+        """Invitations refused because their recipient had too many."""
         functions.register("participating", self._take)
 
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def focus(self, user: str) -> str:
+        """The URI of the focus that stands behind the user part of a Contact of ours; empty when there is none (PFS-06).
+
+        It is known while its session lasts, and some time longer for those who come back (PFS-11).
+        """
+        token = user.removeprefix(LEG_TAG)
+        session = self._sessions.get(token)
+        return session.focus if session is not None else self._foci.find(token)
+
     def _take(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
+        if request.method != "INVITE":
+            self._functions.legs.reply(transaction, request, 405, "Method Not Allowed", (("Allow", "INVITE"),))
+            return
+        if self._ringing[asked.recipient] >= MAX_RINGING:
+            self.storms += 1
+            headers = (("Retry-After", str(RINGING_RETRY_S)),)
+            self._functions.legs.reply(transaction, request, 503, "Service Unavailable", headers)
+            return
+        self._ringing[asked.recipient] += 1
         self._start(self._begin(transaction, request, asked))
 
     async def _begin(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
-        host = await self._endpoint.local_host(asked.source.partition(":")[0] or None)
-        identity = secrets.token_hex(8)
+        source = _host(asked.source)
+        host = await self._endpoint.local_host(source or None)
+        token = secrets.token_hex(8)
         media = BridgedMedia(
             self._endpoint,
             host,
             lambda: _origin(host),
             self._start,
             max_size=self._config.large_max_size,
-            on_lost=lambda reason: self._lost(identity, reason),
+            ws_port=self._config.http_port,  # MED-11
+            addresses=frozenset({source}) if self._config.msrp_address_check else None,  # MED-10
+            observer=self.observer(asked),
+            on_lost=lambda reason: self._lost(token, reason),
         )
-        config = self._config
-        address = f"[{config.listen}]" if ":" in config.listen else config.listen
-        contact = f"<sip:im-leg-{identity}@{address}:{config.sip_port}>;+g.oma.sip-im"  # HDR-02
-        session = ParticipatingSession(self._functions.legs, media, contact, identity, self._ended)
-        self._sessions[identity] = session
+        address = host if self._config.listen in ANY else self._config.listen
+        address = f"[{address}]" if ":" in address else address
+        identity = " ".join((token, *map(str, transaction)))
+        contact = f"sip:{LEG_TAG}{token}@{address}:{self._config.sip_port}"
+        session = ParticipatingSession(self._functions.legs, media, contact, identity, asked.recipient, self._ended)
+        session.defer = lambda leg: self._start(self._defer(leg, request, asked))
+        session.on_answered = self._no_longer_rings
+        self._sessions[token] = session
         session.begin(transaction, request, asked)
 
-    def _lost(self, identity: str, reason: str) -> None:
-        session = self._sessions.get(identity)
+    def orphaned(self, record: LegRecord) -> None:
+        """The worker before us has died over an invitation: who sent it still waits, and is told now (SEC-06)."""
+        parts = record.owner_id.split(" ")
+        if record.owner_kind != ParticipatingSession.kind or record.state != "calling" or len(parts) != 3:
+            return
+        transaction = int(parts[1]), int(parts[2])
+        reply = Reply(transaction, 503, "Service Unavailable", LEG_TAG + "gone", RETRY_AFTER)
+        self._functions.legs.sender.send(reply, record.call_id)
+
+    def _lost(self, token: str, reason: str) -> None:
+        session = self._sessions.get(token)
         if session is not None:
             session.lost(reason)
 
+    def _no_longer_rings(self, session: ParticipatingSession) -> None:
+        self._ringing[session.recipient] -= 1
+        if self._ringing[session.recipient] <= 0:
+            del self._ringing[session.recipient]
+
     def _ended(self, session: ParticipatingSession) -> None:
-        self._sessions.pop(session.identity, None)
+        if not session.answered:
+            self._no_longer_rings(session)
+        token = session.identity.partition(" ")[0]
+        self._sessions.pop(token, None)
+        if session.focus:
+            self._foci.remember(token, session.focus)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -75,6 +146,12 @@ class ParticipatingFunction:
             log.error("participating function", exc_info=error)
 
 
+def _host(source: str) -> str:
+    """The address in `address:port;transport`; that of IPv6 has brackets."""
+    return source.partition(";")[0].rpartition(":")[0].strip("[]")
+
+
 def _origin(host: str) -> Origin:
+    """An o= line of our own: nothing of either side is in it (IDN-04)."""
     number = str(int(time.time()))
     return Origin("-", number, int(number), host, "IP6" if ":" in host else "IP4")

@@ -7,6 +7,8 @@ for the owner, in order. The last event is `Rejected` or `Ended`, exactly once; 
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from msrp_worker.sip import callee, caller, inside, outgoing
 from msrp_worker.sip.invite import ENDED, Phase, Signal
 from msrp_worker.sip.leg_types import (
@@ -21,6 +23,7 @@ from msrp_worker.sip.leg_types import (
     Leg,
     NotStored,
     Offer,
+    Present,
     Refuse,
     RefuseOffer,
     Rejected,
@@ -90,6 +93,8 @@ def _dispatch(turn: Turn, what: Input) -> None:
             outgoing.send(turn, what)
         case Respond():
             inside.respond(turn, what)
+        case Present():
+            turn.set(dialog=replace(turn.leg.dialog, contact=what.contact))
         case Release():
             over = Over(cause=what.cause, why=what.why, status=what.status, reason=what.reason)
             turn.signal(Signal.RELEASE, over)

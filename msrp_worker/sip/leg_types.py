@@ -330,7 +330,7 @@ class RefuseOffer(Struct, frozen=True, kw_only=True):
 
 
 class Send(Struct, frozen=True, kw_only=True):
-    """Another request inside the dialog: INFO, REFER, NOTIFY, MESSAGE."""
+    """Another request inside the dialog: INFO, REFER, SUBSCRIBE, NOTIFY, MESSAGE."""
 
     method: str
     headers: Headers = ()
@@ -347,6 +347,12 @@ class Respond(Struct, frozen=True, kw_only=True):
     body: bytes = b""
 
 
+class Present(Struct, frozen=True, kw_only=True):
+    """From now on our Contact is this whole value: the session has, or has no longer, a focus (RFC 4579 section 5)."""
+
+    contact: str
+
+
 class Release(Struct, frozen=True, kw_only=True):
     """The owner is done: CANCEL, BYE or a final response, whatever the phase asks for.
 
@@ -359,7 +365,7 @@ class Release(Struct, frozen=True, kw_only=True):
     cause: Cause = Cause.RELEASED
 
 
-Order: TypeAlias = Ring | Accept | Refuse | Offer | AcceptOffer | RefuseOffer | Send | Respond | Release
+Order: TypeAlias = Ring | Accept | Refuse | Offer | AcceptOffer | RefuseOffer | Send | Respond | Present | Release
 Input: TypeAlias = Request | Ack | Cancelled | Response | TimedOut | Tick | NotStored | Order
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from email.parser import BytesParser
+
+from msrp_worker.multipart import MultipartError, read_parts
 
 MAX_FIELDS = 500
 """Header fields of one message; real ones have some thirty."""
@@ -68,7 +69,10 @@ class Message:
 
     def first(self, name: str) -> str:
         """First value of a header field, empty when there is none."""
-        return next((value for key, value in self.fields if key == name), "")
+        for key, value in self.fields:
+            if key == name:
+                return value
+        return ""
 
     def lines(self, name: str) -> list[str]:
         """Every header field line of this name."""
@@ -96,13 +100,11 @@ class Message:
     @property
     def sdp(self) -> bytes:
         """The session description: the body, or its part of type application/sdp; empty when there is none."""
-        if not self.body:
+        try:
+            parts = read_parts(self.first("content-type"), self.body)
+        except MultipartError:
             return b""
-        content_type = self.first("content-type")
-        media_type = content_type.partition(";")[0].strip().lower()
-        if media_type == "application/sdp":
-            return self.body
-        return _part(content_type, self.body) if media_type.startswith("multipart/") else b""
+        return next((part.body for part in parts if part.media_type == "application/sdp"), b"")
 
 
 def read(data: bytes) -> Message:
@@ -153,18 +155,11 @@ def _field(line: str) -> tuple[str, str]:
     return _COMPACT.get(key, key), value.strip()
 
 
-def _part(content_type: str, body: bytes) -> bytes:
-    head = content_type.encode("utf-8", "surrogateescape")
-    whole = BytesParser().parsebytes(b"Content-Type: " + head + b"\r\n\r\n" + body)
-    for part in whole.walk():
-        if part.get_content_type() == "application/sdp":
-            content = part.get_payload(decode=True)
-            return content if isinstance(content, bytes) else b""
-    return b""
-
-
 def split(text: str, separator: str) -> Iterator[str]:
     """Parts of a header value between `separator`, which does not count in "…" or <…>."""
+    if separator not in text:
+        yield text.strip()
+        return
     if '"' not in text and "<" not in text:
         yield from (part.strip() for part in text.split(separator))
         return
@@ -189,9 +184,17 @@ def split(text: str, separator: str) -> Iterator[str]:
 
 def address(value: str) -> str:
     """The URI of a name-addr or addr-spec, as it stands."""
+    if value.startswith("<") and '"' not in value:  # as nearly all are
+        return value[1:].partition(">")[0].strip()
     first = next(split(value, ";"))
     _, left, right = _after_name(first)
     return (right.partition(">")[0] if left else first).strip()
+
+
+def name_of(value: str) -> str:
+    """The display name of a name-addr as it stands, quotes and all; empty when there is none."""
+    before, left, _ = _after_name(next(split(value, ";")))
+    return before.strip() if left else ""
 
 
 def _after_name(text: str) -> tuple[str, str, str]:
@@ -219,7 +222,10 @@ def sip_uri(value: str) -> str:
 def parameters(value: str) -> dict[str, str]:
     """Header parameters behind the first `;`: names in lower case, values without quotes, flags as empty strings."""
     found: dict[str, str] = {}
-    parts = split(value, ";")
+    if value.startswith("<") and '"' not in value and "<" not in (rest := value.partition(">")[2]):
+        parts = iter(rest.split(";"))  # as nearly all are
+    else:
+        parts = split(value, ";")
     next(parts)
     for part in parts:
         name, _, text = part.partition("=")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from msrp_worker.sip.leg_types import Cause, LegEvent, LegId, LegPolicy, Release
+from msrp_worker.sip.leg_types import Cause, Ended, LegEvent, LegId, LegPolicy, Rejected, Release
 from msrp_worker.sip.outbox import LegOwner, LegStore
 from msrp_worker.sip.record import leg_of
 from msrp_worker.sip.shell import LegManager
@@ -27,13 +27,16 @@ Resume = Callable[[LegRecord], LegOwner | None]
 
 @dataclass(slots=True)
 class _Nobody:
-    """Owner of a leg that is only being ended."""
+    """Owner of a leg that is to be ended: whatever the peer does before its turn has come ends it now."""
 
+    manager: LegManager
     kind: str
     identity: str
 
     def on_leg_event(self, leg_id: LegId, event: LegEvent) -> None:
-        """Nothing is to be done about it."""
+        """Nobody could answer a request, or talk in a session that stands only now."""
+        if not isinstance(event, Ended | Rejected):
+            self.manager.order(leg_id, Release(cause=Cause.RESTARTED, why=RESTARTED))
 
 
 @dataclass(slots=True)
@@ -42,41 +45,65 @@ class Restored:
 
     resumed: int = 0
     released: int = 0
+    orphans: list[LegId] = field(default_factory=list)
+    """Legs that nobody goes on with, to be given to `release`."""
 
 
-async def restore(manager: LegManager, store: LegStore, resume: Resume, policy: LegPolicy | None = None) -> Restored:
-    """Go through the stored legs of this node once, before or while Kamailio's events come in. Errors of the store.
+async def adopt(
+    manager: LegManager,
+    store: LegStore,
+    resume: Resume,
+    policy: LegPolicy | None = None,
+    orphaned: Callable[[LegRecord], None] = lambda record: None,
+) -> Restored:
+    """Take the stored legs of this node up, before Kamailio's events come in: none of them may find its leg unknown, and
+    hear 481. Nothing is sent. Errors of the store.
 
-    A session that stands is offered to `resume`; one that nobody takes, or whose time is over, gets a BYE with a Reason.
-    A call of ours that had no answer is cancelled; should it be answered all the same, it gets the BYE then.
+    A session that stands is offered to `resume`; one that nobody takes, or whose time is over, is an orphan,
+    and `orphaned` is told.
     """
     found = Restored()
     after = ("", "")
     while records := await store.of_node(manager.node, after):
         after = records[-1].call_id, records[-1].local_tag
         for record in records:
-            if manager.find((record.call_id, record.local_tag)) is not None:
+            leg_id = record.call_id, record.local_tag
+            if manager.find(leg_id) is not None:
                 continue  # made after the start
-            if _restore_one(manager, record, resume, policy or LegPolicy()):
+            if _adopt_one(manager, record, resume, policy or LegPolicy()):
                 found.resumed += 1
-                continue
-            found.released += 1
-            if found.released % RELEASES_PER_TURN == 0:
-                await asyncio.sleep(TURN_S)
+            else:
+                found.orphans.append(leg_id)
+                orphaned(record)
+    return found
+
+
+async def release(manager: LegManager, found: Restored) -> Restored:
+    """Release the orphans, so many at a time that new requests get through beside them.
+
+    A session gets a BYE with a Reason. A call of ours that had no answer is cancelled; should it be answered all the same,
+    it gets the BYE then.
+    """
+    for leg_id in found.orphans:
+        found.released += 1
+        if manager.order(leg_id, Release(cause=Cause.RESTARTED, why=RESTARTED)) and not found.released % RELEASES_PER_TURN:
+            await asyncio.sleep(TURN_S)
+    found.orphans = []
     if found.resumed or found.released:
         log.info("after the restart %d legs go on, %d are released", found.resumed, found.released)
     return found
 
 
-def _restore_one(manager: LegManager, record: LegRecord, resume: Resume, policy: LegPolicy) -> bool:
-    """Take up one leg; False when it is released."""
+async def restore(manager: LegManager, store: LegStore, resume: Resume, policy: LegPolicy | None = None) -> Restored:
+    """`adopt`, then `release`."""
+    return await release(manager, await adopt(manager, store, resume, policy))
+
+
+def _adopt_one(manager: LegManager, record: LegRecord, resume: Resume, policy: LegPolicy) -> bool:
+    """Take up one leg; False when it is an orphan."""
     now = manager.clock()
     expired = record.session_interval > 0 and record.expires <= manager.epoch + now
     owner = None if record.state == "calling" or expired else resume(record)
     made = leg_of(record, policy, now, manager.epoch)
-    if owner is not None:
-        manager.adopt(made, owner, record)
-        return True
-    manager.adopt(made, _Nobody(record.owner_kind, record.owner_id), record)
-    manager.order(made.identity, Release(cause=Cause.RESTARTED, why=RESTARTED))
-    return False
+    manager.adopt(made, owner or _Nobody(manager, record.owner_kind, record.owner_id), record)
+    return owner is not None

@@ -13,6 +13,8 @@ import secrets
 import time
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from kemi.messages import TransactionId
 from msrp_worker.sip import caller, leg, replaces
 from msrp_worker.sip.callee import Refusal, answer_call
@@ -123,6 +125,11 @@ class LegManager:
         entry = self._entries.get(leg_id)
         return None if entry is None else entry.leg
 
+    def owner_of(self, leg_id: LegId) -> LegOwner | None:
+        """Whom a leg belongs to, None when it is gone."""
+        entry = self._entries.get(leg_id)
+        return None if entry is None else entry.owner
+
     def call(self, invitation: Invitation, owner: LegOwner, policy: LegPolicy | None = None) -> LegId:
         """Send an INVITE; its leg. TooManyLegs."""
         if len(self._entries) >= self._max_legs:
@@ -159,6 +166,15 @@ class LegManager:
         self._merged[entry.merge_key] = transaction
         self._applied(entry, made, [])
         return made.identity
+
+    def hand_over(self, leg_id: LegId, owner: LegOwner, contact: str) -> bool:
+        """Give a leg that has not been answered to another owner, with the Contact of that one; False when it is gone."""
+        entry = self._entries.get(leg_id)
+        if entry is None or entry.leg.phase in ENDED:
+            return False
+        entry.owner = owner
+        entry.leg = replace(entry.leg, dialog=replace(entry.leg.dialog, contact=contact))
+        return True
 
     def dismiss(self, transaction: TransactionId) -> None:
         """An INVITE that `outside` was given becomes no leg here and is answered elsewhere: it may come by once more."""

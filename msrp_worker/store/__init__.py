@@ -1,7 +1,8 @@
-"""Users, rules, deferred messages, registrations, SIP legs and the trace, in SQLite or PostgreSQL."""
+"""Users, rules, groups, deferred messages, registrations, SIP legs and the trace, in SQLite or PostgreSQL."""
 
 from msrp_worker.store.deferred import Deferred, DeferredEntry, DeferredMessage, NewDeferred, Usage
 from msrp_worker.store.errors import (
+    AddressTaken,
     Conflict,
     PublicationTooBrief,
     QuotaExceeded,
@@ -14,6 +15,7 @@ from msrp_worker.store.errors import (
     UnknownUser,
     Unmet,
 )
+from msrp_worker.store.groups import GroupDocument, Groups
 from msrp_worker.store.legs import LegRecord, Legs
 from msrp_worker.store.settings import Effective, Grant
 from msrp_worker.store.store import Store, open_store, prepare_store
@@ -22,12 +24,15 @@ from msrp_worker.store.users import MISS, Miss, User, UserFacts
 
 __all__ = [
     "MISS",
+    "AddressTaken",
     "Conflict",
     "Deferred",
     "DeferredEntry",
     "DeferredMessage",
     "Effective",
     "Grant",
+    "GroupDocument",
+    "Groups",
     "LegRecord",
     "Legs",
     "Miss",

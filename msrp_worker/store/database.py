@@ -74,5 +74,7 @@ class Database(Protocol):
         ...
 
 
+LOCK_REVISION = Statement("UPDATE revision SET value = value WHERE id = 1")
+"""Waits for other units that change what caches hold: what is read after it in the unit, no other one is changing."""
 BUMP_REVISION = Statement("UPDATE revision SET value = value + 1 WHERE id = 1 RETURNING value", (), 1)
 """Part of every unit that changes what caches hold."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from msrp_worker.config import SECONDS_PER_DAY, Config
+from msrp_worker.store.content import ContentFiles
 from msrp_worker.store.database import Database, Row, Statement
 from msrp_worker.store.errors import QuotaExceeded, Unmet
 from msrp_worker.store.trace import ANONYMOUS, TraceEvent, event_statement, storable
@@ -31,8 +33,13 @@ class NewDeferred(msgspec.Struct, frozen=True, kw_only=True):
     call_id: str
     cseq: int
     from_tag: str
+    """With the line and the MSRP Message-ID behind it for one of the messages of a large message session."""
     message: bytes
     """The whole MESSAGE as received (DEF-01)."""
+    content_path: str | None = None
+    """File with the content of a large message (LRG-04): durable already, and the store's from now on."""
+    content_size: int = 0
+    """Bytes in that file."""
     content_type: str = ""
     subject: str = ""
     priority: str = ""
@@ -58,6 +65,7 @@ class DeferredEntry(msgspec.Struct, frozen=True, kw_only=True):
     received: float
     expires: float | None
     size: int
+    """Bytes: of the whole MESSAGE, or of the content of a large message."""
     content_type: str
     subject: str
     priority: str
@@ -95,6 +103,7 @@ Kinds = list[Kind]
 Entries = list[DeferredEntry]
 Ids = list[str]
 Numbers = list[int]
+Key = TypeVar("Key", int, str)
 
 COLUMNS = (
     "id, recipient, originator, private, anonymous, call_id, cseq, from_tag, received, expires, size, "
@@ -108,11 +117,13 @@ _TAKE_QUOTA = (
 )
 _INSERT = (
     "INSERT INTO deferred (recipient, originator, private, anonymous, call_id, cseq, from_tag, received, "
-    "expires, size, content_type, subject, priority, from_header, to_header, message) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "expires, size, content_type, subject, priority, from_header, to_header, message, content_path) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (recipient, call_id, cseq, from_tag) DO NOTHING RETURNING id"
 )
-_FIND = "SELECT id FROM deferred WHERE recipient = ? AND call_id = ? AND cseq = ? AND from_tag = ?"
+_FIND = "SELECT id, content_path FROM deferred WHERE recipient = ? AND call_id = ? AND cseq = ? AND from_tag = ?"
+_WITH_CONTENT = "SELECT content_path FROM deferred WHERE content_path IN ({})"
+_REPLACE = "UPDATE deferred SET message = ? WHERE recipient = ? AND id = ? AND content_path IS NOT NULL"
 ALIVE = "(expires IS NULL OR expires > ?) AND received > ?"  # DEF-10, DEF-11
 _LIST = f"SELECT {COLUMNS} FROM deferred WHERE recipient = ? AND id > ? AND {ALIVE} ORDER BY id LIMIT ?"
 _GET = f"SELECT {COLUMNS}, message FROM deferred WHERE id = ? AND recipient = ? AND {ALIVE}"
@@ -133,6 +144,8 @@ class Deferred:
     def __init__(self, database: Database, config: Config, clock: Callable[[], float]) -> None:
         self._database = database
         self._host = config.domain
+        self.files = ContentFiles(config.state_dir)
+        """Content of large messages."""
         self._max_messages = config.deferred_max_messages
         self._max_bytes = config.deferred_max_bytes
         self._retention_s = config.deferred_days * SECONDS_PER_DAY
@@ -147,7 +160,7 @@ class Deferred:
         """
         call_id, from_tag = storable(new.call_id), storable(new.from_tag)
         key = (new.recipient, call_id, new.cseq, from_tag)
-        size = len(new.message)
+        size = _size(new)
         if not self._max_messages or size > self._max_bytes:
             return await self._existing(key, new)
         try:
@@ -163,12 +176,33 @@ class Deferred:
     async def _existing(self, key: tuple[str, str, int, str], new: NewDeferred) -> str:
         rows = await self._database.read(_FIND, *key)
         if rows:
+            if new.content_path is not None and rows[0][1] != new.content_path:
+                await self._remove_files([new.content_path])  # the same content is there already
             return self._message_id(rows[0][0])
         usage = await self.usage(new.recipient)
         raise QuotaExceeded(  # DEF-11
             f"{new.recipient} has {usage.messages} deferred messages with {usage.bytes} bytes; "
             f"{self._max_messages} and {self._max_bytes} are the limits"
         )
+
+    def fits(self, usage: Usage, messages: int, size: int) -> bool:
+        """Whether so many more messages with so many bytes fit beside what is stored (DEF-11)."""
+        return usage.messages + messages <= self._max_messages and usage.bytes + size <= self._max_bytes
+
+    async def complete(self, recipient: str, message_id: str, message: bytes) -> None:
+        """Replace the SIP part of a large message, as the session that brought it has ended (10.3.2.4)."""
+        number = self.number(message_id)
+        if number is not None:
+            await self._database.write(Statement(_REPLACE, (message, recipient, number)))
+
+    async def without_row(self, paths: Sequence[str]) -> Ids:
+        """Those of the content files that no message has."""
+        kept: set[str] = set()
+        for start in range(0, len(paths), IDS_PER_UNIT[-1]):
+            part = list(paths[start : start + IDS_PER_UNIT[-1]])
+            sql = _WITH_CONTENT.format(", ".join("?" * len(part)))
+            kept |= {row[0] for row in await self._database.read(sql, *part)}
+        return [path for path in paths if path not in kept]
 
     async def list(
         self, recipient: str, after: str | None = None, limit: int = 100, *, now: float | None = None
@@ -227,6 +261,14 @@ class Deferred:
         rows = await self._database.read("SELECT messages, bytes FROM deferred_usage WHERE recipient = ?", recipient)
         return Usage(*rows[0]) if rows else Usage(0, 0)
 
+    async def usages(self, recipients: Sequence[str]) -> dict[str, Usage]:
+        """What the messages of each of these take up; at most 100 at a time, in one read."""
+        (part,) = parts(recipients) if recipients else ((),)
+        marks = ", ".join("?" * len(part))
+        sql = f"SELECT recipient, messages, bytes FROM deferred_usage WHERE recipient IN ({marks})"
+        found = {row[0]: Usage(row[1], row[2]) for row in (await self._database.read(sql, *part) if part else ())}
+        return {recipient: found.get(recipient, Usage(0, 0)) for recipient in recipients}
+
     async def delete(self, recipient: str, message_ids: Iterable[str], *, kind: str = "deleted") -> int:
         """Delete messages of this recipient; how many there were. `kind` in the trace: deleted, delivered."""
         numbers = [number for message_id in message_ids if (number := self.number(message_id)) is not None]
@@ -252,7 +294,12 @@ class Deferred:
         for part in parts(numbers):
             results = await self._database.write(*_removal(recipient, part, kind, requirement, now))
             removed += (row[0] for row in results[-1].rows)
+            await self._remove_files([row[1] for row in results[-1].rows if row[1] is not None])
         return removed
+
+    async def _remove_files(self, paths: Sequence[str]) -> None:
+        if paths:
+            await asyncio.to_thread(self.files.remove, paths)
 
     def alive(self, now: float | None) -> tuple[float, float]:
         """Parameters of ALIVE."""
@@ -301,14 +348,19 @@ def _values(new: NewDeferred, call_id: str, from_tag: str) -> tuple[object, ...]
         from_tag,
         new.received,
         new.expires,
-        len(new.message),
+        _size(new),
         storable(new.content_type),
         storable(new.subject),
         storable(new.priority),
         storable(new.from_header),
         storable(new.to_header),
         new.message,
+        new.content_path,
     )
+
+
+def _size(new: NewDeferred) -> int:
+    return len(new.message) if new.content_path is None else new.content_size
 
 
 def _stored_event(new: NewDeferred, now: float) -> TraceEvent:
@@ -318,15 +370,15 @@ def _stored_event(new: NewDeferred, now: float) -> TraceEvent:
         kind="deferred",
         originator=new.originator,
         recipient=new.recipient,
-        status=202,
-        requirement="DEF-01",
-        detail=f"{len(new.message)} bytes",
+        status=202 if new.content_path is None else 200,
+        requirement="DEF-01" if new.content_path is None else "LRG-04",
+        detail=f"{_size(new)} bytes",
         private=new.private or new.anonymous,
     )
 
 
-def parts(numbers: Sequence[int]) -> Iterable[list[int]]:
-    """`numbers` in parts of the sizes in IDS_PER_UNIT, filled up by repetition, which an IN list ignores."""
+def parts(numbers: Sequence[Key]) -> Iterable[list[Key]]:
+    """`numbers` (or addresses) in parts of the sizes in IDS_PER_UNIT, filled up by repetition, which an IN list ignores."""
     largest = IDS_PER_UNIT[-1]
     for start in range(0, len(numbers), largest):
         part = list(numbers[start : start + largest])
@@ -356,5 +408,5 @@ def _removal(recipient: str, numbers: Sequence[int], kind: str, requirement: str
             f"recipient, NULL, CAST(? AS TEXT), CAST(id AS TEXT) FROM deferred WHERE {mine} ORDER BY id",
             (now, kind, ANONYMOUS, requirement, *which),
         ),
-        Statement(f"DELETE FROM deferred WHERE {mine} RETURNING id", which),
+        Statement(f"DELETE FROM deferred WHERE {mine} RETURNING id, content_path", which),
     ]

@@ -27,6 +27,14 @@ class Conflict(StoreError):
     """A constraint of the database refused the unit; nothing of it was done."""
 
 
+class AddressTaken(Conflict):
+    """A group cannot have the address of a user, nor a user that of a group (XDM-02)."""
+
+    def __init__(self, address: str, kind: str) -> None:
+        super().__init__(f"{address} is the address of a {kind}")
+        self.address = address
+
+
 class Unmet(StoreError):
     """A statement with `expect_rows` touched another number of rows; the whole unit was rolled back."""
 

@@ -76,11 +76,47 @@ _LEASES = (
     "CREATE INDEX deferred_leased ON deferred (lease_owner) WHERE lease_owner IS NOT NULL",
 )
 
+_GROUPS = (
+    """
+    CREATE TABLE im_group (
+        uri VARCHAR(255) PRIMARY KEY NOT NULL,
+        document BYTEA NOT NULL,
+        etag VARCHAR(64) NOT NULL,
+        changed_at DOUBLE PRECISION NOT NULL
+    )
+    """,
+)
+
+_EXPLOSION = """
+    CREATE TABLE explosion (
+        identity VARCHAR(64) PRIMARY KEY NOT NULL,
+        node VARCHAR(64) NOT NULL,
+        call_id TEXT NOT NULL,
+        originator VARCHAR(255) NOT NULL,
+        anonymous SMALLINT NOT NULL,
+        sender TEXT NOT NULL,
+        headers TEXT NOT NULL,
+        body BYTEA NOT NULL,
+        recipients TEXT NOT NULL,
+        received DOUBLE PRECISION NOT NULL,
+        expires DOUBLE PRECISION,
+        requirement VARCHAR(32) NOT NULL
+    )
+"""
+
+_CONTENT = (
+    "CREATE INDEX deferred_content ON deferred (content_path) WHERE content_path IS NOT NULL",
+    "CREATE INDEX deferred_held ON deferred (recipient, lease_expires) WHERE lease_expires IS NOT NULL",
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first schema", ()),
     Migration(2, "published service settings", _PUBLICATIONS),
     Migration(3, "SIP legs", (_LEG, "CREATE INDEX leg_node ON leg (node, call_id, local_tag)")),
     Migration(4, "leases of deferred messages", _LEASES),
+    Migration(5, "group documents", _GROUPS),
+    Migration(6, "messages to many", (_EXPLOSION, "CREATE INDEX explosion_node ON explosion (node, identity)")),
+    Migration(7, "content of large messages, and who holds leases", _CONTENT),
 )
 """In order, numbered from 1. The statements of the first are schema.sql."""
 

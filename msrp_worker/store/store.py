@@ -12,6 +12,8 @@ from msrp_worker.store import postgres, sqlite
 from msrp_worker.store.database import Database
 from msrp_worker.store.deferred import Deferred
 from msrp_worker.store.errors import StoreError
+from msrp_worker.store.explosions import Explosions
+from msrp_worker.store.groups import Groups
 from msrp_worker.store.leases import Leases
 from msrp_worker.store.legs import Legs
 from msrp_worker.store.registrations import Registrations
@@ -28,11 +30,13 @@ class Store:
         self.database = database
         self.users = Users(database, config, clock)
         self.rules = RulesStore(database, self.users, clock)
+        self.groups = Groups(database, clock)
         self.settings = SettingsStore(database, self.users, config, clock)
         self.deferred = Deferred(database, config, clock)
         self.leases = Leases(database, self.deferred, clock)
         self.registrations = Registrations(database)
         self.legs = Legs(database)
+        self.explosions = Explosions(database)
         self.trace = Trace(database, days=config.trace_days, max_events=config.trace_max_events, clock=clock)
         self._tracing = asyncio.get_running_loop().create_task(self.trace.run(), name="store-trace")
 

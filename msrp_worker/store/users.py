@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import hashlib
 import logging
@@ -16,8 +17,9 @@ from msrp_worker.address import canonical, domain_of
 from msrp_worker.common_policy import REJECT_EVERYONE, Rules, RulesError, parse_rules
 from msrp_worker.config import LARGEST_SIZE, Config, parse_content_types
 from msrp_worker.service_settings import compose
-from msrp_worker.store.database import BUMP_REVISION, Database, Result, Row, Statement
-from msrp_worker.store.errors import UnknownUser, Unmet
+from msrp_worker.store.content import ContentFiles
+from msrp_worker.store.database import BUMP_REVISION, LOCK_REVISION, Database, Result, Row, Statement
+from msrp_worker.store.errors import AddressTaken, UnknownUser, Unmet
 from msrp_worker.store.publications import SETTINGS_COLUMNS, read_settings
 
 log = logging.getLogger(__name__)
@@ -164,16 +166,17 @@ class Users:
         return [_as_user(row) for row in await self._database.read(f"SELECT {_COLUMNS} FROM users ORDER BY address")]
 
     async def add(self, address: str, password: str) -> User:
-        """Create a user with defaults. Conflict when it exists, ValueError when the address cannot be one."""
+        """Create a user with defaults. Conflict when it exists, AddressTaken when a group has the address, ValueError when
+        it cannot be one."""
         user = User(address=canonical(address))
-        await self.change(user.address, _insert(user), *_credentials(user.address, password))
+        await self._take(user.address, _insert(user), *_credentials(user.address, password))
         return user
 
     async def put(self, user: User, password: str | None = None) -> None:
-        """Create or replace a user; without a password its credentials stay as they are."""
+        """Create or replace a user; without a password its credentials stay as they are. AddressTaken."""
         account(user.address)
         statements = [Statement("DELETE FROM users WHERE address = ?", (user.address,)), _insert(user)]
-        await self.change(user.address, *statements, *(_credentials(user.address, password) if password else ()))
+        await self._take(user.address, *statements, *(_credentials(user.address, password) if password else ()))
 
     async def set(self, address: str, /, **values: bool | int | str | None) -> User:
         """Change some fields of User. UnknownUser, ValueError for a field that cannot be set."""
@@ -208,7 +211,7 @@ class Users:
                 address,
                 Statement("DELETE FROM users WHERE address = ?", (address,), 1),
                 Statement("DELETE FROM deferred_usage WHERE recipient = ?", (address,)),
-                Statement("DELETE FROM deferred WHERE recipient = ?", (address,)),
+                Statement("DELETE FROM deferred WHERE recipient = ? RETURNING content_path", (address,)),
                 Statement("DELETE FROM im_rules WHERE address = ?", (address,)),
                 Statement("DELETE FROM registration WHERE address = ?", (address,)),
                 Statement("DELETE FROM publication WHERE address = ?", (address,)),
@@ -216,6 +219,8 @@ class Users:
             )
         except Unmet:
             raise UnknownUser(address) from None
+        paths = [row[0] for row in results[2].rows if row[0] is not None]
+        await asyncio.to_thread(ContentFiles(self._config.state_dir).remove, paths)  # LRG-04
         return results[2].touched
 
     async def change(self, address: str, *statements: Statement) -> Results:
@@ -228,6 +233,14 @@ class Users:
         finally:
             self._generation += 1
             self._facts.pop(address, None)
+
+    async def _take(self, address: str, *statements: Statement) -> None:
+        """`change` that gives an address to a user. AddressTaken."""
+        no_group = Statement("SELECT uri FROM im_group WHERE uri = ?", (address,), 0)
+        try:
+            await self.change(address, *statements, LOCK_REVISION, no_group)
+        except Unmet:
+            raise AddressTaken(address, "group") from None
 
     def _forget_all(self, revision: int | None) -> None:
         self._generation += 1

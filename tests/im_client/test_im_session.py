@@ -87,6 +87,47 @@ async def test_what_came_before_the_end_can_still_be_read(pair: Pair, bob: Bob) 
         assert [message.text async for message in theirs.messages()] == [f"{number}" for number in range(50)]
 
 
+@pytest.mark.requirement("CLI-05", "LRG-01")
+async def test_a_large_message_whose_ack_was_lost_can_be_read(pair: Pair, bob: Bob) -> None:
+    """Its last SEND has its 200 and the BYE has come, before any ACK: the sender takes it for delivered."""
+    pair.relay.filter = lambda passing: passing.what != "ACK"
+    sending = asyncio.ensure_future(pair.alice.send_large(BOB, b"x" * 50_000))
+    theirs = await (await bob.next()).accept()
+    await sending
+    async with asyncio.timeout(PATIENCE):
+        assert [len(message.body) async for message in theirs.messages()] == [50_000]
+    assert not theirs.alive
+
+
+@pytest.mark.requirement("CLI-05")
+async def test_what_comes_confirms_a_session_whose_ack_is_lost(pair: Pair, bob: Bob) -> None:
+    """A message at the address in our 200 shows that the caller has it: the session need not wait for the ACK."""
+    pair.relay.filter = lambda passing: passing.what != "ACK"
+    calling = asyncio.ensure_future(pair.alice.invite(BOB))
+    accepting = asyncio.ensure_future((await bob.next()).accept())
+    ours = await calling
+    await ours.send("Hello Bob")
+    async with asyncio.timeout(PATIENCE):
+        theirs = await accepting
+    assert (await theirs.receive()).text == "Hello Bob"
+    assert theirs.alive
+    await theirs.close()
+    async with asyncio.timeout(PATIENCE):
+        assert await ours.ended == "released by the peer"
+
+
+@pytest.mark.requirement("CLI-05", "LRG-05")
+async def test_a_file_whose_ack_was_lost_is_kept(pair: Pair, bob: Bob, tmp_path: Path) -> None:
+    pair.relay.filter = lambda passing: passing.what != "ACK"
+    source, inbox = tmp_path / "cat.jpg", tmp_path / "inbox"
+    source.write_bytes(b"x" * 50_000)
+    inbox.mkdir()
+    sending = asyncio.ensure_future(pair.alice.send_file(BOB, source))
+    received = await (await bob.next()).accept_file(inbox)
+    await sending
+    assert received.path.read_bytes() == source.read_bytes()
+
+
 @pytest.mark.requirement("CLI-04")
 async def test_the_invitation_tells_who_and_what(pair: Pair, bob: Bob) -> None:
     calling = asyncio.ensure_future(pair.alice.invite(BOB, subject="Lunch"))

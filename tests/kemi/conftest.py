@@ -11,7 +11,7 @@ import pytest
 
 sys.modules.setdefault("KSR", ModuleType("KSR"))
 
-from kemi import adapter, breaker  # noqa: E402
+from kemi import adapter, breaker, ksr  # noqa: E402
 from kemi.app import App  # noqa: E402
 from tests.kemi.bench import FLAGS, Bench, Clock  # noqa: E402
 from tests.kemi.ksr_fake import FakeKamailio  # noqa: E402
@@ -26,7 +26,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         **{name: str(flag) for name, flag in FLAGS.items()},
     }
     kamailio, clock = FakeKamailio(settings), Clock()
-    monkeypatch.setattr(adapter, "KSR", kamailio.ksr)
+    for module in (adapter, ksr):
+        monkeypatch.setattr(module, "KSR", kamailio.ksr)
     monkeypatch.setattr(adapter, "time", clock)
     monkeypatch.setattr(breaker, "time", clock)
     made = Bench(kamailio, App(), clock, tmp_path)

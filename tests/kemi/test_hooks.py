@@ -44,7 +44,7 @@ def test_the_routes_that_python_names_exist() -> None:
 
 
 def test_the_steps_that_python_names_are_taken_by_the_native_routes() -> None:
-    sources = "\n".join((KEMI / name).read_text(encoding="utf-8") for name in ("adapter.py", "app.py"))
+    sources = "\n".join((KEMI / name).read_text(encoding="utf-8") for name in ("adapter.py", "app.py", "ksr.py"))
     steps = set(re.findall(r'next_step\("(\w+)"', sources)) | {"core", "recipient"}
     for step in steps - {"done", "capable"}:
         assert f'"{step}"' in NATIVE, step

@@ -16,6 +16,8 @@ from kemi.messages import (
     Deferred,
     EndFacts,
     Failed,
+    Focus,
+    FocusQuestion,
     Incoming,
     Message,
     PagerFacts,
@@ -34,16 +36,15 @@ from kemi.messages import (
     decode_end,
     decode_question,
     decode_send_request,
-    decode_shared,
     encode_answer,
     encode_command,
     encode_end,
     encode_question,
     encode_send_request,
-    encode_shared,
     read_trace_lines,
     trace_line,
 )
+from kemi.shared_facts import decode_shared, encode_shared
 
 TEXT = st.text(max_size=30)  # with NUL, line ends, quotes and everything else that is text
 NUMBER = st.integers(0, 2**31 - 1)
@@ -54,6 +55,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(PagerQuestion, TEXT, TEXT, TEXT, st.booleans(), st.booleans(), st.booleans(), TEXT),
     st.builds(DeferQuestion, TEXT, TEXT, TEXT, st.booleans(), TIME, st.none() | TIME, TEXT),
     st.builds(RegisterQuestion, TEXT, TEXT, NUMBER, st.booleans()),
+    st.builds(FocusQuestion, TEXT, TEXT),
     st.builds(PublishQuestion, TEXT, TEXT, TEXT, st.none() | NUMBER),
     st.builds(SipRequest, TEXT, TEXT, TEXT, TEXT),
     st.builds(SipEvent, TEXT, st.sampled_from(EVENT_KINDS), TEXT, NUMBER, TEXT, TEXT),
@@ -72,6 +74,7 @@ ANSWERS: st.SearchStrategy[Answer] = st.one_of(
     st.builds(PagerFacts, st.none() | ENDS, st.none() | ENDS, NUMBER),
     st.builds(Deferred, TEXT, st.sampled_from(["", "quota", "unavailable"])),
     st.builds(Registered, st.booleans()),
+    st.builds(Focus, TEXT),
     st.builds(Published, TEXT, NUMBER, st.sampled_from(["", "unknown tag", "too brief", "malformed"]), TEXT),
     st.builds(Failed, TEXT),
 )

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
-from kemi.actions import Action, Ask, Refuse, Respond, ToRecipient
-from kemi.messages import DeferQuestion, Deferred, Failed, PagerFacts, PagerQuestion, Registered
-from kemi.pager_terminating import DEFER_STAGE, INACCESSIBLE, STAGE, decide, deferred, delivery_failed, screen
+from kemi import pager_originating as originating
+from kemi.actions import Action, Ask, Refuse, Respond, ToRecipient, ToWorker
+from kemi.large_message import LargeMessage
+from kemi.messages import INACCESSIBLE, DeferQuestion, Deferred, Failed, PagerFacts, PagerQuestion, Registered
+from kemi.pager_terminating import DEFER_STAGE, STAGE, decide, deferred, delivery_failed, screen
 from tests.kemi.builders import FACTS, NOW, POLICY, policy, request, user
 
 COMPOSING = {"content_type": "application/im-iscomposing+xml"}
@@ -147,7 +149,7 @@ def test_composing_is_refused_where_a_message_would_be_kept(changes: dict[str, A
 
 @pytest.mark.requirement("PAG-08")
 def test_a_failed_delivery_is_deferred_where_nobody_was_reached() -> None:
-    actions = {status: delivery_failed(request(), status) for status in range(300, 700)}
+    actions = {status: delivery_failed(request(), status, POLICY) for status in range(300, 700)}
     outcomes = {status: outcome(action) for status, action in actions.items() if action is not None}
     assert outcomes == {status: f"delivery failed with {status}" for status in (408, 410, 430, 477, 480, 500, 503, 504)}
 
@@ -156,7 +158,7 @@ def test_a_failed_delivery_is_deferred_where_nobody_was_reached() -> None:
 @pytest.mark.parametrize("changes", [{"method": "INVITE"}, {"method": "REFER"}, COMPOSING])
 @pytest.mark.parametrize("status", sorted(INACCESSIBLE))
 def test_what_is_never_kept_passes_the_failure_on(changes: dict[str, Any], status: int) -> None:
-    assert delivery_failed(request(**changes), status) is None
+    assert delivery_failed(request(**changes), status, POLICY) is None
 
 
 @pytest.mark.requirement("DEF-01", "DEF-11", "PAG-08")
@@ -204,3 +206,66 @@ def test_sessions_and_messages_are_barred_apart(
         assert isinstance(action, Refuse) and action.requirement == requirement
     else:
         assert action == ToRecipient("sip:bob@example.com")
+
+
+LARGE = {"method": "INVITE", "large_message": LargeMessage()}
+PUSH = {**LARGE, "originator": "sip:deferred@example.com"}
+
+
+@pytest.mark.requirement("PFS-16", "LRG-04", "DEF-12", "PFS-13")
+@pytest.mark.parametrize(
+    ("changes", "facts", "outcome"),
+    [
+        (LARGE, {}, ToRecipient("sip:bob@example.com")),
+        ({**LARGE, "available": False}, {}, ToWorker("deferring")),
+        (LARGE, {"willing": False}, ToWorker("deferring")),
+        ({"method": "INVITE"}, {"willing": False}, ToRecipient("sip:bob@example.com")),
+        ({**PUSH, "available": False}, {}, 480),
+        (PUSH, {"willing": False}, ToRecipient("sip:bob@example.com")),
+        ({**LARGE, "available": False}, {"session_barred": True}, 480),
+        ({**LARGE, "available": False}, {"session_originator_rejected": True}, 403),
+    ],
+)
+@pytest.mark.parametrize("media_path", ["auto", "always"])
+def test_a_large_message_for_somebody_away_goes_to_the_store(
+    changes: dict[str, Any], facts: dict[str, Any], outcome: Any, media_path: str
+) -> None:
+    action = decide(request(**changes), PagerFacts(None, user(**facts)), policy(media_path=media_path))
+    if isinstance(action, Refuse):
+        assert action.status == outcome
+    elif media_path == "always" and isinstance(outcome, ToRecipient):
+        assert action == ToWorker("participating")
+    else:
+        assert action == outcome
+
+
+@pytest.mark.requirement("PFS-16", "PFS-04")
+def test_a_large_message_that_reached_nobody_goes_to_the_store() -> None:
+    for status in range(300, 700):
+        expected = ToWorker("deferring") if status in INACCESSIBLE else None
+        assert delivery_failed(request(**LARGE), status, POLICY) == expected
+    assert delivery_failed(request(**LARGE, from_server=True), 408, POLICY) is None  # its sender hears of it and decides
+    assert delivery_failed(request(**PUSH), 408, POLICY) is None
+
+
+@pytest.mark.requirement("LRG-06", "PAG-03")
+@pytest.mark.parametrize(
+    ("declared", "facts", "requirement"),
+    [
+        (LargeMessage((100, 101)), {"large_max_size": 100}, "LRG-06"),
+        (LargeMessage((100, 1)), {"large_max_size": 100}, ""),
+        (LargeMessage((101,)), {}, ""),
+        (LargeMessage((), ("text/plain", "image/png")), {"content_types": ("text/*",)}, "PAG-03"),
+        (LargeMessage((), ("TEXT/html",)), {"content_types": ("text/*",)}, ""),
+        (LargeMessage((101,)), {"large_max_size": 100, "willing": False}, "LRG-06"),
+        (LargeMessage((101,)), {"large_max_size": 100, "session_barred": True}, "PFS-13"),
+    ],
+)
+def test_what_an_offer_declares_is_held_against_the_policy(
+    declared: LargeMessage, facts: dict[str, Any], requirement: str
+) -> None:
+    action = decide(request(method="INVITE", large_message=declared), PagerFacts(None, user(**facts)), POLICY)
+    assert requirement == (action.requirement if isinstance(action, Refuse) else "")
+    if "session_barred" not in facts:
+        sent = originating.decide(request(method="INVITE", large_message=declared), PagerFacts(user(**facts), None), POLICY)
+        assert requirement == (sent.requirement if isinstance(sent, Refuse) else "")

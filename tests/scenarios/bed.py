@@ -27,6 +27,7 @@ from im_client.config import ClientConfig
 from im_client.transport import Target
 from msrp_worker.commands.common import run_with_store
 from msrp_worker.store import Store
+from tests.scenarios.namespaces import Namespace
 from tools.deployment import Deployment
 
 T = TypeVar("T")
@@ -105,13 +106,23 @@ class SippRun:
 
 
 class Instance:
-    """A running instance with everything a scenario needs of it."""
+    """A running instance with everything a scenario needs of it.
 
-    def __init__(self, directory: Path, settings: Mapping[str, str], **options: Any) -> None:
+    In a network namespace it has all ports to itself and listens where the setting IM_LISTEN says; else it has ports of
+    its own on 127.0.0.1.
+    """
+
+    def __init__(
+        self, directory: Path, settings: Mapping[str, str], *, namespace: Namespace | None = None, **options: Any
+    ) -> None:
         self.directory = directory
-        self.offset = free_offset()
+        self._namespace = namespace
+        self.offset = 0 if namespace else free_offset()
+        if namespace:
+            options["launcher"] = namespace.launcher
         base = {name: value for name, value in os.environ.items() if not name.startswith("IM_")}
-        state = Path(f"/tmp/im-{os.getpid()}-{self.offset}")  # short: sockets live in it
+        name = namespace.name if namespace else f"im-{os.getpid()}-{self.offset}"
+        state = Path(f"/tmp/{name}")  # short: sockets live in it
         environ = {**base, "IM_STATE_DIR": str(state), "IM_PORT_OFFSET": str(self.offset), **settings}
         self.deployment = Deployment(environ, log_dir=directory, **options)
         self.state_dir = state
@@ -126,8 +137,12 @@ class Instance:
     def start(self) -> None:
         """Create the database and start both processes."""
         self.deployment.initialise()
-        self.deployment.start()
+        self.beside(self.deployment.start)
         wait_until(lambda: "beat" in str(self.deployment.rpc("htable.dump", "im_link")), "Kamailio has heard of the worker")
+
+    def beside(self, work: Callable[[], T]) -> T:
+        """What `work` returns, run on the host that the instance is on: for what looks whether it listens."""
+        return self._namespace.run(work) if self._namespace else work()
 
     def stop(self) -> None:
         """Stop everything and remove the state."""
@@ -179,11 +194,12 @@ class Instance:
 
     def client(self, user: str, *, transport: str = "udp", password: str = "", **options: Any) -> ImClient:
         """An IM client of `user`, not registered yet; use as `async with`."""
-        port = self.deployment.config.sips_port if transport == "tls" else self.sip_port
+        settings = self.deployment.config
+        port = settings.sips_port if transport == "tls" else settings.sip_port
         config = ClientConfig(
-            identity=f"sip:{user}@{DOMAIN}",
+            identity=f"sip:{user}@{settings.domain}",
             password=password or f"{user}-secret",
-            proxy=Target("127.0.0.1", port, transport),
+            proxy=Target(settings.listen, port, transport),
             **options,
         )
         return ImClient(config)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from msrp_worker.deferred.request import MOST_WANTED, Refused, Wanted, is_retrieval, judge, read_request, user_at
+from msrp_worker.deferred.request import Refused, Wanted, is_retrieval, judge, read_request, user_at
+from msrp_worker.uri_list import MOST_ENTRIES
 
 DOMAIN = "example.com"
 URI = "sip:deferred@example.com"
@@ -73,9 +74,9 @@ def test_what_is_asked_for(uri: str, content: tuple[str, bytes], expected: tuple
         (with_document("<broken"), 400),
         (with_document('<!DOCTYPE a [<!ENTITY b "c">]>' + LIST.format("")), 400),
         (with_list(), 404),
-        (with_list(*(f"{number}@x" for number in range(MOST_WANTED + 1))), 413),
+        (with_list(*(f"{number}@x" for number in range(MOST_ENTRIES + 1))), 413),
         (with_document(LIST.format("x" * 131072)), 400),
-        (("multipart/mixed; boundary=none", RECVONLY), 403),
+        (("multipart/mixed; boundary=none", RECVONLY), 400),
     ],
 )
 def test_what_is_refused(content: tuple[str, bytes], status: int) -> None:

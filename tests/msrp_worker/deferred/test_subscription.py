@@ -6,8 +6,7 @@ import pytest
 
 from msrp_worker.deferred.subscription import (
     ANSWER_S,
-    DEFAULT_S,
-    LONGEST_S,
+    PACKAGE,
     Asked,
     Changed,
     Effect,
@@ -15,12 +14,11 @@ from msrp_worker.deferred.subscription import (
     Gone,
     Notified,
     Notify,
-    Refused,
     Subscription,
     Tick,
-    screen,
     step,
 )
+from msrp_worker.event_package import Refused
 
 TERMINATED = Notify("terminated;reason=timeout")
 
@@ -85,9 +83,9 @@ def test_ladders(events: list[tuple[float, Event]], expected: list[list[Effect]]
 @pytest.mark.parametrize(
     ("event", "accept", "expires", "expected"),
     [
-        ("message-summary", [], None, DEFAULT_S),
+        ("message-summary", [], None, PACKAGE.default_s),
         ("Message-Summary ; id=7", ["application/*"], 100, 100),
-        ("message-summary", ["text/plain", "application/simple-message-summary"], 10**9, LONGEST_S),
+        ("message-summary", ["text/plain", "application/simple-message-summary"], 10**9, PACKAGE.longest_s),
         ("message-summary", [], 0, 0),
         ("message-summary", [], 59, 423),
         ("message-summary", ["text/plain"], 100, 406),
@@ -96,5 +94,5 @@ def test_ladders(events: list[tuple[float, Event]], expected: list[list[Effect]]
     ],
 )
 def test_what_is_granted(event: str, accept: list[str], expires: int | None, expected: int) -> None:
-    found = screen(event, accept, expires)
+    found = PACKAGE.screen(event, accept, expires)
     assert (found.status if isinstance(found, Refused) else found) == expected

@@ -93,6 +93,13 @@ def test_headers_are_bounded_and_counts_are_not() -> None:
     assert len(shown) < summary.LARGEST_HEADERS + 200
 
 
+@pytest.mark.requirement("DEF-08", "LRG-04")
+def test_a_large_message_says_what_fetching_it_brings() -> None:
+    large = msgspec.structs.replace(ALICE, content_path="content/x", content_type="image/png", size=123_456)
+    assert "Content-Type: image/png\r\nContent-Length: 123456\r\n" in body_of(large).decode()
+    assert "Content-Length" not in body_of(ALICE).decode()
+
+
 @pytest.mark.requirement("DEF-08", "SEC-05")
 def test_what_a_sender_wrote_makes_no_header_of_its_own() -> None:
     evil = msgspec.structs.replace(

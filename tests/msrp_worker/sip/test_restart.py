@@ -282,3 +282,25 @@ async def test_many_legs_are_released_at_a_pace(monkeypatch: pytest.MonkeyPatch)
     await pair.advance(2.0)
     assert len([one for one in pair.caller.sent if isinstance(one, SendRequest) and one.method == "BYE"]) == 25
     pair.check()
+
+
+@pytest.mark.requirement("SEC-06", "PFS-09")
+@pytest.mark.parametrize("order", [Release(), Offer(sdp=OTHER_OFFER)], ids=["BYE", "re-INVITE"])
+async def test_a_peer_that_speaks_before_its_leg_is_released_is_answered(order: Release | Offer) -> None:
+    """No 481 and no silence while there are more legs to release than can be at once."""
+    pair = Pair()
+    pair.caller.manager.call(INVITATION, pair.caller, POLICY)
+    await pair.advance(1.0)
+    pair.caller.die()
+    pair.caller.alive, pair.caller.manager = True, pair.caller.new_manager()
+    pair.caller.sent.clear()
+    found = await restart.adopt(pair.caller.manager, pair.caller.store, lambda record: None)
+    assert len(found.orphans) == 1
+    pair.callee.manager.order(pair.callee.legs[0], order)
+    await pair.advance(1.0)
+    replies = [one.status for one in pair.caller.sent if isinstance(one, Reply)]
+    assert replies == ([200] if isinstance(order, Release) else [487])
+    assert isinstance(pair.callee.heard[-1], Ended)
+    assert (await restart.release(pair.caller.manager, found)).released == 1
+    await pair.advance(40.0)
+    pair.check()

@@ -26,6 +26,8 @@ from msrp_worker.sdp import Origin
 from tests.scenarios.bed import Instance
 
 ANY = 1 << 30
+WHOLE = 1 << 26
+"""Bytes up to which a message is looked at as a whole."""
 
 
 class Device(SessionHandler):
@@ -39,6 +41,7 @@ class Device(SessionHandler):
         limit: int = ANY,
         accept_types: tuple[str, ...] = ("*",),
         answers: bool = True,
+        whole: int = WHOLE,
     ) -> None:
         self.client: ImClient = instance.client(user)
         self.limit = limit
@@ -50,6 +53,7 @@ class Device(SessionHandler):
         self.offers: list[IncomingCall] = []
         self.changed = asyncio.Event()
         self._accept_types = accept_types
+        self._whole = whole
         self.answers = answers
         self._endpoint = MsrpEndpoint(EndpointConfig(listen="127.0.0.1", port=0))
         self._media: list[Session] = []
@@ -106,7 +110,7 @@ class Device(SessionHandler):
         )
         agreed = answer(sdp.parse(call.offer.data), policy)
         assert isinstance(agreed, Answer)
-        media = accepted_session(self._endpoint, agreed.lines[0], self, SessionOptions())
+        media = accepted_session(self._endpoint, agreed.lines[0], self, SessionOptions(collect=self._whole))
         media.context = len(self.taken)
         self.taken.append([])
         self._media.append(media)

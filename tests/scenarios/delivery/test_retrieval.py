@@ -8,9 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from im_client import message_summary
+from im_client.deferred import decode
 from im_client.errors import SessionRefusedError, SubscriptionError
 from im_client.invitation import Invite
 from im_client.message_summary import Counts
+from im_client.multipart import Part
+from im_client.recipients import RESOURCE_LISTS, Recipient, build_list
 from im_client.service_settings import ServiceSettings
 from im_client.subscriber import MESSAGE_SUMMARY, Subscriber
 from msrp_worker.sdp_msrp import Direction
@@ -88,6 +91,26 @@ async def test_chosen_ones_are_fetched(instance: Instance, new_user: Callable[..
 
 
 @pytest.mark.requirement("DEF-07")
+async def test_a_list_may_be_required(instance: Instance, new_user: Callable[..., str], store: Store) -> None:
+    """Require: recipient-list-invite (RFC 5366 section 4) is understood: no 420, and the messages of the list alone."""
+    recipient = new_user()
+    await store(recipient, 3)
+    ids = [entry["message_id"] for entry in instance.stored(recipient)]
+    async with instance.client(recipient) as client:
+        document = build_list([Recipient(f"sip:{ids[1]}", None)])
+        session = await client.invite(
+            "sip:deferred@example.com",
+            line=client.messaging.line(client.messaging.plan(Direction.RECVONLY)),
+            extra=[Part(RESOURCE_LISTS, document, (("Content-Disposition", "recipient-list"),))],
+            headers=[("Require", "recipient-list-invite")],
+        )
+        assert decode("message/sip", (await session.receive()).body)[0].body == b"1 " + EVERY_BYTE
+        async with asyncio.timeout(10):
+            await session.ended
+    assert [entry["message_id"] for entry in instance.stored(recipient)] == [ids[0], ids[2]]
+
+
+@pytest.mark.requirement("DEF-07")
 async def test_what_is_refused(instance: Instance, new_user: Callable[..., str], store: Store) -> None:
     owner, other = new_user(), new_user()
     await store(owner, 1)
@@ -136,6 +159,29 @@ async def test_a_subscription_lives(instance: Instance, new_user: Callable[..., 
         await store(recipient, 1)
         with pytest.raises(EOFError):
             await subscriber.next()
+
+
+@pytest.mark.requirement("DEF-08", "DEF-09", "DEF-10")
+async def test_a_notify_tells_of_what_went_by_other_hands(
+    instance: Instance, new_user: Callable[..., str], store: Store
+) -> None:
+    """The operator deletes one, another expires: each brings one NOTIFY, and nothing else does."""
+    recipient = new_user()
+    await store(recipient, 2)
+    await store(recipient, 1, "Expires: 6")
+    async with instance.client(recipient) as client:
+        subscriber = await client.messaging.watch_deferred(600)
+
+        async def told() -> int:
+            return message_summary.parse((await subscriber.next(15)).body.data).count().new
+
+        assert await told() == 3
+        instance.command("deferred", "delete", recipient, instance.stored(recipient)[0]["message_id"])
+        assert await told() == 2
+        assert await told() == 1
+        with pytest.raises(TimeoutError):
+            await subscriber.next(2.5)
+        await subscriber.end()
 
 
 @pytest.mark.requirement("DEF-08")

@@ -10,7 +10,10 @@ import pytest
 
 from im_client.errors import SessionRefusedError
 from im_client.im_invitation import ImInvitation, ReceivedFile
+from im_client.msrp_peer import MessageFailedError
+from msrp_worker.sdp_msrp import Direction
 from tests.scenarios.bed import DOMAIN, Instance
+from tests.scenarios.delivery.device import Device
 from tests.scenarios.sessions.sessions import session_of
 
 SETTINGS = {"IM_MEDIA_PATH": "always"}
@@ -32,6 +35,22 @@ async def test_messages_go_through_the_server(instance: Instance, new_user: Call
         await outgoing.close()
         async with asyncio.timeout(10):
             await incoming.ended
+
+
+@pytest.mark.requirement("LRG-01", "SEC-06")
+async def test_the_receiver_acknowledges_a_large_message(instance: Instance, new_user: Callable[..., str]) -> None:
+    """Its sender leaves with the last acknowledgement: the server gives none of its own, and a receiver that is lost before
+    it has the whole is no success."""
+    caller, callee = new_user(), new_user()
+    async with instance.client(caller) as one, Device(instance, callee, limit=0) as device:
+        await one.register()
+        await device.register()
+        sending = asyncio.create_task(one.send_large(f"sip:{callee}@{DOMAIN}", b"x" * 5_000))
+        await device.until(lambda: device.seen)
+        assert not sending.done()
+        device.cut()
+        with pytest.raises(MessageFailedError):
+            await sending
 
 
 @pytest.mark.requirement("PFS-09")
@@ -105,3 +124,34 @@ async def test_a_file_through_the_server(instance: Instance, new_user: Callable[
             received = await files.get()
     assert received.path.read_bytes() == source.read_bytes()
     assert received.selector.name == "picture.bin"
+
+
+@pytest.mark.requirement("PFS-05", "MED-02")
+@pytest.mark.parametrize("by_callee", [False, True])
+async def test_hold_and_resume_with_media(instance: Instance, new_user: Callable[..., str], *, by_callee: bool) -> None:
+    """A new direction and back, by either side: the other side learns it, and messages pass afterwards as before."""
+    async with session_of(instance, new_user(), new_user()) as (outgoing, incoming, _, _):
+        one, other = (incoming, outgoing) if by_callee else (outgoing, incoming)
+        await one.send("before", success_report=True)
+        assert (await other.receive()).text == "before"
+        links = {one.line.peer.session.local_text, other.line.peer.session.local_text}
+        assert (await one.modify(Direction.SENDONLY)).ok
+        assert other.line.negotiated is not None
+        assert other.line.negotiated.remote.direction is Direction.SENDONLY
+        await one.send("held", success_report=True)
+        assert (await other.receive()).text == "held"
+        assert (await one.modify(Direction.SENDRECV)).ok
+        await other.send("after", success_report=True)
+        assert (await one.receive()).text == "after"
+        assert links == {one.line.peer.session.local_text, other.line.peer.session.local_text}
+
+
+@pytest.mark.requirement("PFS-05", "PFS-12")
+async def test_refreshes_pass_nothing_on(instance: Instance, new_user: Callable[..., str]) -> None:
+    """UPDATE without an offer and a re-INVITE with the same one, by both sides, while messages pass."""
+    async with session_of(instance, new_user(), new_user()) as (outgoing, incoming, _, _):
+        for one, other in ((outgoing, incoming), (incoming, outgoing)):
+            assert (await one.refresh()).ok
+            assert (await one.session.modify(method="INVITE")).ok
+            await other.send("still here", success_report=True)
+            assert (await one.receive()).text == "still here"

@@ -1,0 +1,97 @@
+"""What the focus offers and answers in SDP: policy of a room, and what it reads out of the other side's lines. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Struct
+
+from msrp_worker import sdp
+from msrp_worker.content_types import CPIM, IMDN, IS_COMPOSING, essence, intersect
+from msrp_worker.msrp import AcceptTypes, accept_types
+from msrp_worker.offer_answer import LocalEndpoint, LocalPolicy
+from msrp_worker.sdp import Line, Origin, SdpError, SessionDescription
+from msrp_worker.sdp_msrp import MsrpMedia, is_msrp
+
+CHATROOM: Final = ("nickname", "private-messages")
+"""What the room allows (RFC 7701 section 8)."""
+ALWAYS: Final = (IS_COMPOSING, IMDN)
+"""Content that is no content: it passes whatever types the operator allows (MED-09)."""
+OURS: Final = frozenset(
+    (
+        *("sendrecv", "sendonly", "recvonly", "inactive"),
+        *("accept-types", "accept-wrapped-types", "max-size", "setup", "connection", "path", "msrp-cema", "chatroom"),
+        *("fingerprint", "file-selector", "file-transfer-id", "file-disposition", "file-date", "file-icon", "file-range"),
+        *("filename", "filetype", "filesize", "filelength", "disposition"),
+    )
+)
+"""Attributes of an MSRP line that each side of the switch says for itself; all others are carried across (CNF-07)."""
+MOST_CARRIED = 32
+"""Attributes carried from one offer into the offers of the focus, each multiplied by the number of those invited."""
+
+
+class RoomTerms(Struct, frozen=True, kw_only=True):
+    """What holds for every participant of every room of this server."""
+
+    tcp_port: int | None
+    tls_port: int | None
+    ws_port: int | None = None
+    wrapped_types: tuple[str, ...] = ("*",)
+    """Content types that the operator allows."""
+    max_size: int | None = None
+    """Bytes of one message."""
+
+    def policy(
+        self, host: str, origin: Origin, session_ids: tuple[str, ...], narrowed: tuple[str, ...] = ()
+    ) -> LocalPolicy:
+        """The policy of one line. `narrowed`: types of the other side that the answer is to be cut down to (CNF-07)."""
+        wrapped = self.wrapped_types
+        if "*" not in wrapped:
+            wrapped = (*wrapped, *(kind for kind in ALWAYS if kind not in wrapped))
+        if narrowed:
+            wrapped = intersect(narrowed, wrapped) or wrapped
+        return LocalPolicy(
+            endpoint=LocalEndpoint(host, self.tcp_port, self.tls_port, self.ws_port),
+            origin=origin,
+            session_ids=session_ids,
+            accept_types=(CPIM,),
+            accept_wrapped_types=wrapped,
+            max_size=self.max_size,
+            conference=True,  # CNF-09
+            chatroom=CHATROOM,  # MED-07
+            cema=False,
+        )
+
+
+def read(body: bytes) -> SessionDescription:
+    """The description of a message. SdpError, also for none."""
+    if not body.strip():
+        raise SdpError("no session description", 488)
+    return sdp.parse(body)
+
+
+def taken_by(remote: MsrpMedia) -> AcceptTypes:
+    """What a participant's client takes.
+
+    COMPAT(clients that list message/cpim alone): without a word on what may be wrapped, everything may.
+    """
+    return accept_types((CPIM,), wrapped_of(remote))  # MED-12
+
+
+def wrapped_of(remote: MsrpMedia) -> tuple[str, ...]:
+    """The types that a side takes within message/cpim: those it lists as wrapped, and those that may also stand alone."""
+    alone = tuple(kind for kind in remote.accept_types if essence(kind) != CPIM)
+    return (*remote.accept_wrapped_types, *alone) or ("*",)
+
+
+def carried(description: SessionDescription) -> tuple[Line, ...]:
+    """Attributes of the first MSRP line that are nobody's here: they go to the other side as they are (7.2.2.2-3a)."""
+    for media in description.media:
+        if is_msrp(media) and not media.refused:
+            foreign = (line for line in media.lines if line.letter == "a" and _name(line) not in OURS)
+            return tuple(foreign)[:MOST_CARRIED]
+    return ()
+
+
+def _name(line: Line) -> str:
+    return line.value.partition(":")[0].strip().lower()
