@@ -338,6 +338,8 @@ class MsrpEndpoint:
         if not seconds:
             return
         for session in self.registry.overdue(now, seconds):
+            self.registry.counters.never_came += 1
+            log.info("SEC-02 msrp: nobody connected to %s within %g s", session.local_text, seconds)
             try:
                 session.close(f"peer did not connect within {seconds:g} s")
             except Exception:  # of its handler: the others have to end all the same
