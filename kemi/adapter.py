@@ -26,7 +26,7 @@ import KSR
 from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToFocus, ToRecipient, ToWorker, server_unavailable
 from kemi.breaker import SEND_WAIT, Breaker
 from kemi.ksr import current_transaction, next_step, number, read, read_bytes, setting
-from kemi.large_message import is_large_message
+from kemi.large_message import is_large_message, is_of_websocket
 from kemi.messages import (
     ANSWER,
     BEAT,
@@ -117,7 +117,8 @@ class Adapter:
         uri = read("$var(im_uri)")
         separate_core = KSR.isflagset(self._flags.separate_core) > 0
         serves_recipient = KSR.isflagset(self._flags.serves_recipient) > 0
-        large = read("$rm") == "INVITE" and is_large_message(read("$rb"))
+        offer = read("$rb") if read("$rm") == "INVITE" else ""
+        large = is_large_message(offer)
         return Request(
             method=read("$rm"),
             request_uri=uri,
@@ -140,6 +141,7 @@ class Adapter:
             available=look_up and serves_recipient and not separate_core and self._look_up(uri, large),
             separate_core=separate_core,
             large_message=large,
+            websocket=is_of_websocket(offer),
             from_server=bool(read("$hdr(IM-Function)")),
         )
 

@@ -8,6 +8,7 @@ import re
 _SENDONLY = re.compile(r"^a=sendonly[ \t\r]*$", re.MULTILINE)
 _RECVONLY = re.compile(r"^a=recvonly[ \t\r]*$", re.MULTILINE)
 _SIZE = re.compile(r"^a=(?:filesize:|filelength:|file-selector:.*\bsize:)", re.MULTILINE | re.IGNORECASE)
+_WEBSOCKET = re.compile(r"^a=path:.*;ws(?:;\S*)?\s*$", re.MULTILINE | re.IGNORECASE)
 _MESSAGE = re.compile(r"^m=message ", re.MULTILINE | re.IGNORECASE)
 
 
@@ -16,3 +17,8 @@ def is_large_message(body: str) -> bool:
     if _MESSAGE.search(body) is None:
         return False
     return _SENDONLY.search(body) is not None or (_SIZE.search(body) is not None and _RECVONLY.search(body) is None)
+
+
+def is_of_websocket(body: str) -> bool:
+    """Whether a body has an offer of MSRP over WebSocket: only a server can be the peer of that client (RFC 7977 5.2.2)."""
+    return _MESSAGE.search(body) is not None and _WEBSOCKET.search(body) is not None  # MED-11

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kemi.large_message import is_large_message
+from kemi.large_message import is_large_message, is_of_websocket
 
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
 LINE = "m=message 2855 TCP/MSRP *\r\na=accept-types:*\r\na=path:msrp://127.0.0.1:2855/x;tcp\r\n"
@@ -33,3 +33,21 @@ LINE = "m=message 2855 TCP/MSRP *\r\na=accept-types:*\r\na=path:msrp://127.0.0.1
 )
 def test_large_messages(body: str, large: bool) -> None:
     assert is_large_message(body) is large
+
+
+@pytest.mark.requirement("MED-11")
+@pytest.mark.parametrize(
+    ("path", "websocket"),
+    [
+        ("msrp://127.0.0.1:2855/x;tcp", False),
+        ("msrps://x.invalid:9/x;ws", True),
+        ("msrps://x.invalid:9/x;WS", True),
+        ("msrps://x.invalid:9/x;ws;a=b", True),
+        ("msrps://relay.example.com:2855/y;tcp msrps://x.invalid:9/x;ws", True),
+        ("msrps://x.invalid:9/ws;tcp", False),
+        ("msrps://x.invalid:9/x;wsx", False),
+    ],
+)
+def test_browsers(path: str, websocket: bool) -> None:
+    assert is_of_websocket(SDP + LINE.replace("msrp://127.0.0.1:2855/x;tcp", path)) is websocket
+    assert not is_of_websocket(SDP + LINE.replace("m=message", "m=audio"))
