@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kemi.large_message import LargeMessage
+
+LONGEST_READ = 4096
+"""Characters of Accept-Contact that are read, before it is known who sends them (SEC-05). Clients send 100."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -40,8 +45,8 @@ class Request:
     """Deployment (a): the recipient has an IM-capable binding here."""
     separate_core: bool = False
     """Deployment (b): availability is known from third-party registration (COR-05)."""
-    large_message: bool = False
-    """An INVITE whose offer is that of a large message or file (9.1.1.2, PFS-01)."""
+    large_message: LargeMessage | None = None
+    """What an INVITE offers when it is that of a large message or file (9.1.1.2, PFS-01)."""
     websocket: bool = False
     """An INVITE whose offer is that of an MSRP client on WebSocket, which needs a server as its peer (MED-11)."""
     from_server: bool = False

@@ -118,6 +118,11 @@ class Outbox:
         self._relieve()
 
     @property
+    def busy(self) -> bool:
+        """True while the outcome of a message is unknown."""
+        return any(message.status is None for message in (self._messages or {}).values())
+
+    @property
     def congested(self) -> bool:
         """True from `congested_bytes` of queued output until half of it is left."""
         return self._congested
@@ -266,6 +271,8 @@ class Outbox:
         if message.on_done is not None:
             message.on_done(message)
         self.session.handler.done(self.session, message)
+        if self.session.finishing and not self.busy:
+            self.session.close(self.session.finishing)
 
     def _forget_output(self, message: OutgoingMessage) -> bool:
         """Take a message out of the table; False where it is not in it (any more)."""
