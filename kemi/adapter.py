@@ -138,6 +138,7 @@ class Adapter:
             available=look_up and serves_recipient and not separate_core and self._look_up(uri, large),
             separate_core=separate_core,
             large_message=large,
+            own=read("$Rp") == setting("IM_CONTROL_PORT"),
             from_server=bool(read("$hdr(IM-Function)")),
         )
 

@@ -45,5 +45,7 @@ class Request:
     """Deployment (b): availability is known from third-party registration (COR-05)."""
     large_message: bool = False
     """An INVITE whose offer is that of a large message or file (9.1.1.2, PFS-01)."""
+    own: bool = False
+    """It started in the worker and came back over the control listener."""
     from_server: bool = False
     """An INVITE of the worker itself, which hears its failure and decides."""
