@@ -141,6 +141,7 @@ class Adapter:
             separate_core=separate_core,
             large_message=large,
             websocket=is_of_websocket(offer),
+            own=read("$Rp") == setting("IM_CONTROL_PORT"),
             from_server=bool(read("$hdr(IM-Function)")),
         )
 
