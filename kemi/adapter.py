@@ -55,7 +55,7 @@ from kemi.messages import (
 )
 from kemi.policy import Flags, Policy, load, load_flags
 from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
-from kemi.request import Request
+from kemi.request import LONGEST_READ, Request
 from kemi.shared_facts import SharedFacts, encode_shared
 from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds, without_session_parameter
 
@@ -65,8 +65,6 @@ ANONYMOUS = "anonymous"
 TRACES_PER_PACKET = 200
 LONGEST_TRACED = 255
 """Characters of each text in a trace event: what waits for the worker lies in shared memory (SEC-05)."""
-LONGEST_READ = 4096
-"""Characters of Accept-Contact that are read, before it is known who sends them (SEC-05). Clients send 100."""
 LEG_INVITE_MS = 200_000
 """Milliseconds an INVITE waits for the worker: longer than anybody lets a telephone ring (RFC 3261 Timer C)."""
 
@@ -346,8 +344,10 @@ class Adapter:
         return bool(created > 0)
 
     def _send_request(self, request: SendRequest) -> None:
-        next_hop = request.next_hop or "."
-        if KSR.tm.t_uac_send(request.method, request.request_uri, next_hop, ".", request.headers, request.body) < 0:
+        own = f"127.0.0.1:{setting('IM_CONTROL_PORT')}"
+        socket = f"udp:{own}" if request.next_hop == f"sip:{own}" else "."  # SEC-01: from this host, to this host
+        hop = request.next_hop or "."
+        if KSR.tm.t_uac_send(request.method, request.request_uri, hop, socket, request.headers, request.body) < 0:
             KSR.err(f"IM leg: cannot send {sent_safely(request.method)} to {sent_safely(request.request_uri)}\n")
             self._link().send(encode_question(None, not_sent(request)), SEND_WAIT)
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from kemi.large_message import LargeMessage
 
+LONGEST_READ = 4096
+"""Characters of Accept-Contact that are read, before it is known who sends them (SEC-05). Clients send 100."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import itertools
 import logging
@@ -24,6 +25,7 @@ from msrp_worker.controlling.conference_notifier import ConferenceNotifier
 from msrp_worker.controlling.exploder import Exploder
 from msrp_worker.controlling.function import ControllingFunction
 from msrp_worker.controlling.participant_information import ParticipantInformation
+from msrp_worker.controlling.referrals import Referrals
 from msrp_worker.deferred.depositing import DepositFunction
 from msrp_worker.deferred.function import DeferredFunction
 from msrp_worker.functions import Functions
@@ -109,6 +111,8 @@ async def _serve(config: Config) -> None:
         focus = ControllingFunction(functions, endpoint, store, config, watch, notifier)
         seen = ParticipantInformation(focus, functions, notifier, store.groups, watch, config, focus.start)
         focus.methods["SUBSCRIBE"] = seen.take  # CES-01
+        referrals = Referrals(focus, functions, store.groups.get, config)  # CNF-22
+        stack.callback(referrals.close)
         exploder = Exploder(store, functions, config, store.groups.get, focus.addresses_of)
         focus.methods["MESSAGE"] = exploder.take  # PAG-11
         more += focus.readings, notifier.readings, exploder.readings
@@ -128,6 +132,9 @@ async def _serve(config: Config) -> None:
         stack.push_async_callback(exploder.close)
         stack.push_async_callback(_cancel, asyncio.create_task(_purge(store)))
         stack.push_async_callback(_cancel, asyncio.create_task(_expire_settings(store, link)))
+        # What is there now stays: a full collection would look at all of it again, for 15 ms in which no message moves.
+        gc.collect()
+        gc.freeze()
         log.info("%s serves %s, store %s", PRODUCT, config.domain, config.database_shown)
         await stopped.wait()
         log.info("stopping")
@@ -142,7 +149,6 @@ def msrp_config(config: Config) -> EndpointConfig:
         tls_certificate=config.tls_certificate,
         tls_key=config.tls_key,
         public_host=config.msrp_public_host or None,
-        peer_seconds=config.msrp_peer_seconds,
         max_connections=config.msrp_max_connections,
         max_connections_per_address=config.msrp_max_per_address,
         bind_seconds=config.msrp_bind_seconds,  # SEC-02
@@ -159,6 +165,8 @@ def msrp_config(config: Config) -> EndpointConfig:
                 )
             ),
         ),  # SEC-05
+        peer_seconds=config.msrp_peer_seconds,
+        stall_seconds=config.msrp_stall_seconds,
     )
 
 

@@ -6,9 +6,10 @@ from typing import Final
 
 from msgspec import Struct
 
+from msrp_worker.controlling.identity import ALLOW_EVENTS
 from msrp_worker.multipart import Part, build
 from msrp_worker.sip.leg_types import Invitation, LegPolicy
-from msrp_worker.sip.message import Message, address, split
+from msrp_worker.sip.message import Message, address, name_of
 from msrp_worker.sip.port import Header
 from msrp_worker.sip.session_timer import TimerPolicy
 
@@ -17,7 +18,7 @@ ALLOW: Final = (
     *("REFER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "OPTIONS"),
 )
 """Methods of the focus (HDR-04)."""
-SUPPORTED: Final = ("timer", "100rel", "replaces", "recipient-list-invite", "norefersub")
+SUPPORTED: Final = ("timer", "100rel", "replaces", "recipient-list-invite", "norefersub", "multiple-refer")
 """Option tags of the focus; recipient-list-invite is the factory's (RFC 5366 section 5)."""
 INCOMING: Final = LegPolicy(timer=TimerPolicy(refresher="uac"), allow=ALLOW, supported=SUPPORTED)  # CNF-28
 """Legs of who comes in."""
@@ -45,15 +46,19 @@ class Inviter(Struct, frozen=True, kw_only=True):
 def inviter_of(request: Message, originator: str, anonymous: str) -> Inviter:
     """Who sent a request. `anonymous`: the URI that stands for him, where he wants privacy, else empty."""
     value = request.first("from")
-    from_uri = address(value)
-    name = next(split(value, ";")).partition("<")[0].strip() if "<" in value else ""
     return Inviter(
         uri=originator,
-        name=name,
-        from_uri=from_uri,
+        name=name_of(value),
+        from_uri=address(value),
         anonymous=anonymous,
         privacy=tuple(request.lines("privacy")),
     )
+
+
+def asks_for_privacy(message: Message) -> bool:
+    """Whether a request or response has `id` among its Privacy values (RFC 3323 section 4.2, RFC 3325 section 9.3)."""
+    words = {word.strip() for line in message.lines("privacy") for word in line.lower().replace(",", ";").split(";")}
+    return "id" in words
 
 
 def quoted(name: str) -> str:
@@ -98,6 +103,7 @@ def invitation(
         ("P-Asserted-Identity", f"{name} <{asserted}>" if name else f"<{asserted}>"),  # HDR-06, CNF-32
         # Who wants privacy is not named to those invited, who see this header (IDN-04).
         ("Referred-By", f"<{inviter.anonymous or inviter.uri}>"),  # HDR-06
+        ALLOW_EVENTS,
     ]
     headers += [("Privacy", value) for value in inviter.privacy]  # HDR-06
     if subject:

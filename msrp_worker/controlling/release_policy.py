@@ -56,7 +56,7 @@ def fewest(kind: SessionKind, policy: ReleasePolicy) -> int:
     """With so many participants or fewer a session does not go on, once somebody has left it."""
     match kind:
         case SessionKind.ONE_TO_ONE:
-            return max(1, policy.remaining)  # rule c
+            return max(1, policy.remaining)  # rule c, CNF-10
         case SessionKind.PUBLIC:
             return 0  # CNF-19: rule d does not name chat groups: whoever stays may wait for others
         case _:

@@ -13,14 +13,15 @@ from msgspec.structs import replace
 
 from msrp_worker.controlling import im_session
 from msrp_worker.controlling import session_events as events
-from msrp_worker.controlling.conference_state import ConferenceUser, UserStatus
-from msrp_worker.controlling.identity import SessionAddress, anonymous_uri
+from msrp_worker.controlling.conference_state import ConferenceUser
+from msrp_worker.controlling.identity import ALLOW_EVENTS, SessionAddress, anonymous_uri
 from msrp_worker.controlling.im_session import ImSession, Stage
-from msrp_worker.controlling.invitation import OUTGOING, Inviter, invitation, plain_name
+from msrp_worker.controlling.invitation import OUTGOING, Inviter, asks_for_privacy, invitation, plain_name
 from msrp_worker.controlling.media import Room, SeatMedia
 from msrp_worker.controlling.place import Place, Progress
 from msrp_worker.controlling.refusal import Refused, too_many
 from msrp_worker.controlling.release_policy import SessionKind, Why
+from msrp_worker.controlling.roster import roster
 from msrp_worker.cpim import Address
 from msrp_worker.group import Group
 from msrp_worker.group_rules import rights
@@ -40,11 +41,12 @@ from msrp_worker.sip.leg_types import (
     RefuseOffer,
     Rejected,
     Release,
+    Replied,
     Requested,
     Ring,
     Ringing,
 )
-from msrp_worker.sip.message import Message, split
+from msrp_worker.sip.message import Message, name_of
 from msrp_worker.sip.port import Headers
 from msrp_worker.sip.shell import LegManager, TooManyLegs
 from msrp_worker.uri_list import Recipient
@@ -55,12 +57,6 @@ RINGING = 180
 """The one provisional response that tells more than progress: somebody is alerted."""
 NOTHING_TO_REPLACE = (420, 481)
 """Who answers an INVITE with Replaces so has no such dialog, or does not know the header: it is called without (CNF-11)."""
-STATUS = {
-    Stage.ASKING: UserStatus.PENDING,
-    Stage.DIALING: UserStatus.DIALING_OUT,
-    Stage.ALERTING: UserStatus.ALERTING,
-    Stage.CONNECTED: UserStatus.CONNECTED,
-}
 _SEATS = itertools.count(1)
 """Numbers of seats, each used once by this worker: their o= lines differ too."""
 
@@ -78,6 +74,10 @@ class Watcher(Protocol):
 
     def requested(self, session: FocusSession, leg_id: LegId, key: str, event: Requested) -> None:
         """A participant's other request inside its dialog, to be answered with `Respond`."""
+        ...
+
+    def replied(self, leg_id: LegId, event: Replied) -> None:
+        """The final response to a request of ours inside a participant's dialog."""
         ...
 
     def over(self, session: FocusSession) -> None:
@@ -159,27 +159,11 @@ class FocusSession:
 
     def users(self) -> Sequence[ConferenceUser]:
         """Everybody who takes part, waits or is invited; one entry for each user."""
-        found: dict[str, ConferenceUser] = {}
-        order = list(STATUS)
-        seats = sorted(self.state.seats.items(), key=lambda item: order.index(item[1].stage))
-        for number, seat in seats:  # who is connected with one client is connected
-            place = self._places.get(number)
-            if place is not None:
-                found[seat.key] = self._shown(place, seat.stage)
-        return list(found.values())
+        return roster(self._places, self.state, self.room.switch)
 
-    def _shown(self, place: Place, stage: Stage) -> ConferenceUser:
-        participant = place.media.participant
-        nickname = None if participant is None else self.room.switch.nicknames.of(participant.session)
-        name = nickname or ("Anonymous" if place.anonymous else place.name)
-        return ConferenceUser(
-            key=place.key,
-            entity=place.entity,
-            endpoint=place.entity if place.anonymous or not place.contact else place.contact,
-            display_text=name,
-            status=STATUS[stage],
-            joining_method="dialed-in" if place.dialed_in else "dialed-out",
-        )
+    def places(self) -> tuple[Place, ...]:
+        """All seats with what is kept beside them."""
+        return tuple(self._places.values())
 
     # --- who comes in
 
@@ -205,8 +189,7 @@ class FocusSession:
 
     def full(self, key: str) -> Refused | None:
         """Whether there is no room for a user (CNF-16)."""
-        inside = self.state.inside
-        return too_many("CNF-16") if key not in inside and len(inside) >= self.state.limit else None
+        return None if self.state.has_room(key) else too_many("CNF-16")
 
     def come(self, place: Place, leg_id: LegId, invites: Sequence[Recipient] = (), by: Inviter | None = None) -> None:
         """The INVITE of a user, judged and taken as a leg; `invites` are those whom the beginning session invites."""
@@ -231,7 +214,7 @@ class FocusSession:
 
     def remove(self, key: str, why: Why = Why.REMOVED) -> bool:
         """Remove a user (CNF-26); False when there is none."""
-        if key not in self.state.everybody:
+        if not self.state.has(key):
             return False
         self.tell(events.Expel(key, why))
         return True
@@ -294,7 +277,7 @@ class FocusSession:
     def _do(self, effect: events.Effect) -> None:
         match effect:
             case events.Changed(key):
-                here = key in self.state.everybody
+                here = self.state.has(key)
                 (self._watcher.changed if here else self._watcher.left)(self, key)
                 return
             case events.Over(why):
@@ -318,6 +301,8 @@ class FocusSession:
             case events.Offer():
                 self._offer(place)
             case events.Release(why=why):
+                if why in (Why.ELSEWHERE, Why.TOO_MANY):
+                    place.tell(*((200, "OK") if why is Why.ELSEWHERE else (486, "Busy Here")))
                 self._drop(place, why.name.lower())
                 self._order(place, Release(why=why.value))
             case events.Unseat():
@@ -342,13 +327,14 @@ class FocusSession:
         if place.leg is not None:
             self._by_leg.pop(place.leg, None)
         place.media.close(reason)
+        place.tell(487, "Request Terminated")  # unless it has its final response
 
     def _order(self, place: Place, order: Ring | Accept | Refuse | Release | Offer | AcceptOffer | RefuseOffer) -> None:
         if place.leg is not None:
             self._legs.order(place.leg, order)
 
     def _own_headers(self) -> Headers:
-        return (("P-Asserted-Identity", f"<{self.policy.asserted}>"),)  # HDR-05
+        return ("P-Asserted-Identity", f"<{self.policy.asserted}>"), ALLOW_EVENTS  # HDR-05
 
     # --- inviting
 
@@ -357,12 +343,12 @@ class FocusSession:
     ) -> tuple[tuple[int, str], ...]:
         """Seats for those to be invited."""
         seats = []
-        here = self.state.everybody
         for recipient in recipients:
-            if recipient.uri in here:
+            if self.state.has(recipient.uri):
                 continue
             place = self.new_place(recipient.uri, recipient.uri, recipient.display_name or self._member_name(recipient.uri))
-            place.dialed_in, place.target, place.by, place.on_progress = False, recipient.target, by, on_progress
+            place.dialed_in, place.target, place.by = False, recipient.target, by
+            place.followers += [] if on_progress is None else [on_progress]
             if self._replaces and self._replaced in ("", place.key) and not self.state.seats:
                 place.replaces = self._replaces
             self._places[place.number] = place
@@ -389,6 +375,7 @@ class FocusSession:
         try:
             place.leg = self._legs.call(made, self, OUTGOING)
         except TooManyLegs:
+            place.tell(503, "Service Unavailable")
             self.tell(events.Failed(place.number, 503, "Service Unavailable"))
             return
         self._by_leg[place.leg] = place
@@ -406,7 +393,7 @@ class FocusSession:
             return
         match event:
             case Ringing(status=status, reason=reason):
-                self._progress(place, status, reason)
+                place.tell(status, reason)
                 if status == RINGING:
                     self.tell(events.Rang(place.number))  # CNF-33
             case Answered():
@@ -416,7 +403,7 @@ class FocusSession:
                 place.replaces = ""
                 self._dial(place)
             case Rejected():
-                self._progress(place, event.status, event.reason)
+                place.tell(event.status, event.reason, "" if event.response is None else event.response.first("warning"))
                 self.tell(events.Failed(place.number, event.status, event.reason))
             case Ended():
                 self.tell(events.Left(place.number))
@@ -428,12 +415,10 @@ class FocusSession:
                     self.tell(events.Remove(place.number, Why.NO_MEDIA))
             case Requested():
                 self._watcher.requested(self, leg_id, place.key, event)
+            case Replied():
+                self._watcher.replied(leg_id, event)
             case _:
                 pass
-
-    def _progress(self, place: Place, status: int, reason: str) -> None:
-        if place.on_progress is not None:
-            place.on_progress(status, reason)
 
     def _answered(self, place: Place, event: Answered) -> None:
         seat = self.state.seats.get(place.number)
@@ -442,25 +427,24 @@ class FocusSession:
             if refused is not None:
                 self.tell(events.Remove(place.number, Why.NO_MEDIA))
             return
-        place.contact = event.message.contact
+        place.reached_at(event.message.contact)
         if refused is None:
             refused = self._private(place, event.message)
         if refused is not None:  # CNF-08: a 200 that cannot be used is a failure
             log.info("session %s: the answer of %s cannot be used: %s", self.identity, place.key, refused.warning)
             self._order(place, Release(why=f'SIP;cause={refused.status};text="{refused.reason}"'))
-            self._progress(place, refused.status, refused.reason)
+            place.tell(refused.status, refused.reason)
             self.tell(events.Failed(place.number, refused.status, refused.reason))
             return
-        if not self._narrowed and not self.state.participants:
+        if not self._narrowed and not self.state.connected:
             self._narrowed = place.media.wrapped
         place.name = place.name or _asserted_name(event.message)
-        self._progress(place, 200, "OK")
         self.tell(events.Answered(place.number))
+        place.tell(200, "OK")
 
     def _private(self, place: Place, response: Message) -> Refused | None:
         """Who is invited asks for privacy (7.2.2.2)."""
-        wishes = {word for line in response.lines("privacy") for word in line.lower().replace(",", ";").split(";")}
-        if "id" not in {word.strip() for word in wishes}:
+        if not asks_for_privacy(response):
             return None
         allowed = self.policy.anonymity if self.group is None else rights(self.group, place.key).anonymity
         if allowed:
@@ -491,5 +475,4 @@ class FocusSession:
 
 def _asserted_name(message: Message) -> str:
     """The display name that a client's home network vouches for."""
-    value = message.first("p-asserted-identity")
-    return plain_name(next(split(value, ";")).partition("<")[0]) if "<" in value else ""
+    return plain_name(name_of(message.first("p-asserted-identity")))

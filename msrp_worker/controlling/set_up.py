@@ -13,7 +13,7 @@ def judge_factory(recipient: str, domain: str) -> Refused | None:
     """Whether the Request-URI is the factory of this server."""
     user, _, host = user_of(recipient).lower(), None, recipient.rpartition("@")[2]
     if user != FACTORY_USER or host.lower() != domain.lower():
-        return Refused(404, "Not Found", "CNF-01", "No such conference factory")  # CNF-01
+        return Refused(404, "Not Found", "CNF-01", "No such conference factory or group")  # CNF-01 CNF-12
     return None
 
 
@@ -54,4 +54,4 @@ def judge_list(invited: UriList, limit: int) -> Refused | None:
 
 def kind_of(invited: int) -> SessionKind:
     """One listed user makes a one-to-one session of it (CNF-10)."""
-    return SessionKind.ONE_TO_ONE if invited == 1 else SessionKind.AD_HOC
+    return SessionKind.ONE_TO_ONE if invited == 1 else SessionKind.AD_HOC  # CNF-10

@@ -18,9 +18,9 @@ from msrp_worker.deferred.deposit import Deposit
 from msrp_worker.deferred.large_message import expected
 from msrp_worker.deferred.request import DEFERRED_USER, Refused
 from msrp_worker.functions import Functions
-from msrp_worker.media_session import new_session_id
+from msrp_worker.media_session import new_session_id, reachable
 from msrp_worker.msrp import MsrpEndpoint
-from msrp_worker.offer_answer import Answer, LocalEndpoint, LocalPolicy, Refusal, answer
+from msrp_worker.offer_answer import Answer, LocalPolicy, Refusal, answer
 from msrp_worker.sdp import Origin
 from msrp_worker.sip.leg_types import LegId, LegPolicy, Refuse
 from msrp_worker.sip.message import Message
@@ -168,7 +168,7 @@ class DepositFunction:
         if full or self._closing:
             return Refused(503, "Service Unavailable", "Too many large messages", "SEC-06")
         policy = LocalPolicy(
-            LocalEndpoint(host, self._endpoint.port, self._endpoint.tls_port),
+            reachable(self._endpoint, host, self._config.http_port),
             _origin(host),
             tuple(new_session_id() for _ in lines),
             accept_types=facts.content_types,  # PAG-03

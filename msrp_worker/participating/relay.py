@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from msrp_worker.sip.message import Message, address, parameters
 from msrp_worker.sip.port import Headers
 
-INVITATION = ("subject", "priority", "referred-by", "privacy", "in-reply-to", "alert-info", "date")
-"""Headers of the caller's INVITE that the callee gets as they are."""
+INVITATION = ("subject", "priority", "referred-by", "privacy", "in-reply-to", "alert-info", "date", "replaces")
+"""Headers of the caller's INVITE that the callee gets as they are. Replaces is in the callee's terms (RFC 3891 section 3);
+where a session of ours is meant, the focus has put it so (CNF-11)."""
 WITHIN = (
     *("accept", "accept-encoding", "accept-language", "allow-events", "content-disposition", "content-encoding"),
     *("content-id", "content-language", "content-type", "date", "event", "expires", "info-package", "mime-version"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from kemi.messages import INACCESSIBLE, SipRequest, TransactionId
 from msrp_worker.offer_answer import Refusal
@@ -149,6 +150,11 @@ class ParticipatingSession:
             headers=(*headers, *relay.pass_on(request, relay.INVITATION)),
         )
 
+    def across(self, leg_id: LegId) -> LegId | None:
+        """The leg on the other side of one of ours, by which the other client knows the session (CNF-11)."""
+        end = next((end for end, known in self._ids.items() if known == leg_id), None)
+        return None if end is None else self._ids.get(end.other)
+
     # --- events ---
 
     def on_leg_event(self, leg_id: LegId, event: LegEvent) -> None:
@@ -169,8 +175,7 @@ class ParticipatingSession:
                 self._failed(Refuse(status=event.status, reason=event.reason, headers=headers))
             case Ended():
                 del self._ids[end]
-                self._order(end.other, Release(why=event.why))  # PFS-08 PFS-09 PFS-10
-                self._end(f"{end.value} left")
+                self._media.finish(end, f"{end.value} left", partial(self._left, end, event.why))
             case Offered():
                 self._offered(end, event)
             case OfferDropped():
@@ -191,6 +196,11 @@ class ParticipatingSession:
             self._end("deferred")
         else:
             self._order(End.CALLER, failure)  # PFS-04
+
+    def _left(self, end: End, why: str) -> None:
+        """One side is gone, and the other has all that was acknowledged to it."""
+        self._order(end.other, Release(why=why))  # PFS-08 PFS-09 PFS-10
+        self._end(f"{end.value} left")
 
     def lost(self, reason: str) -> None:
         """The media path broke: release both sides (PFS-09)."""

@@ -9,8 +9,8 @@ import pytest
 
 from im_client.im_session import ImSession
 from im_client.replaces import Replaces
-from tests.scenarios.bed import Instance
-from tests.scenarios.conference.conference import User, address, new_users, over, text_of
+from tests.scenarios.bed import Instance, instance_with
+from tests.scenarios.conference.conference import User, address, all_in, new_users, over, text_of, users
 from tests.scenarios.conference.signalling import agents, answer, begin_session, refuse
 
 
@@ -38,8 +38,27 @@ async def test_two_become_three(instance: Instance, new_user: Callable[..., str]
         await asyncio.gather(over(old), over(his_old))
         assert his_old.why == "replaced"
         assert await text_of(his_old) == "before"
+        await all_in(hers, his, third)
         await hers.send("now three")
         assert [await text_of(his), await text_of(third)] == ["now three", "now three"]
+
+
+@pytest.mark.requirement("CNF-11", "PFS-02")
+@pytest.mark.parametrize("callee_extends", [False, True])
+async def test_with_the_server_between_them(tmp_path_factory: pytest.TempPathFactory, callee_extends: bool) -> None:
+    """The participating function is a B2BUA: each side knows another dialog, and the focus maps one to the other."""
+    with instance_with(tmp_path_factory.mktemp("bridged"), {"IM_MEDIA_PATH": "always"}) as instance:
+        async with users(instance, ["alice", "bob", "carol"]) as (alice, bob, carol):
+            first, second = await one_to_one(alice, bob)
+            one, two = (bob, alice) if callee_extends else (alice, bob)
+            old, other = (second, first) if callee_extends else (first, second)
+            new = await one.create([two.name, carol.name], headers=[replaces(old)])
+            theirs, third = await two.joined(), await carol.joined()
+            await asyncio.gather(over(old), over(other))
+            assert other.why == "replaced"
+            await all_in(new, theirs, third)
+            await new.send("now three")
+            assert [await text_of(theirs), await text_of(third)] == ["now three", "now three"]
 
 
 @pytest.mark.requirement("CNF-11")

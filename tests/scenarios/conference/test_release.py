@@ -9,7 +9,7 @@ import pytest
 
 from im_client.errors import SessionRefusedError
 from tests.scenarios.bed import Instance, async_until, instance_with
-from tests.scenarios.conference.conference import address, over, text_of, users
+from tests.scenarios.conference.conference import address, all_in, over, text_of, users
 from tests.scenarios.conference.groups import new_group
 from tests.scenarios.conference.signalling import agents, answer, begin_session, sdp
 
@@ -22,7 +22,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
         yield running
 
 
-@pytest.mark.requirement("CNF-29")
+@pytest.mark.requirement("CNF-29", "CNF-10")
 async def test_the_operators_variables(strict: Instance) -> None:
     """auto-release, number-of-remaining-participants, session max length."""
     async with users(strict, ["alice", "bob", "carol"]) as (alice, bob, carol):
@@ -106,6 +106,7 @@ async def test_the_worker_dies(tmp_path_factory: pytest.TempPathFactory) -> None
             assert refused.value.status == 404
             again = await alice.join(group)
             other = await bob.joined()
+            await all_in(again, other)
             await again.send("back")
             assert await text_of(other) == "back"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.scenarios.agent import Message
+from tests.scenarios.agent import ACCEPT_CONTACT, FEATURE_TAG, Message
 from tests.scenarios.bed import DOMAIN, Instance
 from tests.scenarios.conference.conference import FACTORY, address
 from tests.scenarios.conference.signalling import (
@@ -224,6 +224,17 @@ def test_who_may_not_use_im(instance: Instance, new_user: Callable[..., str]) ->
     """A user whom the operator does not let use IM."""
     with agents(instance, [new_user(im_allowed="no")]) as (alice,):
         assert alice.final(begin_session(alice, [MANY[0]])).status == 403
+
+
+@pytest.mark.requirement("CNF-13")
+def test_a_focus_that_comes_itself(instance: Instance, new_user: Callable[..., str]) -> None:
+    """isfocus in the Contact of an INVITE to a session of ours."""
+    with agents(instance, [new_user()]) as (alice,):
+        contact = f"Contact: <{alice.contact}>;isfocus;{FEATURE_TAG}"
+        fields = (ACCEPT_CONTACT, contact, "Content-Type: application/sdp")
+        response = alice.final(alice.begin("INVITE", FACTORY, *fields, body=sdp()))
+        assert response.status == 403
+        assert "isfocus already assigned" in response.value("Warning")
 
 
 @pytest.mark.requirement("CNF-01", "CNF-12", "CNF-20")
