@@ -122,6 +122,8 @@ class FocusSession:
         self._watcher = watcher
         self._history: Part | None = None
         self._replaces = self._replaced = ""
+        self._anonymous: dict[str, str] = {}
+        """The URI that stands for a user in this session, with however many clients and as often as he comes (IDN-08)."""
         self._places: dict[int, Place] = {}
         self._by_leg: dict[LegId, Place] = {}
         self._narrowed: tuple[str, ...] = ()
@@ -161,7 +163,7 @@ class FocusSession:
     def new_place(self, key: str, uri: str, name: str, *, host: str = "", anonymous: bool = False) -> Place:
         """A seat that nobody has yet; `host`: our MSRP address towards this user."""
         number = next(_SEATS)
-        shown = anonymous_uri() if anonymous else ""
+        shown = self._stand_in(key) if anonymous else ""
         media = SeatMedia(
             self.room,
             host or self._host,
@@ -181,6 +183,9 @@ class FocusSession:
     def full(self, key: str) -> Refused | None:
         """Whether there is no room for a user (CNF-16)."""
         return None if self.state.has_room(key) else too_many("CNF-16")
+
+    def _stand_in(self, key: str) -> str:
+        return self._anonymous.setdefault(key, anonymous_uri())
 
     def come(self, place: Place, leg_id: LegId, invites: Sequence[Recipient] = (), by: Inviter | None = None) -> None:
         """The INVITE of a user, judged and taken as a leg; `invites` are those whom the beginning session invites."""
@@ -414,6 +419,8 @@ class FocusSession:
         if seat is None or seat.stage is Stage.CONNECTED:
             if refused is not None:
                 self.tell(events.Remove(place.number, Why.NO_MEDIA))
+            elif place.media.participant is None:
+                place.media.admit()  # its INVITE had no offer, its ACK has brought the answer
             return
         place.reached_at(event.message.contact)
         if refused is None:
@@ -437,7 +444,7 @@ class FocusSession:
             return None
         allowed = self.policy.anonymity if self.group is None else rights(self.group, place.key).anonymity
         if allowed:
-            place.anonymous = anonymous_uri()  # IDN-04
+            place.anonymous = self._stand_in(place.key)  # IDN-04
             place.media.anonymous = place.anonymous
         elif self.policy.releases_anonymous:
             return Refused(403, "Forbidden", "IDN-07", "Anonymity is not allowed")  # IDN-07

@@ -215,13 +215,37 @@ async def test_coming_by_the_identity() -> None:
 @pytest.mark.requirement("CNF-02", "CNF-04")
 @pytest.mark.parametrize(
     ("sender", "body", "statuses"),
-    [("Stranger", None, [403]), ("alice", b"", [488]), ("alice", b"v=0", [400]), ("alice", sdp(types="a/b"), [488])],
+    [("Stranger", None, [403]), ("alice", b"v=0", [400]), ("alice", sdp(types="a/b"), [488])],
 )
 async def test_refusals(sender: str, body: bytes | None, statuses: list[int]) -> None:
     """Nothing is left of a session that did not begin."""
     async with focus() as bench:
         assert bench.statuses(await bench.invite(sender, names=("bob",), body=body)) == statuses
         assert not bench.port.requests() and not bench.function.sessions() and len(bench.functions.legs) == 0
+
+
+@pytest.mark.requirement("CNF-04", "CNF-07")
+async def test_an_invite_without_an_offer() -> None:
+    """The focus offers in its 200; the ACK has the answer, and the participant is in the room."""
+    async with focus() as bench:
+        bench.groups.known[FRIENDS] = Group(FRIENDS, members=GROUP.members)
+        asked = await bench.invite("alice", FRIENDS, body=b"")
+        (reply,) = bench.replies(asked)
+        assert reply.status == 200 and b"a=accept-types:message/cpim" in reply.body and b"a=setup:actpass" in reply.body
+        await bench.ack(asked, ANSWER)
+        assert [one.address.uri for one in bench.session.room.switch.participants] == [uri("alice")]
+
+
+@pytest.mark.requirement("IDN-08")
+async def test_one_name_for_who_hides() -> None:
+    """Whoever comes back, or comes with a second client, has the same URI for the others."""
+    async with focus() as bench:
+        await bench.invite("alice", names=("bob",), anonymous=True)
+        await bench.accept("bob")
+        identity = bench.session.address.uri
+        before = bench.session.users()[0].entity
+        await bench.invite("alice", identity, anonymous=True)
+        assert {place.entity for place in bench.session._places.values() if place.key == uri("alice")} == {before}
 
 
 @pytest.mark.requirement("CNF-26", "SEC-06")
