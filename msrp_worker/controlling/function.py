@@ -31,7 +31,7 @@ from msrp_worker.group_rules import GroupRights, rights
 from msrp_worker.group_watch import GroupWatch
 from msrp_worker.msrp import MsrpEndpoint
 from msrp_worker.msrp.switch import Switch
-from msrp_worker.sip.leg_types import LegId, Requested, Respond
+from msrp_worker.sip.leg_types import LegId, Replied, Requested, Respond
 from msrp_worker.sip.message import Message
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store
@@ -106,6 +106,8 @@ class ControllingFunction:
         """Initial requests beside INVITE, by method: SUBSCRIBE, REFER, MESSAGE."""
         self.inside: dict[str, Inside] = {}
         """Requests of participants inside their dialogs, by method."""
+        self.on_replied: Callable[[LegId, Replied], None] = lambda leg_id, event: None
+        """Told the responses to requests of ours inside these dialogs."""
         self._functions = functions
         self._legs = functions.legs
         self._endpoint = endpoint
@@ -409,6 +411,10 @@ class ControllingFunction:
         allow = (("Allow", ", ".join(ALLOW)),)
         respond = Respond(transaction=event.transaction, status=405, reason="Method Not Allowed", headers=allow)
         self._legs.order(leg_id, respond)
+
+    def replied(self, leg_id: LegId, event: Replied) -> None:
+        """See `session.Watcher`."""
+        self.on_replied(leg_id, event)
 
     def left(self, session: FocusSession, key: str) -> None:
         """See `session.Watcher`."""

@@ -16,7 +16,7 @@ from msrp_worker.controlling import session_events as events
 from msrp_worker.controlling.conference_state import ConferenceUser
 from msrp_worker.controlling.identity import ALLOW_EVENTS, SessionAddress, anonymous_uri
 from msrp_worker.controlling.im_session import ImSession, Stage
-from msrp_worker.controlling.invitation import OUTGOING, Inviter, invitation, plain_name
+from msrp_worker.controlling.invitation import OUTGOING, Inviter, asks_for_privacy, invitation, plain_name
 from msrp_worker.controlling.media import Room, SeatMedia
 from msrp_worker.controlling.place import Place, Progress
 from msrp_worker.controlling.refusal import Refused, too_many
@@ -41,6 +41,7 @@ from msrp_worker.sip.leg_types import (
     RefuseOffer,
     Rejected,
     Release,
+    Replied,
     Requested,
     Ring,
     Ringing,
@@ -73,6 +74,10 @@ class Watcher(Protocol):
 
     def requested(self, session: FocusSession, leg_id: LegId, key: str, event: Requested) -> None:
         """A participant's other request inside its dialog, to be answered with `Respond`."""
+        ...
+
+    def replied(self, leg_id: LegId, event: Replied) -> None:
+        """The final response to a request of ours inside a participant's dialog."""
         ...
 
     def over(self, session: FocusSession) -> None:
@@ -157,6 +162,10 @@ class FocusSession:
     def users(self) -> Sequence[ConferenceUser]:
         """Everybody who takes part, waits or is invited; one entry for each user."""
         return roster(self._places, self.state, self.room.switch)
+
+    def places(self) -> tuple[Place, ...]:
+        """All seats with what is kept beside them."""
+        return tuple(self._places.values())
 
     # --- who comes in
 
@@ -297,6 +306,8 @@ class FocusSession:
             case events.Offer():
                 self._offer(place)
             case events.Release(why=why):
+                if why in (Why.ELSEWHERE, Why.TOO_MANY):
+                    place.tell(*((200, "OK") if why is Why.ELSEWHERE else (486, "Busy Here")))
                 self._drop(place, why.name.lower())
                 self._order(place, Release(why=why.value))
             case events.Unseat():
@@ -321,6 +332,7 @@ class FocusSession:
         if place.leg is not None:
             self._by_leg.pop(place.leg, None)
         place.media.close(reason)
+        place.tell(487, "Request Terminated")  # unless it has its final response
 
     def _order(self, place: Place, order: Ring | Accept | Refuse | Release | Offer | AcceptOffer | RefuseOffer) -> None:
         if place.leg is not None:
@@ -340,7 +352,8 @@ class FocusSession:
             if self.state.has(recipient.uri):
                 continue
             place = self.new_place(recipient.uri, recipient.uri, recipient.display_name or self._member_name(recipient.uri))
-            place.dialed_in, place.target, place.by, place.on_progress = False, recipient.target, by, on_progress
+            place.dialed_in, place.target, place.by = False, recipient.target, by
+            place.followers += [] if on_progress is None else [on_progress]
             if self._replaces and self._replaced in ("", place.key) and not self.state.seats:
                 place.replaces = self._replaces
             self._places[place.number] = place
@@ -367,6 +380,7 @@ class FocusSession:
         try:
             place.leg = self._legs.call(made, self, OUTGOING)
         except TooManyLegs:
+            place.tell(503, "Service Unavailable")
             self.tell(events.Failed(place.number, 503, "Service Unavailable"))
             return
         self._by_leg[place.leg] = place
@@ -384,7 +398,7 @@ class FocusSession:
             return
         match event:
             case Ringing(status=status, reason=reason):
-                self._progress(place, status, reason)
+                place.tell(status, reason)
                 if status == RINGING:
                     self.tell(events.Rang(place.number))  # CNF-33
             case Answered():
@@ -394,7 +408,7 @@ class FocusSession:
                 place.replaces = ""
                 self._dial(place)
             case Rejected():
-                self._progress(place, event.status, event.reason)
+                place.tell(event.status, event.reason, "" if event.response is None else event.response.first("warning"))
                 self.tell(events.Failed(place.number, event.status, event.reason))
             case Ended():
                 self.tell(events.Left(place.number))
@@ -406,12 +420,10 @@ class FocusSession:
                     self.tell(events.Remove(place.number, Why.NO_MEDIA))
             case Requested():
                 self._watcher.requested(self, leg_id, place.key, event)
+            case Replied():
+                self._watcher.replied(leg_id, event)
             case _:
                 pass
-
-    def _progress(self, place: Place, status: int, reason: str) -> None:
-        if place.on_progress is not None:
-            place.on_progress(status, reason)
 
     def _answered(self, place: Place, event: Answered) -> None:
         seat = self.state.seats.get(place.number)
@@ -428,19 +440,18 @@ class FocusSession:
         if refused is not None:  # CNF-08: a 200 that cannot be used is a failure
             log.info("session %s: the answer of %s cannot be used: %s", self.identity, place.key, refused.warning)
             self._order(place, Release(why=f'SIP;cause={refused.status};text="{refused.reason}"'))
-            self._progress(place, refused.status, refused.reason)
+            place.tell(refused.status, refused.reason)
             self.tell(events.Failed(place.number, refused.status, refused.reason))
             return
         if not self._narrowed and not self.state.connected:
             self._narrowed = place.media.wrapped
         place.name = place.name or _asserted_name(event.message)
-        self._progress(place, 200, "OK")
         self.tell(events.Answered(place.number))
+        place.tell(200, "OK")
 
     def _private(self, place: Place, response: Message) -> Refused | None:
         """Who is invited asks for privacy (7.2.2.2)."""
-        wishes = {word for line in response.lines("privacy") for word in line.lower().replace(",", ";").split(";")}
-        if "id" not in {word.strip() for word in wishes}:
+        if not asks_for_privacy(response):
             return None
         allowed = self.policy.anonymity if self.group is None else rights(self.group, place.key).anonymity
         if allowed:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from msrp_worker import sdp
-from msrp_worker.media_session import new_session_id, settle
+from msrp_worker.media_session import new_session_id, reachable, settle
 from msrp_worker.msrp import (
     MsrpEndpoint,
     Session,
@@ -24,7 +25,6 @@ from msrp_worker.msrp import (
 from msrp_worker.msrp.hop import Hop, HopPolicy, leg_options
 from msrp_worker.msrp.state import State
 from msrp_worker.offer_answer import (
-    LocalEndpoint,
     LocalPolicy,
     Negotiated,
     Refusal,
@@ -60,6 +60,17 @@ class Stream:
         self.hop.on_leg_closed = None
         for session in self.sessions.values():
             session.close(reason)
+
+    def finish(self, by: End, reason: str, then: Callable[[], None]) -> None:
+        """`by` has left: what was acknowledged to it still goes to the other side; `then` is called when it is there."""
+        self.hop.on_leg_closed = None
+        self.sessions[by].close(reason)
+        across = self.sessions[by.other]
+        if across.state is State.CLOSED:
+            then()
+            return
+        self.hop.on_leg_closed = lambda hop, session, reason: then()
+        across.finish(reason)
 
     def put(self, end: End, session: Session) -> None:
         """Let a session take the place of the one before it: what that had under way is reported as failed."""
@@ -125,14 +136,7 @@ class BridgedMedia:
         self.observer = observer
         self._endpoint = endpoint
         self._host = host
-        fingerprint = endpoint.fingerprint
-        self._local = LocalEndpoint(
-            host,
-            endpoint.port,
-            endpoint.tls_port,
-            ws_port=ws_port,  # MED-11
-            fingerprints=(fingerprint,) if fingerprint is not None else (),  # MED-04
-        )
+        self._local = reachable(endpoint, host, ws_port)
         self._addresses = addresses
         self._start = start
         self._max_size = max_size
@@ -238,6 +242,24 @@ class BridgedMedia:
         """What a side has last told, once it was agreed to."""
         return self._faces[end].theirs
 
+    def finish(self, by: End, reason: str, then: Callable[[], None]) -> None:
+        """`by` has left: end all sessions, those of the other side when what is under way has arrived; then call `then`."""
+        self._closed = True
+        self.abandon()
+        streams = [stream for stream in self._faces[End.CALLER].slots if stream is not None]
+        left = len(streams)
+
+        def one_less() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                then()
+
+        if not streams:
+            then()
+        for stream in streams:
+            stream.finish(by, reason, one_less)  # PFS-09
+
     def close(self, reason: str) -> None:
         """End all sessions."""
         self._closed = True
@@ -275,7 +297,7 @@ class BridgedMedia:
         # What a WebSocket client says of TLS is about its own hop, whose end is here (RFC 7977 5.2.2).
         stream.sessions[by.other] = self._new_session(hop, line.secure and not line.websocket)
         hop.join(stream.sessions[End.CALLER], stream.sessions[End.CALLEE])
-        hop.on_leg_closed = lambda hop, session, reason: self._stream_lost(stream, reason)
+        hop.on_leg_closed = lambda hop, session, reason: self._stream_lost(stream, session, reason)
         return stream
 
     def _settle(self, proposal: Proposal, taken: dict[int, tuple[Part, Negotiated]]) -> None:
@@ -327,9 +349,13 @@ class BridgedMedia:
         except (OSError, TimeoutError) as error:  # the session is closed by that, and its stream lost
             log.info("no MSRP connection to %s: %s", agreed.connect_to, error)
 
-    def _stream_lost(self, stream: Stream, reason: str) -> None:
-        """One MSRP session ended: so does the other; without any stream left the session has no media."""
-        stream.close(reason)
+    def _stream_lost(self, stream: Stream, session: Session, reason: str) -> None:
+        """One MSRP session ended: so does the other, when what is under way to it has arrived."""
+        by = next(end for end, known in stream.sessions.items() if known is session)
+        stream.finish(by, reason, partial(self._stream_over, reason))
+
+    def _stream_over(self, reason: str) -> None:
+        """Without any stream left the session has no media."""
         if not self._closed and not any(one is not None and one.alive for one in self._faces[End.CALLER].slots):
             self._lost(reason)
 

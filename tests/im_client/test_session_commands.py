@@ -169,6 +169,7 @@ async def test_deferred_get(bob: ImClient, capsys: pytest.CaptureFixture[str], o
         await session.close()
 
     bob.on_invite = serve
+    bob.endpoint.users = frozenset()  # Bob plays the Deferred Messaging Function
     assert await run(bob, "deferred", "get", *options) == 0
     out = capsys.readouterr().out
     if options:

@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument(
         "--setting", action="append", default=[], metavar="NAME=VALUE", help="of the server, such as IM_MEDIA_PATH=always"
     )
+    parser.add_argument("--postgresql", action="store_true", help="store in a PostgreSQL of its own in place of SQLite")
     arguments = parser.parse_args()
     settings = dict(setting.partition("=")[::2] for setting in arguments.setting)
     seed = secrets.randbelow(1 << 31) if arguments.seed is None else arguments.seed
@@ -41,7 +42,8 @@ def main() -> int:
         print(text, flush=True)
 
     try:
-        report = soak(directory, arguments.operations, seed, arguments.seconds, say, settings)
+        options = {"settings": settings, "postgresql": arguments.postgresql}
+        report = soak(directory, arguments.operations, seed, arguments.seconds, say, **options)
     except NamespaceError as error:
         print(error, file=sys.stderr)
         return 2

@@ -223,8 +223,15 @@ async def _until(condition: Callable[[], Awaitable[bool]]) -> bool:
 
 
 def soak(
-    directory: Path, count: int, seed: int, seconds: float, say: Say, settings: Mapping[str, str] | None = None
+    directory: Path,
+    count: int,
+    seed: int,
+    seconds: float,
+    say: Say,
+    settings: Mapping[str, str] | None = None,
+    *,
+    postgresql: bool = False,
 ) -> Report:
     """Run one with `settings` of the server, whose logs go into `directory`. Raises NamespaceError."""
-    with site(directory, seed, settings) as ground:
+    with site(directory, seed, settings, postgresql=postgresql) as ground:
         return asyncio.run(Soak(ground, seed, say).run(plan(count, seed), seconds))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from im_client.client import ImClient
 from msrp_worker.store import Store
 from tests.scenarios.bed import DOMAIN, Instance, instance_with
+from tests.scenarios.cluster import new_database, temporary_cluster
 from tests.scenarios.namespaces import Namespace
 from tests.soak.books import Trouble
 from tests.soak.netem import Wire
@@ -108,25 +110,32 @@ class Site:
 
 
 @contextmanager
-def site(directory: Path, seed: int, settings: Mapping[str, str] | None = None) -> Iterator[Site]:
+def site(
+    directory: Path, seed: int, settings: Mapping[str, str] | None = None, *, postgresql: bool = False
+) -> Iterator[Site]:
     """Make it, with the calling thread on the clients' host; `settings` (`IM_…`) win over SETTINGS.
 
-    Raises NamespaceError without the privilege.
+    With `postgresql` the store is one on the server's host. Raises NamespaceError without the privilege.
     """
-    server = Namespace.create("server")
-    clients = Namespace.create("clients")
-    wire = None
     own = SETTINGS | dict(settings or {})
-    try:
+    with ExitStack() as stack:
+        server, clients = (_host(stack, role) for role in ("server", "clients"))
         wire = Wire(seed, server, SERVER, clients, CLIENTS)
-        with clients.entered(), instance_with(directory, own, namespace=server) as instance:
-            instance.in_store(_add_users)
-            yield Site(instance, wire)
-    finally:
-        if wire is not None:
-            wire.close()
-        clients.close()
-        server.close()
+        stack.callback(wire.close)
+        if postgresql:
+            with server.entered():
+                cluster = stack.enter_context(temporary_cluster())
+                own["IM_DATABASE"] = asyncio.run(new_database(cluster.port))
+        stack.enter_context(clients.entered())
+        instance = stack.enter_context(instance_with(directory, own, namespace=server))
+        instance.in_store(_add_users)
+        yield Site(instance, wire)
+
+
+def _host(stack: ExitStack, role: str) -> Namespace:
+    host = Namespace.create(role)
+    stack.callback(host.close)
+    return host
 
 
 async def _add_users(store: Store) -> None:

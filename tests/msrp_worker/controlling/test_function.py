@@ -158,7 +158,9 @@ async def test_adding_and_removing() -> None:
         told: list[int] = []
         by = next(place.by for place in session._places.values() if place.by is not None)
         assert session.can_add([uri("carol")]) and not session.can_add([uri("carol"), uri("dave")])
-        session.invite([Recipient(uri("carol"), uri("carol"))], by, lambda status, reason: told.append(status))
+        session.invite(
+            [Recipient(uri("carol"), uri("carol"))], by, lambda place, status, reason, warning="": told.append(status)
+        )
         await bench.settle()
         await bench.respond(bench.sent("carol"), 180)
         await bench.accept("carol")

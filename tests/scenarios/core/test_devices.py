@@ -102,6 +102,21 @@ def test_a_message_for_as_many_dead_devices_as_there_may_be_is_stored(instance: 
     assert len(instance.stored(recipient)) == 1
 
 
+@pytest.mark.requirement("CLI-05", "PAG-08", "COR-08")
+async def test_an_address_that_another_user_has_now(instance: Instance, new_user: NewUser) -> None:
+    """A device has gone without a word, and another user's has its address: that one takes nothing, and nothing is lost."""
+    sender, gone, newcomer = new_user(), new_user(), new_user()
+    async with instance.client(newcomer) as client, instance.client(sender) as origin:
+        await client.register()
+        host, port = client.endpoint.local
+        with Agent(instance.sip_port, gone) as agent:
+            assert agent.register(f"<sip:{gone}@{host}:{port}>;{FEATURE_TAG}").status == 200
+        assert (await origin.send(address(gone), "for your eyes only")).status == 202
+        with pytest.raises(TimeoutError):
+            await client.next_message(0.2)
+    assert len(instance.stored(gone)) == 1
+
+
 @pytest.mark.requirement("COR-10", "COR-07", "COR-08")
 def test_two_contacts_in_one_register(instance: Instance, new_user: NewUser) -> None:
     """One REGISTER with a plain and an IM-capable contact, in either order, and with the tag changing hands."""

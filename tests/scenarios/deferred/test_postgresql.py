@@ -3,72 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import signal
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import asyncpg
 import pytest
 
 from msrp_worker.msrp import outcome
-from tests.scenarios.bed import Instance, async_until, free_port, instance_with
+from tests.scenarios.bed import Instance, async_until, instance_with
+from tests.scenarios.cluster import Cluster, new_database, temporary_cluster
 from tests.scenarios.health import Whole
 from tests.scenarios.large.sender import begin, invite_large, send
 
-PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 EVERY_BYTE = bytes(range(256))
-
-
-def as_postgres(*command: str | Path) -> None:
-    """PostgreSQL refuses to run as root."""
-    user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    subprocess.run([*user, *map(str, command)], check=True, stdout=subprocess.DEVNULL, cwd="/")
-
-
-class Cluster:
-    """A PostgreSQL of this file's own, on a free port, durable as an operator's is."""
-
-    def __init__(self, directory: Path, port: int) -> None:
-        self.port = port
-        self._directory = directory
-        self._data = directory / "data"
-
-    def create(self) -> None:
-        as_postgres(PROGRAMS / "initdb", "-D", self._data, "-A", "trust", "-U", "im", "--no-sync", "-E", "UTF8")
-
-    def start(self) -> None:
-        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self._directory}"
-        as_postgres(PROGRAMS / "pg_ctl", "-D", self._data, "-l", self._directory / "log", "-o", options, "-w", "start")
-
-    def stop(self) -> None:
-        if (self._data / "postmaster.pid").exists():
-            as_postgres(PROGRAMS / "pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    directory = Path(tempfile.mkdtemp(prefix="im-pg-"))
-    if os.getuid() == 0:
-        shutil.chown(directory, "postgres")
-    cluster = Cluster(directory, free_port())
-    try:
-        cluster.create()
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-async def new_database(port: int) -> str:
-    connection = await asyncpg.connect(f"postgresql://im@127.0.0.1:{port}/postgres")
-    await connection.execute("CREATE DATABASE service")
-    await connection.close()
-    return f"postgresql://im@127.0.0.1:{port}/service"
+    with temporary_cluster() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,23 @@ async def test_the_receiver_acknowledges_a_large_message(instance: Instance, new
             await sending
 
 
+@pytest.mark.requirement("PFS-09", "SEC-06")
+async def test_the_last_words_arrive_before_the_end(instance: Instance, new_user: Callable[..., str]) -> None:
+    """The server has acknowledged a message to a caller who leaves then: the callee is released when it has the message."""
+    caller, callee = new_user(), new_user()
+    async with instance.client(caller) as one, Device(instance, callee, limit=0) as device:
+        await one.register()
+        await device.register()
+        ours = await one.invite(f"sip:{callee}@{DOMAIN}")
+        await ours.send("the last words")
+        await device.until(lambda: device.seen)
+        await ours.close()
+        with pytest.raises(TimeoutError):
+            await device.until(lambda: device.ended, 0.5)
+        device.acknowledge()
+        await device.until(lambda: device.ended)
+
+
 @pytest.mark.requirement("PFS-09")
 async def test_the_callee_leaves(instance: Instance, new_user: Callable[..., str]) -> None:
     """BYE of the other side."""
