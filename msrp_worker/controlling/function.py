@@ -437,7 +437,7 @@ class ControllingFunction:
         """The document of a group has changed, or is gone."""
         session = self._by_group.get(uri)
         if session is not None:
-            session.regroup(new)
+            session.regroup(new, None if new is None else joining.limit_of(new, GROUP_CEILING))
 
     # --- time and tasks
 

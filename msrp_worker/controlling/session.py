@@ -15,13 +15,14 @@ from msrp_worker.controlling import im_session
 from msrp_worker.controlling import session_events as events
 from msrp_worker.controlling.conference_state import ConferenceUser
 from msrp_worker.controlling.identity import ALLOW_EVENTS, SessionAddress, anonymous_uri
-from msrp_worker.controlling.im_session import ImSession, Stage
+from msrp_worker.controlling.im_session import ImSession
 from msrp_worker.controlling.invitation import OUTGOING, Inviter, asks_for_privacy, invitation, plain_name
 from msrp_worker.controlling.media import Room, SeatMedia
 from msrp_worker.controlling.place import Place, Progress
 from msrp_worker.controlling.refusal import Refused, too_many
 from msrp_worker.controlling.release_policy import SessionKind, Why
 from msrp_worker.controlling.roster import roster
+from msrp_worker.controlling.seat import Stage
 from msrp_worker.cpim import Address
 from msrp_worker.group import Group
 from msrp_worker.group_rules import rights
@@ -228,12 +229,16 @@ class FocusSession:
         """End the session (7.2.2.5)."""
         self.tell(events.Close(why))
 
-    def regroup(self, group: Group | None) -> None:  # CNF-29
-        """The document of the group is another one, or is gone: release, or remove who may not be here any more."""
+    def regroup(self, group: Group | None, limit: int | None = None) -> None:  # CNF-29
+        """The document of the group is another one, or is gone: release, or remove who may not be here any more.
+
+        `limit`: most participants from now on; nobody is removed for it.
+        """
         if group is None:
             self.tell(events.Close(Why.GROUP_DELETED))
             return
         self.group = group
+        self.state = replace(self.state, limit=self.state.limit if limit is None else limit)
         for key in sorted(self.state.everybody):
             if not rights(group, key).join:
                 self.tell(events.Expel(key, Why.NOT_ALLOWED))

@@ -145,6 +145,9 @@ async def test_a_group_is_changed_and_deleted() -> None:
         session.regroup(Group(FRIENDS, members=tuple(Member(uri(name)) for name in ("alice", "carol"))))
         await bench.settle()
         assert "403" in header(bench.sent("bob", "BYE"), "Reason")
+        bench.function._regrouped(FRIENDS, GROUP, Group(FRIENDS, members=GROUP.members, max_participants=2))
+        bench.groups.known[FRIENDS] = GROUP
+        assert bench.statuses(await bench.invite("bob", FRIENDS)) == [486]  # CNF-16: as the document says now
         session.regroup(None)
         await bench.settle()
         assert "404" in header(bench.sent("carol", "BYE"), "Reason")
