@@ -46,6 +46,8 @@ MOST_SESSIONS = 20_000
 """Sessions of one worker; beyond them INVITEs that begin one get 503. Legs have a limit of their own."""
 GROUP_CEILING = 100_000
 """Most participants of a group whose document names no number."""
+ANY = ("0.0.0.0", "::")  # noqa: S104 - not bound, compared with
+FAILED = Refused(500, "Server Internal Error", "SEC-06")
 UNAVAILABLE = Refused(503, "Service Unavailable", "SEC-02", "Try again later")
 
 Handler = Callable[[TransactionId, Message, SipRequest], None]
@@ -113,8 +115,6 @@ class ControllingFunction:
         self._config = config
         self._watch = watch
         self._notifier = notifier
-        host = f"[{config.listen}]" if ":" in config.listen else config.listen
-        self._own = f"{host}:{config.sip_port}"
         self._sessions: dict[str, FocusSession] = {}
         self._by_group: dict[str, FocusSession] = {}
         self._unwatch: dict[str, Callable[[], None]] = {}
@@ -197,6 +197,9 @@ class ControllingFunction:
         except StoreError as error:
             log.error("Call-ID %s: store: %s", request.call_id, error)
             refused = UNAVAILABLE
+        except Exception:  # a bug is no reason to let a client wait
+            log.exception("Call-ID %s", request.call_id)
+            refused = FAILED
         if refused is not None:
             self.refuse(transaction, request, refused)
 
@@ -347,7 +350,9 @@ class ControllingFunction:
     ) -> FocusSession:
         """A session that is not one of ours before its first participant has come (CNF-03)."""
         config = self._config
-        address = SessionAddress(new_session_user(), self._own, config.domain)
+        own = come.host_of_others if config.listen in ANY else config.listen
+        own = f"[{own}]" if ":" in own else own
+        address = SessionAddress(new_session_user(), f"{own}:{config.sip_port}", config.domain)
         uris = address.uris if group is None else (*address.uris, group.uri)
         observer = Observer()
         room = Room(self._endpoint, Switch(uris, None, observer), self._terms(), self.start)
@@ -432,7 +437,7 @@ class ControllingFunction:
         """The document of a group has changed, or is gone."""
         session = self._by_group.get(uri)
         if session is not None:
-            session.regroup(new)
+            session.regroup(new, None if new is None else joining.limit_of(new, GROUP_CEILING))
 
     # --- time and tasks
 
