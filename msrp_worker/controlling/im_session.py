@@ -86,6 +86,11 @@ class ImSession(Struct, frozen=True, kw_only=True):
     """Most participants, users counted once."""
     began: float
     """On the clock of `now`."""
+    patience: float = 0.0
+    """Who asks is let in when nobody is called any more, or so many seconds after the first answer, and who has not
+    answered by then is called no more: a large message begins but once (LRG-02). 0: at the first answer."""
+    answered_at: float | None = None
+    """When the first of those invited answered."""
     open: bool = False
     """Who joins is let in at once, even as the only one: nobody is invited when it begins."""
     seats: dict[int, Seat] = {}
@@ -122,6 +127,8 @@ class ImSession(Struct, frozen=True, kw_only=True):
         times = [seat.media_by for seat in self.seats.values()]
         if self.policy.max_seconds:
             times.append(self.began + self.policy.max_seconds)
+        if self.patience and self.answered_at is not None and any(one.stage is Stage.ASKING for one in self.seats.values()):
+            times.append(self.answered_at + self.patience)
         first = min(times, default=float("inf"))
         return None if first == float("inf") else first
 
@@ -279,6 +286,8 @@ class _Turn:
         if one.key not in inside and len(inside) >= self.session.limit:
             self._move(seat, W.REMOVE, Why.TOO_MANY)  # CNF-16: others were faster
             return
+        if self.session.answered_at is None:
+            self.session = replace(self.session, answered_at=self.now)
         self._move(seat, W.ANSWERED)
 
     def _failed(self, event: Failed) -> None:
@@ -336,6 +345,8 @@ class _Turn:
                 self.thinned = self.thinned or seat.stage is S.CONNECTED or not self.session.open
 
     def _let_in_others(self, key: str) -> None:
+        if self.session.patience:
+            return  # see `settle`
         for number in [n for n, one in self.seats.items() if one.stage is S.ASKING and one.key != key]:
             self._move(number, W.LET_IN)
 
@@ -348,8 +359,9 @@ class _Turn:
         asking = [number for number, one in self.seats.items() if one.stage is S.ASKING]
         users = {one.key for one in self.seats.values() if one.stage not in PENDING}
         for number in asking:
-            if self.session.open or users - {self.seats[number].key}:
+            if (self.session.open or users - {self.seats[number].key}) and not self._is_waiting():
                 self._move(number, W.LET_IN)  # CNF-07, CNF-18
+                self._call_no_more()
         pending = sum(one.stage in PENDING for one in self.seats.values())
         waiting = [number for number, one in self.seats.items() if one.stage is S.ASKING]
         if waiting and not pending:
@@ -372,6 +384,18 @@ class _Turn:
             self._end(why)
         elif self.thinned and len(inside) > fewest(self.session.kind, self.session.policy):
             self.thinned = False
+
+    def _is_waiting(self) -> bool:
+        """Whether who asks waits on for further answers."""
+        session = self.session
+        if not session.patience or not any(one.stage in PENDING for one in self.seats.values()):
+            return False
+        return session.answered_at is None or self.now < session.answered_at + session.patience
+
+    def _call_no_more(self) -> None:
+        if self.session.patience:
+            for number in [number for number, one in self.seats.items() if one.stage in PENDING]:
+                self._move(number, W.REMOVE, Why.TOO_LATE)  # LRG-02
 
     def _all_failed(self, waiting: list[int]) -> None:  # CNF-08
         status, reason = self.session.lowest or NO_ANSWER
