@@ -57,6 +57,8 @@ class ImSession:
         self._others: dict[str, Receiver] = {}
         self._alarm = Alarm(self._on_time)
         self.composing_changed = asyncio.Event()
+        if peer.focus and line.plan.conversation is None:
+            line.enter(Address(peer.identity))  # a conference speaks message/cpim
         if keep_messages:
             line.on_peer = self._pump
         session.media = self

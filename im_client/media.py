@@ -139,6 +139,11 @@ class MediaLine:
     def close(self) -> None:
         self.peer.close()
 
+    def enter(self, room: Address) -> None:
+        """What is sent goes to this room, in message/cpim (RFC 7701 section 5)."""
+        self.plan = replace(self.plan, conversation=room)
+        self.peer.conversation = room
+
     # --- descriptions
 
     def _new_peer(self) -> MsrpPeer:

@@ -128,7 +128,7 @@ async def test_chat(bob: ImClient, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert f"talking with {BOB}; /quit leaves" in lines
     assert f"{BOB}: and?[2J you?" in lines
     assert f"{BOB}: <1 bytes of image/png>" in lines
-    assert any(line.startswith("not sent") for line in lines)
+    assert any(line.startswith("not done") for line in lines)
 
 
 @pytest.mark.requirement("CLI-04")
