@@ -252,6 +252,7 @@ class ImSession:
             except (ValueError, MessageAborted) as error:
                 log.info("a message from %s was not taken: %s", self.peer.uri, error)
                 continue
+            self.session.confirmed_by_media()
             if not self._watch(message) and message.body:
                 await self._inbox.put(message)
 

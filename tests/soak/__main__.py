@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import secrets
 import sys
 import tempfile
@@ -33,6 +34,7 @@ def main() -> int:
     seed = secrets.randbelow(1 << 31) if arguments.seed is None else arguments.seed
     directory = arguments.logs or Path(tempfile.mkdtemp(prefix="im-soak-"))
     directory.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=directory / "clients.log", level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     print(f"seed {seed}, {arguments.operations} operations, logs in {directory}", flush=True)
 
     def say(text: str) -> None:

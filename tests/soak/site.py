@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from im_client.client import ImClient
 from msrp_worker.store import Store
@@ -27,6 +29,8 @@ SETTINGS = {
     "IM_SOURCE_RATE": "1000000",
     "IM_DEMO": "0",
 }
+REGISTERED_SECONDS = 240
+"""What a device asks for, so that the bindings of those that vanished go before there are too many."""
 BUG = re.compile(r"Traceback|CRITICAL|child process \d+ exited by a signal|BUG:|released? the transaction|SystemError")
 """What no log may have: an exception nobody caught, a dead child, a complaint of Kamailio about the use of its memory."""
 
@@ -41,7 +45,8 @@ class Site:
     def client(self, user: str) -> ImClient:
         """A device of a user: every other user's speaks UDP, the others' TCP."""
         transport = "udp" if int(re.sub(r"\D", "", user)) % 2 else "tcp"
-        return self.instance.client(user, transport=transport, inbox_limit=0, media_seconds=15.0, ring_seconds=40.0)
+        options: dict[str, Any] = {"expires": REGISTERED_SECONDS, "media_seconds": 15.0, "ring_seconds": 15.0}
+        return self.instance.client(user, transport=transport, inbox_limit=0, **options)
 
     def kill_worker(self) -> Trouble:
         """kill -9, and start it again; when that was."""
@@ -87,6 +92,14 @@ class Site:
         """
         rows = [(name, row) for name in PRESENT + ABSENT for row in self.instance.stored(name)]
         return [(row["subject"], name, "" if row["content_path"] else row["call_id"]) for name, row in rows]
+
+    def keep(self) -> Path:
+        """Copy the database to where the logs are, for whoever looks into a breach; the copy."""
+        source, copy = self.instance.state_dir / "im.sqlite", self.instance.directory / "im.sqlite"
+        copy.unlink(missing_ok=True)
+        with sqlite3.connect(source) as database:
+            database.execute("VACUUM INTO ?", (str(copy),))
+        return copy
 
     def bugs(self) -> list[str]:
         """Lines of both logs that no operation explains."""
