@@ -264,6 +264,7 @@ class EndFacts:
     im_allowed: bool = True
     pager_max_size: int | None = None
     content_types: tuple[str, ...] | None = None
+    large_max_size: int | None = None
     pager_barred: bool = False
     session_barred: bool = False
     willing: bool = True

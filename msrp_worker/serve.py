@@ -100,7 +100,7 @@ async def _serve(config: Config) -> None:
         await _expire_once(store)  # what expired while no worker ran holds for no request
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
         deferred = DeferredFunction(store, functions, endpoint, config)
-        deposits = DepositFunction(store, functions, endpoint, config, deferred.node, deferred.stored)
+        deposits = DepositFunction(store, functions, endpoint, config, deferred.node, answers.large_message_stored)
         participating = ParticipatingFunction(functions, endpoint, config, deposits.take_over)
         answers.focus = participating.focus
         watch = GroupWatch(store.groups, store.database.revision)
@@ -146,7 +146,6 @@ def msrp_config(config: Config) -> EndpointConfig:
         tls_certificate=config.tls_certificate,
         tls_key=config.tls_key,
         public_host=config.msrp_public_host or None,
-        peer_seconds=config.msrp_peer_seconds,
         max_connections=config.msrp_max_connections,
         max_connections_per_address=config.msrp_max_per_address,
         bind_seconds=config.msrp_bind_seconds,  # SEC-02
@@ -163,6 +162,8 @@ def msrp_config(config: Config) -> EndpointConfig:
                 )
             ),
         ),  # SEC-05
+        peer_seconds=config.msrp_peer_seconds,
+        stall_seconds=config.msrp_stall_seconds,
     )
 
 

@@ -52,8 +52,6 @@ class DepositFunction:
         node: str,
         stored: Callable[[str], None],
     ) -> None:
-        self.kept = 0
-        """Large messages stored."""
         self._store = store
         self._functions = functions
         self._endpoint = endpoint
@@ -184,7 +182,7 @@ class DepositFunction:
             endpoint=self._endpoint,
             node=self._node,
             start=self._start,
-            stored=self._stored,
+            stored=self._on_stored,
             settle=self._settle,
             over=self._over,
         )
@@ -201,10 +199,6 @@ class DepositFunction:
         return (*headers, ("Retry-After", "5")) if refused.status == 503 else headers
 
     # --- what deposits tell ---
-
-    def _stored(self, recipient: str) -> None:
-        self.kept += 1
-        self._on_stored(recipient)
 
     def _over(self, deposit: Deposit) -> None:
         if self._deposits.pop(deposit.identity, None) is None:

@@ -107,6 +107,8 @@ class Link:
         self.output.forget(session)
         if session.on_hold:
             self.hold_changed()
+        if not self.sessions:
+            self.output.wake()  # the shell has to look at the clock: nobody may need the connection any more
 
     def hold_changed(self) -> None:
         """A session went on hold or off it. One that holds stops them all: TCP has only one stream."""

@@ -33,7 +33,7 @@ from msrp_worker.offer_answer import (
 )
 from msrp_worker.participating.terms import End, Face, only, section_across, section_back
 from msrp_worker.sdp import Media, Origin, SdpError, SessionDescription
-from msrp_worker.sdp_msrp import TCP, MsrpMedia, Purpose, is_msrp
+from msrp_worker.sdp_msrp import TCP, MsrpMedia, is_msrp
 
 log = logging.getLogger("im.participating")
 
@@ -86,6 +86,8 @@ class Part:
     """Towards the one who offers: the one there is, or a new one where the path is new."""
     fresh: bool
     """The stream is new."""
+    line: Negotiated
+    """What this server answers for itself: its role in setting the connection up."""
 
 
 @dataclass(slots=True)
@@ -165,7 +167,7 @@ class BridgedMedia:
             parts.append(part)
             sections += [Media("message", 0, TCP, ("*",))] * (part.far + 1 - len(sections))
             sections[part.far] = section_across(
-                judged, part.stream.sessions[by.other].local, self._max_size, self._local.fingerprints
+                judged.remote, part.stream.sessions[by.other].local, self._max_size, self._local.fingerprints
             )
         if not parts:
             return refusals[0] if refusals else Refusal(NOT_ACCEPTABLE, "No MSRP media offered")
@@ -194,15 +196,14 @@ class BridgedMedia:
         if isinstance(agreed, Refusal):
             return agreed
         across = {one.index: one for one in agreed}
-        taken: dict[int, tuple[Part, Negotiated, Negotiated]] = {}
+        taken: dict[int, tuple[Part, Negotiated]] = {}
         sections = [section.refuse() for section in proposal.offered.media]
         for part in proposal.parts:
             other = across.get(part.far)
-            mine = None if other is None else self._answer(proposal.offered, part)
-            if other is not None and mine is not None:
-                taken[part.near] = part, mine, other
+            if other is not None:
+                taken[part.near] = part, other
                 sections[part.near] = section_back(
-                    mine.local, other.remote, part.session.local, self._max_size, self._local.fingerprints
+                    part.line.local, other.remote, part.session.local, self._max_size, self._local.fingerprints
                 )
         self._proposal = None
         self._settle(proposal, taken)
@@ -247,25 +248,28 @@ class BridgedMedia:
 
     # --- lines ---
 
-    def _judge(self, offered: SessionDescription, index: int) -> MsrpMedia | Refusal:
-        """Whether this server can take a line at all (6.2.3.3-1), declared sizes included (LRG-06)."""
-        outcome = answer(only(offered, index), self._local_policy(("x",)))
-        return outcome if isinstance(outcome, Refusal) else outcome.lines[0].remote
+    def _judge(self, offered: SessionDescription, index: int) -> Negotiated | Refusal:
+        """Whether this server can take a line at all (6.2.3.3-1), declared sizes included (LRG-06).
 
-    def _part(self, by: End, index: int, line: MsrpMedia, used: list[int], *, told: bool) -> Part:
-        near, far = self._faces[by], self._faces[by.other]
+        The path in its answer is a place-holder: the session is made when the line is taken.
+        """
+        outcome = answer(only(offered, index), self._local_policy(("x",)))
+        return outcome if isinstance(outcome, Refusal) else outcome.lines[0]
+
+    def _part(self, by: End, index: int, judged: Negotiated, used: list[int], *, told: bool) -> Part:
+        near, far, line = self._faces[by], self._faces[by.other], judged.remote
         stream = near.slots[index] if index < len(near.slots) else None
         if stream is not None and stream.alive:
             session = stream.sessions[by]
             if not told and (stream.paths[by] != line.path or session.local.secure != line.secure):
                 session = self._new_session(SessionHandler(), line.secure, line.websocket)  # the hop's once it is agreed to
-            return Part(index, far.slots.index(stream), stream, session, fresh=False)
+            return Part(index, far.slots.index(stream), stream, session, False, judged)
         stream = self._new_stream(line, by)
-        return Part(index, far.free_slot(used), stream, stream.sessions[by], fresh=True)
+        return Part(index, far.free_slot(used), stream, stream.sessions[by], True, judged)
 
     def _new_stream(self, line: MsrpMedia, by: End) -> Stream:
         """Both sessions at once: what the other side sends ahead of its answer waits in ours towards the offerer."""
-        hop = Hop(self.observer, confirms=line.purpose is Purpose.LARGE_MESSAGE)  # LRG-01
+        hop = Hop(self.observer)
         stream = Stream(hop)
         stream.sessions[by] = self._new_session(hop, line.secure, line.websocket)
         # What a WebSocket client says of TLS is about its own hop, whose end is here (RFC 7977 5.2.2).
@@ -274,25 +278,21 @@ class BridgedMedia:
         hop.on_leg_closed = lambda hop, session, reason: self._stream_lost(stream, reason)
         return stream
 
-    def _answer(self, offered: SessionDescription, part: Part) -> Negotiated | None:
-        outcome = answer(only(offered, part.near), self._local_policy((part.session.local.session_id or "",)))
-        return None if isinstance(outcome, Refusal) else outcome.lines[0]
-
-    def _settle(self, proposal: Proposal, taken: dict[int, tuple[Part, Negotiated, Negotiated]]) -> None:
+    def _settle(self, proposal: Proposal, taken: dict[int, tuple[Part, Negotiated]]) -> None:
         """Make the media what was agreed: sessions with new paths, those that are over, those that go on."""
         near, far = self._faces[proposal.by], self._faces[proposal.by.other]
-        kept = {id(part.stream) for part, _, _ in taken.values()}
+        kept = {id(part.stream) for part, _ in taken.values()}
         for stream in (*near.slots, *(part.stream for part in proposal.parts)):
             if stream is not None and id(stream) not in kept:
                 stream.close("refused or ended by an offer and answer")
         near.slots = [None] * len(proposal.offered.media)
         far.slots = [None] * len(proposal.across.media)
-        for part, mine, other in taken.values():
+        for part, other in taken.values():
             stream = part.stream
             near.slots[part.near] = far.slots[part.far] = stream
             replaced = part.session is not stream.sessions[proposal.by]
             stream.put(proposal.by, part.session)
-            for end, line, across in ((proposal.by, mine, other), (proposal.by.other, other, mine)):
+            for end, line, across in ((proposal.by, part.line, other), (proposal.by.other, other, part.line)):
                 moved = stream.paths.get(end, line.remote.path) != line.remote.path
                 if moved and not (replaced and end is proposal.by):
                     self._renew(stream, end)

@@ -14,8 +14,10 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from msrp_worker.msrp import outcome
 from tests.scenarios.bed import Instance, async_until, free_port, instance_with
 from tests.scenarios.health import Whole
+from tests.scenarios.large.sender import begin, invite_large, send
 
 PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 EVERY_BYTE = bytes(range(256))
@@ -111,6 +113,30 @@ async def test_deferred(instance: Instance, new_user: Callable[..., str]) -> Non
         instance.command("deferred", "delete", absent, *(entry["message_id"] for entry in entries[:2]))
         assert [entry["message_id"] for entry in instance.stored(absent)] == [entries[2]["message_id"]]
     assert [step["kind"] for step in instance.trace(entries[0]["call_id"])][-2:] == ["deferred", "deleted"]
+
+
+@pytest.mark.requirement("LRG-04", "SEC-06", "DEF-05")
+async def test_large_messages(instance: Instance, new_user: Callable[..., str], cluster: Cluster) -> None:
+    """Kept and fetched; and when the server dies under the last byte, the sender is told and no file stays."""
+    one, absent = new_user(), new_user()
+    content = EVERY_BYTE * 2_000
+    directory = instance.state_dir / "content"
+    async with instance.client(one) as sender:
+        session = await invite_large(sender, f"sip:{absent}@example.com", len(content))
+        begun = begin(session, len(content), content[:-1])
+        await async_until(lambda: list(directory.glob("*")), "it has begun")
+        await asyncio.to_thread(cluster.stop)
+        begun.write(content[-1:])
+        begun.finish()
+        assert await asyncio.wait_for(outcome(begun), 30) == 403
+        await asyncio.to_thread(cluster.start)
+        await async_until(lambda: not list(directory.glob("*")), "nothing is left of what was not stored")
+        assert await send(session, content) == 200
+        await session.close()
+    assert [entry["size"] for entry in instance.stored(absent)] == [len(content)]
+    async with instance.client(absent) as client:
+        assert [found.body for found in await client.deferred_get()] == [content]
+    await async_until(lambda: not list(directory.glob("*")) and not instance.stored(absent), "nothing is left")
 
 
 @pytest.mark.requirement("DEF-01", "SEC-06")
