@@ -34,7 +34,7 @@ from msrp_worker.offer_answer import (
 from msrp_worker.participating.renaming import LARGEST_RENAMED, RenamingHop, renamed
 from msrp_worker.participating.terms import End, Face, only, section_across, section_back
 from msrp_worker.sdp import Media, Origin, SdpError, SessionDescription
-from msrp_worker.sdp_msrp import TCP, MsrpMedia, is_msrp
+from msrp_worker.sdp_msrp import TCP, MsrpMedia, Purpose, is_msrp
 
 log = logging.getLogger("im.participating")
 
@@ -307,7 +307,7 @@ class BridgedMedia:
 
     def _new_stream(self, line: MsrpMedia, by: End) -> Stream:
         """Both sessions at once: what the other side sends ahead of its answer waits in ours towards the offerer."""
-        hop = RenamingHop(self.observer)
+        hop = RenamingHop(self.observer, confirms=line.purpose is Purpose.LARGE_MESSAGE)  # LRG-01
         stream = Stream(hop)
         hop.rename = lambda sender, body: self._renamed(stream, sender, body)
         stream.sessions[by] = self._new_session(hop, line.secure, line.websocket)

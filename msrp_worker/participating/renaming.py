@@ -23,8 +23,8 @@ class RenamingHop(Hop):
 
     __slots__ = ("rename",)
 
-    def __init__(self, policy: HopPolicy | None = None) -> None:
-        super().__init__(policy)
+    def __init__(self, policy: HopPolicy | None = None, *, confirms: bool = False) -> None:
+        super().__init__(policy, confirms=confirms)
         self.rename: Callable[[Session, bytes], bytes] | None = None
 
     def message(self, session: Session, message: IncomingMessage, body: bytes) -> int | None:
