@@ -259,7 +259,9 @@ class Adapter:
             KSR.tmx.t_cancel_callid(str(command["call_id"]), str(command["cseq"]), 0)
         elif name == RELOAD_SUBSCRIPTIONS:
             KSR.jsonrpcs.exec('{"jsonrpc":"2.0","method":"htable.reload","params":["im_without_service"],"id":1}')
-        elif name != KEEP:
+        elif name == KEEP:
+            self._reply(200, "OK")  # the only one with a transaction of Kamailio behind it
+        else:
             KSR.err(f"IM control: unknown command {sent_safely(str(name))}\n")
         return next_step("done")
 
