@@ -34,7 +34,7 @@ from msrp_worker.offer_answer import (
 )
 from msrp_worker.participating.terms import End, Face, only, section_across, section_back
 from msrp_worker.sdp import Media, Origin, SdpError, SessionDescription
-from msrp_worker.sdp_msrp import TCP, MsrpMedia, is_msrp
+from msrp_worker.sdp_msrp import TCP, MsrpMedia, Purpose, is_msrp
 
 log = logging.getLogger("im.participating")
 
@@ -299,7 +299,7 @@ class BridgedMedia:
 
     def _new_stream(self, line: MsrpMedia, by: End) -> Stream:
         """Both sessions at once: what the other side sends ahead of its answer waits in ours towards the offerer."""
-        hop = Hop(self.observer)
+        hop = Hop(self.observer, confirms=line.purpose is Purpose.LARGE_MESSAGE)  # LRG-01
         stream = Stream(hop)
         stream.sessions[by] = self._new_session(hop, line.secure, line.websocket)
         # What a WebSocket client says of TLS is about its own hop, whose end is here (RFC 7977 5.2.2).
