@@ -58,6 +58,11 @@ class ImSession(Struct, frozen=True, kw_only=True):
     """Most participants, users counted once."""
     began: float
     """On the clock of `now`."""
+    patience: float = 0.0
+    """Who asks is let in when nobody is called any more, or so many seconds after the first answer, and who has not
+    answered by then is called no more: a large message begins but once (LRG-02). 0: at the first answer."""
+    answered_at: float | None = None
+    """When the first of those invited answered."""
     open: bool = False
     """Who joins is let in at once, even as the only one: nobody is invited when it begins."""
     seats: dict[int, Seat] = {}
@@ -106,6 +111,8 @@ class ImSession(Struct, frozen=True, kw_only=True):
         times = [seat.media_by for seat in self.seats.values()]
         if self.policy.max_seconds:
             times.append(self.began + self.policy.max_seconds)
+        if self.patience and self.answered_at is not None and any(one.stage is Stage.ASKING for one in self.seats.values()):
+            times.append(self.answered_at + self.patience)
         first = min(times, default=float("inf"))
         return None if first == float("inf") else first
 
@@ -257,6 +264,8 @@ class _Turn:
         if not self.has_room(one.key):
             self._move(seat, What.REMOVE, Why.TOO_MANY)  # CNF-16: others were faster
             return
+        if self.session.answered_at is None:
+            self.session = replace(self.session, answered_at=self.now)
         self._move(seat, What.ANSWERED)
 
     def _failed(self, event: Failed) -> None:
@@ -312,6 +321,8 @@ class _Turn:
                 self.thinned = self.thinned or seat.stage is Stage.CONNECTED or not self.session.open
 
     def _let_in_others(self, key: str) -> None:
+        if self.session.patience:
+            return  # see `settle`
         for number in [number for number in sorted(self.asking) if self.seats[number].key != key]:
             self._move(number, What.LET_IN)
 
@@ -322,8 +333,9 @@ class _Turn:
         if self.session.over is not None:
             return
         for number in sorted(self.asking):
-            if self.session.open or len(self.inside) > 1:
+            if (self.session.open or len(self.inside) > 1) and not self._is_waiting():
                 self._move(number, What.LET_IN)  # CNF-07, CNF-18
+                self._call_no_more()
         if self.asking and not self.called:
             self._all_failed()
             return
@@ -343,6 +355,18 @@ class _Turn:
             self._end(why)
         elif self.thinned and len(self.connected) > fewest(self.session.kind, self.session.policy):
             self.thinned = False
+
+    def _is_waiting(self) -> bool:
+        """Whether who asks waits on for further answers."""
+        session = self.session
+        if not session.patience or not self.called:
+            return False
+        return session.answered_at is None or self.now < session.answered_at + session.patience
+
+    def _call_no_more(self) -> None:
+        if self.session.patience:
+            for number in sorted(self.called.values()):
+                self._move(number, What.REMOVE, Why.TOO_LATE)  # LRG-02
 
     def _all_failed(self) -> None:  # CNF-08
         status, reason = self.session.lowest or NO_ANSWER

@@ -13,10 +13,10 @@ from msrp_worker.controlling.refusal import Refused, not_acceptable
 from msrp_worker.controlling.terms import RoomTerms, carried, read, taken_by, wrapped_of
 from msrp_worker.cpim import Address
 from msrp_worker.media_session import accepted_session, new_session_id, offered_session, settle
-from msrp_worker.msrp import DEFERRED, IncomingMessage, MsrpEndpoint, Session, SessionHandler, SessionOptions, State
+from msrp_worker.msrp import DEFERRED, IncomingMessage, MsrpEndpoint, Session, SessionHandler, State
 from msrp_worker.msrp.room import Participant
 from msrp_worker.msrp.switch import Switch
-from msrp_worker.offer_answer import Answer, LocalPolicy, Negotiated, Refusal, answer, conclude, offer, offered_line
+from msrp_worker.offer_answer import Answer, LocalPolicy, Negotiated, Refusal, answer, conclude, offer
 from msrp_worker.sdp import Line, Origin, SdpError, SessionDescription
 from msrp_worker.sdp_msrp import ACTIVE_PORT
 
@@ -118,7 +118,7 @@ class SeatMedia:
             outcome = answer(self._offered, self._policy(narrowed))
         assert isinstance(outcome, Answer), "it was judged before, by the same policy"
         line = outcome.lines[0]
-        self._session = accepted_session(self._room.endpoint, line, self._room.switch, SessionOptions())
+        self._session = accepted_session(self._room.endpoint, line, self._room.switch, self._room.terms.options)
         self._sit(self._session, line)
         return self._said(outcome.description)
 
@@ -138,7 +138,7 @@ class SeatMedia:
         # An MSRP session is bound to its paths: with a new one comes a new session of ours.
         outcome = self._answer(offered, self._policy())
         assert isinstance(outcome, Answer), "the same policy but for the name"
-        fresh = accepted_session(self._room.endpoint, outcome.lines[0], self._room.switch, SessionOptions())
+        fresh = accepted_session(self._room.endpoint, outcome.lines[0], self._room.switch, self._room.terms.options)
         self._move(fresh, outcome.lines[0])
         return self._said(outcome.description)
 
@@ -147,7 +147,7 @@ class SeatMedia:
     def offer(self, extra: tuple[Line, ...] = ()) -> bytes:
         """Our offer to who is invited, reachable from now on, or new terms with an MSRP session of their own (CNF-09)."""
         policy = self._policy()
-        line = offered_line(policy, policy.session_ids[0])
+        line = self._room.terms.line(policy)
         if line.port == ACTIVE_PORT:
             log.warning("no MSRP listener for offers")
         made = offer(policy.origin, self._host, [line])
@@ -155,7 +155,7 @@ class SeatMedia:
             made = replace(made, media=tuple(replace(one, lines=(*one.lines, *extra)) for one in made.media))
         self.withdraw()
         early = None if self._is_lost else _Early(self)
-        session = offered_session(self._room.endpoint, line, early or self._room.switch, SessionOptions())
+        session = offered_session(self._room.endpoint, line, early or self._room.switch, self._room.terms.options)
         self._asked = _Asked(made, session, early)
         if early is None and self.negotiated is not None:
             # Its seat is kept: what the others say until it is back waits in the new session.
@@ -179,7 +179,7 @@ class SeatMedia:
         except SdpError as error:
             lines = Refusal(error.status, str(error))
         if not isinstance(lines, Refusal) and not lines[0].send_types:
-            lines = Refusal(488, "message/cpim not accepted")  # CNF-09
+            lines = Refusal(488, "no common content type")  # CNF-09
         if isinstance(lines, Refusal):
             session.close("answer not usable")
             return not_acceptable(lines.reason)

@@ -138,6 +138,11 @@ class FocusSession:
         self._told: deque[events.Event] = deque()
         self._telling = False
 
+    @property
+    def is_large(self) -> bool:
+        """There for one large message, not for conversation (9.3.1.1): nobody joins, is added, or is told of it."""
+        return self.room.terms.large is not None
+
     # --- what the conference package shows (StateSource)
 
     @property
@@ -482,7 +487,7 @@ class FocusSession:
 
     def _media_lost(self, number: int, reason: str) -> None:
         log.info("session %s: media of a participant lost: %s", self.identity, reason)
-        self.tell(events.Lost(number))
+        self.tell(events.Remove(number, Why.NO_MEDIA) if self.is_large else events.Lost(number))
 
 
 def _asserted_name(message: Message) -> str:

@@ -290,10 +290,12 @@ def test_too_many(tmp_path_factory: pytest.TempPathFactory) -> None:
         both = [address("carol"), address("dave")]
         refused = alice.final(refer(alice, session.uri, users=both))
         assert refused.status == 486 and '"Too many participants"' in refused.value("Warning")
-        assert alice.final(refer(alice, session.uri, "Refer-Sub: false", to=both[0])).status == 202
+        assert alice.final(refer(alice, session.uri, to=both[0])).status == 202
+        told(alice)
         invite = carol.receive("INVITE")
         assert alice.final(refer(alice, session.uri, "Refer-Sub: false", to=both[1])).status == 486
         refuse(carol, invite, 603)
+        assert status_line(told(alice)) == "SIP/2.0 603 No"
         assert alice.final(refer(alice, session.uri, "Refer-Sub: false", to=both[1])).status == 202
         dave.receive("INVITE")
 
