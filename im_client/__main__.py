@@ -1,4 +1,4 @@
-"""The command line of the reference client: `python -m im_client chat|deferred|listen|register|send|settings`."""
+"""The command line of the reference client: `python -m im_client COMMAND`; `--help` lists the commands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from .commands import chat, deferred, listen, register, send, settings
+from .commands import chat, conference, deferred, listen, register, send, settings
 from .commands.options import FAILED, fail
 from .errors import ImClientError
 
@@ -16,7 +16,7 @@ from .errors import ImClientError
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="im_client", description="Reference client of the IM service.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (register, send, listen, chat, deferred, settings):
+    for command in (register, send, listen, chat, conference, deferred, settings):
         command.add_parser(commands)
     return parser
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from . import PRODUCT, composing, service_settings
+from . import PRODUCT, composing, conference, service_settings
 from .body import Body
 from .calls import SUPPORTED, Calls
+from .conference import Conference
 from .config import ClientConfig, Contact
 from .deferred import DeferredMessage
 from .digest import Authenticator
@@ -255,6 +256,16 @@ class ImClient:
         """Start an IM session with a user; see `Messaging.invite` for `options` and errors. CLI-02"""
         await self.start()
         return await self.messaging.invite(to, **options)
+
+    async def start_conference(self, users: Sequence[str], **options: Any) -> Conference:
+        """Start an ad-hoc conference; see `conference.start`. CLI-02"""
+        await self.start()
+        return await conference.start(self.messaging, users, **options)
+
+    async def join_conference(self, uri: str, **options: Any) -> Conference:
+        """Join a group, or a session by its identity; see `conference.join`. CLI-02"""
+        await self.start()
+        return await conference.join(self.messaging, uri, **options)
 
     async def send_large(self, to: str | Sequence[str], source: bytes | Path, **options: Any) -> Sent:
         """Send a message of any size; see `Messaging.send_large`. LRG-01"""

@@ -67,6 +67,8 @@ class Endpoint:
 
     def __init__(self, settings: EndpointSettings) -> None:
         self.settings = settings
+        self.users: frozenset[str] = frozenset()
+        """User parts of the Request-URIs that are ours; empty: all are."""
         self.on_connection_lost: Callable[[str], None] | None = None
         self._network: Network | None = None
         self._handlers: dict[str, Handler] = {}
@@ -331,12 +333,18 @@ class Endpoint:
         request.respond(200)
         invite.cancel()
 
+    def _is_ours(self, message: Request) -> bool:
+        """Section 8.2.2.1: an address that somebody else had before may still be bound to him."""
+        return not self.users or not message.uri.user or message.uri.user in self.users or ";tag=" in _to(message)
+
     def _dispatch(self, request: IncomingRequest) -> None:
         method = request.message.method
         unsupported = [t for t in values(request.message.headers, "Require") if t not in self.settings.supported]
         handler = self._handlers.get(method)
         if handler is None:
             request.respond(405, headers=[("Allow", self.allow)])  # section 8.2.1
+        elif not self._is_ours(request.message):
+            request.respond(404)  # CLI-05
         elif unsupported:
             request.respond(420, headers=[("Unsupported", ", ".join(unsupported))])  # section 8.2.2.3
         else:
@@ -397,3 +405,7 @@ class Endpoint:
 
 def _printable(text: str) -> str:
     return "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text)[:120]
+
+
+def _to(message: Request) -> str:
+    return message.headers.get("To") or ""

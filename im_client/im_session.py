@@ -57,6 +57,8 @@ class ImSession:
         self._others: dict[str, Receiver] = {}
         self._alarm = Alarm(self._on_time)
         self.composing_changed = asyncio.Event()
+        if peer.focus and line.plan.conversation is None:
+            line.enter(Address(peer.identity))  # a conference speaks message/cpim
         if keep_messages:
             line.on_peer = self._pump
         session.media = self
@@ -250,6 +252,7 @@ class ImSession:
             except (ValueError, MessageAborted) as error:
                 log.info("a message from %s was not taken: %s", self.peer.uri, error)
                 continue
+            self.session.confirmed_by_media()
             if not self._watch(message) and message.body:
                 await self._inbox.put(message)
 

@@ -52,6 +52,7 @@ class Registration:
         self._tag = new_tag()
         self._next_cseq = itertools.count(1).__next__
         self._contacts = config.contacts
+        self._know_users()
         self._lock = asyncio.Lock()
         self._expires = config.expires
         self._bound: list[str] = []  # the URIs of our bindings at the registrar
@@ -72,6 +73,7 @@ class Registration:
         initial = self.granted is None
         if contacts is not None:
             self._contacts = contacts
+            self._know_users()
         if expires is not None:
             self._expires = expires
         response = await self._register(self._expires)
@@ -80,6 +82,10 @@ class Registration:
         if initial and self.on_registered is not None:
             await self.on_registered()
         return response
+
+    def _know_users(self) -> None:
+        own = frozenset(contact.user or self._config.user for contact in self._contacts)
+        self._endpoint.users |= own | {self._config.user}
 
     async def leave_im(self) -> ReceivedResponse:
         """Re-register without the feature tag.

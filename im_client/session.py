@@ -310,6 +310,11 @@ class Session:
             except NotAcceptableError as error:
                 await self.close([("Reason", f"SIP;cause={error.status}")], why=f"the answer cannot be used: {error}")
 
+    def confirmed_by_media(self) -> None:
+        """What comes at the address in our 2xx shows that it has arrived, whatever became of its ACK. CLI-05"""
+        if not self._exchange.offering:
+            self._confirmed()
+
     def _confirmed(self) -> None:
         if self._unconfirmed is not None:
             self._unconfirmed = None

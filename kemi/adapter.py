@@ -26,7 +26,7 @@ import KSR
 from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToFocus, ToRecipient, ToWorker, server_unavailable
 from kemi.breaker import SEND_WAIT, Breaker
 from kemi.ksr import current_transaction, next_step, number, read, read_bytes, setting
-from kemi.large_message import is_large_message
+from kemi.large_message import read_large_message
 from kemi.messages import (
     ANSWER,
     BEAT,
@@ -55,7 +55,7 @@ from kemi.messages import (
 )
 from kemi.policy import Flags, Policy, load, load_flags
 from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
-from kemi.request import Request
+from kemi.request import LONGEST_READ, Request
 from kemi.shared_facts import SharedFacts, encode_shared
 from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds, without_session_parameter
 
@@ -65,8 +65,6 @@ ANONYMOUS = "anonymous"
 TRACES_PER_PACKET = 200
 LONGEST_TRACED = 255
 """Characters of each text in a trace event: what waits for the worker lies in shared memory (SEC-05)."""
-LONGEST_READ = 4096
-"""Characters of Accept-Contact that are read, before it is known who sends them (SEC-05). Clients send 100."""
 LEG_INVITE_MS = 200_000
 """Milliseconds an INVITE waits for the worker: longer than anybody lets a telephone ring (RFC 3261 Timer C)."""
 
@@ -117,7 +115,7 @@ class Adapter:
         uri = read("$var(im_uri)")
         separate_core = KSR.isflagset(self._flags.separate_core) > 0
         serves_recipient = KSR.isflagset(self._flags.serves_recipient) > 0
-        large = read("$rm") == "INVITE" and is_large_message(read("$rb"))
+        large = read_large_message(read("$rb")) if read("$rm") == "INVITE" else None
         return Request(
             method=read("$rm"),
             request_uri=uri,
@@ -137,7 +135,7 @@ class Adapter:
             event=read("$hdr(Event)"),
             contact=read("$hdr(Contact)") if read("$rm") == "INVITE" else "",
             serves_recipient=serves_recipient,
-            available=look_up and serves_recipient and not separate_core and self._look_up(uri, large),
+            available=look_up and serves_recipient and not separate_core and self._look_up(uri, large is not None),
             separate_core=separate_core,
             large_message=large,
             from_server=bool(read("$hdr(IM-Function)")),
@@ -346,8 +344,10 @@ class Adapter:
         return bool(created > 0)
 
     def _send_request(self, request: SendRequest) -> None:
-        next_hop = request.next_hop or "."
-        if KSR.tm.t_uac_send(request.method, request.request_uri, next_hop, ".", request.headers, request.body) < 0:
+        own = f"127.0.0.1:{setting('IM_CONTROL_PORT')}"
+        socket = f"udp:{own}" if request.next_hop == f"sip:{own}" else "."  # SEC-01: from this host, to this host
+        hop = request.next_hop or "."
+        if KSR.tm.t_uac_send(request.method, request.request_uri, hop, socket, request.headers, request.body) < 0:
             KSR.err(f"IM leg: cannot send {sent_safely(request.method)} to {sent_safely(request.request_uri)}\n")
             self._link().send(encode_question(None, not_sent(request)), SEND_WAIT)
 

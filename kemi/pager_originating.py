@@ -13,6 +13,7 @@ from kemi.participating import (
     is_anonymous,
     refuse_content,
     refuse_expired,
+    refuse_large_message,
     refuse_oversized,
     refuse_unidentified,
     stay_in_media_path,
@@ -45,10 +46,9 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Refuse | ToCo
     """The checks of 6.2.2.1 and 6.2.4.1 with the facts at hand."""
     if facts.originator is None or not facts.originator.im_allowed:
         return forbidden("PAG-02", "Originator is not allowed to use IM")  # PAG-02
-    if request.method == "MESSAGE":
-        refusal = refuse_content(request, facts.originator, policy)
-        if refusal is not None:
-            return refusal
+    refusal = (refuse_content if request.method == "MESSAGE" else refuse_large_message)(request, facts.originator, policy)
+    if refusal is not None:
+        return refusal
     if is_anonymous(request) and not policy.anonymity:
         return forbidden("IDN-05", "Anonymity is not allowed")  # IDN-05
     if request.method == "MESSAGE":

@@ -11,6 +11,7 @@ from kemi.participating import (
     is_composing,
     refuse_content,
     refuse_expired,
+    refuse_large_message,
     refuse_oversized,
     refuse_unidentified,
     stay_in_media_path,
@@ -56,7 +57,7 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Action:
     if refusal is not None:
         return refusal
     if request.method != "MESSAGE":
-        return _decide_other(request, facts, recipient, policy)
+        return refuse_large_message(request, recipient, policy) or _decide_other(request, facts, recipient, policy)
     refusal = refuse_content(request, recipient, policy) or refuse_expired(request, "DEF-10")
     if refusal is not None:
         return refusal
@@ -143,7 +144,7 @@ def _decide_other(request: Request, facts: PagerFacts, recipient: EndFacts, poli
 
 def _is_deferrable_invite(request: Request, policy: Policy) -> bool:
     """A large message; not the push of what is stored already."""
-    return request.large_message and not is_deferred_uri(request.originator, policy.domain)
+    return request.large_message is not None and not is_deferred_uri(request.originator, policy.domain)
 
 
 def _available(request: Request, recipient: EndFacts) -> bool:

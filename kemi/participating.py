@@ -45,6 +45,20 @@ def refuse_content(request: Request, facts: EndFacts, policy: Policy) -> Refuse 
     return None
 
 
+def refuse_large_message(request: Request, facts: EndFacts, policy: Policy) -> Refuse | None:
+    """The same for what the offer of a large message announces; the user's own values first (6.2.2.1-3, 6.2.6.1-3)."""
+    if request.large_message is None:
+        return None
+    limit = facts.large_max_size
+    if limit is not None and max(request.large_message.sizes, default=0) > limit:
+        return forbidden("LRG-06", f"Large message exceeds {limit} bytes")  # LRG-06
+    allowed = policy.content_types if facts.content_types is None else facts.content_types
+    for kind in request.large_message.types:
+        if not content_type_allowed(kind, allowed):
+            return forbidden("PAG-03", f"Content type {media_type(kind)} is not allowed")  # PAG-03 PAG-17
+    return None
+
+
 def refuse_expired(request: Request, requirement: str) -> Refuse | None:
     """RFC 3428 section 7 leaves an expired message to local policy; ours is never to deliver it and to say so."""
     when = expiry(request.expires, request.date, request.received)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kemi.large_message import LargeMessage
+
+LONGEST_READ = 4096
+"""Characters of Accept-Contact that are read, before it is known who sends them (SEC-05). Clients send 100."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -40,7 +45,7 @@ class Request:
     """Deployment (a): the recipient has an IM-capable binding here."""
     separate_core: bool = False
     """Deployment (b): availability is known from third-party registration (COR-05)."""
-    large_message: bool = False
-    """An INVITE whose offer is that of a large message or file (9.1.1.2, PFS-01)."""
+    large_message: LargeMessage | None = None
+    """What an INVITE offers when it is that of a large message or file (9.1.1.2, PFS-01)."""
     from_server: bool = False
     """An INVITE of the worker itself, which hears its failure and decides."""

@@ -164,6 +164,11 @@ class Answers:
         _tell(self.on_stored, question.recipient)
         return Deferred(message_id=message_id)  # DEF-01: durable now
 
+    def large_message_stored(self, recipient: str) -> None:
+        """A large message is durable (LRG-04)."""
+        self.deferred += 1
+        _tell(self.on_stored, recipient)
+
     async def _register(self, question: RegisterQuestion) -> Answer:
         users = self._store.users
         registrations = self._store.registrations
@@ -256,6 +261,7 @@ def _end(user: UserFacts, *, registered: bool, question: PagerQuestion | None = 
         im_allowed=user.im_allowed,
         pager_max_size=user.pager_max_size,
         content_types=user.content_types,
+        large_max_size=user.large_max_size,
         pager_barred=user.pager_barred,
         session_barred=user.session_barred,
         willing=user.willing,

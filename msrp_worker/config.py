@@ -256,10 +256,6 @@ class Config:
     msrp_public_host: str = _setting("IM_MSRP_PUBLIC_HOST", "", _text, "a host name or IP address")
     """Host in a=path of our MSRP sessions (MED-05). Default empty: the address the kernel would use towards the peer."""
 
-    msrp_peer_seconds: int = _setting("IM_MSRP_PEER_SECONDS", 40, _whole(1, 3600), "a number of seconds, 1 to 3600")
-    """Time for a client to connect to its MSRP session once offer and answer are exchanged, seconds; then the session is
-    released. Default 40: all retransmissions of SIP, and a slow network."""
-
     msrp_address_check: bool = _setting("IM_MSRP_ADDRESS_CHECK", False, _yes_no, _YES_NO)
     """Whether an MSRP session is bound only from an address named in its peer's SDP or SIP (MED-10). Default no."""
 
@@ -271,6 +267,13 @@ class Config:
 
     msrp_bind_seconds: int = _setting("IM_MSRP_BIND_SECONDS", 30, _whole(1, 3600), "a number of seconds, 1 to 3600")
     """Time for an MSRP connection until a request names a session of ours, seconds (SEC-02). Default 30."""
+
+    msrp_peer_seconds: int = _setting("IM_MSRP_PEER_SECONDS", 40, _whole(1, 3600), "a number of seconds, 1 to 3600")
+    """Time for a client to connect to its MSRP session once offer and answer are exchanged, seconds; then the session is
+    released. Default 40: all retransmissions of SIP, and a slow network."""
+
+    msrp_stall_seconds: int = _setting("IM_MSRP_STALL_SECONDS", 60, _whole(1, 3600), "a number of seconds, 1 to 3600")
+    """Time for which an MSRP peer may take nothing of what waits for it, seconds; then it is cut (MED-08). Default 60."""
 
     demo: bool = _setting("IM_DEMO", True, _yes_no, "1 or 0")
     """Whether a new database gets the demo users and group. Default 1."""

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from kemi.messages import MAX_PACKET, TransactionId
+from kemi.messages import TransactionId
 
 log = logging.getLogger("im.link")
 
@@ -29,11 +29,9 @@ BEAT_PIN = 0
 """Pin of the beats, and of an answer that must not overtake one."""
 RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 RPC_SOCKET = "kamailio-rpc.sock"
-RPC_REPLY_SOCKET = "worker-rpc.sock"
 MAX_WAITING_REPLIES = 50_000
 REPLY_RETRY_SECONDS = 0.002
 """Until the next look at a full datagram queue; Kamailio takes about 30 replies per millisecond."""
-ANSWERS_PER_TURN = 64
 
 
 def control_key(state_dir: Path) -> bytes:
@@ -180,11 +178,14 @@ class _ControlConnection(asyncio.Protocol):
 
 class ReplyChannel:
     """Kamailio's JSON-RPC on a datagram socket: replies to suspended requests, in order, without waiting for the queue of
-    ten packets that such a socket has."""
+    ten packets that such a socket has.
+
+    Our end has no name, so Kamailio answers nothing: it would only say that a reply came too late, which nobody can help,
+    and log an error whenever our queue of ten is full.
+    """
 
     def __init__(self, state_dir: Path) -> None:
         self._path = str(state_dir / RPC_SOCKET)
-        self._reply_path = state_dir / RPC_REPLY_SOCKET
         self._socket: socket.socket | None = None
         self._waiting: deque[bytes] = deque()
         self.lost = 0
@@ -203,26 +204,17 @@ class ReplyChannel:
     def close(self) -> None:
         """Close the socket."""
         if self._socket is not None:
-            loop = asyncio.get_running_loop()
-            loop.remove_writer(self._socket)
-            loop.remove_reader(self._socket)
             self._socket.close()
             self._socket = None
-        self._reply_path.unlink(missing_ok=True)
 
     def _open(self) -> socket.socket:
         if self._socket is None:
-            self._reply_path.unlink(missing_ok=True)
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.setblocking(False)
-            self._socket.bind(str(self._reply_path))
-            self._reply_path.chmod(0o660)
-            asyncio.get_running_loop().add_reader(self._socket, self._read)
         return self._socket
 
     def _drain(self) -> None:
         connection = self._open()
-        asyncio.get_running_loop().remove_writer(connection)
         while self._waiting:
             try:
                 connection.sendto(self._waiting[0], self._path)
@@ -234,13 +226,3 @@ class ReplyChannel:
                 self.lost += 1
                 log.error("reply lost, Kamailio's JSON-RPC socket %s: %s", self._path, error)
             self._waiting.popleft()
-
-    def _read(self) -> None:
-        assert self._socket is not None
-        for _ in range(ANSWERS_PER_TURN):
-            try:
-                answer = self._socket.recv(MAX_PACKET)
-            except OSError:
-                return
-            if b'"error"' in answer:
-                log.info("a reply came too late: %s", answer[:200].decode("utf-8", "replace"))

@@ -175,7 +175,7 @@ class KamailioLink:
         """Have Kamailio send a request; False when it is away. An initial one is routed by Kamailio like one of the
         core; within a dialog it goes to the next hop of the route set. The From tag begins with LEG_TAG."""
         if initial:
-            hop = f"sip:{self._address.control_host}:{self._address.control_port};transport=tcp"
+            hop = f"sip:{self._address.control_host}:{self._address.control_port}"
             headers = f"{request.headers}IM-Key: {self._key.decode()}\r\n"
             request = dataclasses.replace(request, next_hop=hop, headers=headers)
         return self._control.send(encode_send_request(request), pin)

@@ -62,8 +62,9 @@ class _Section:
         """Values of all `a=` lines of this name in order; a flag has the value ''. Names compare without
         case: COMPAT(OMA draft clients) write `a=SendOnly`."""
         wanted = name.lower()
+        first = wanted[:1] + wanted[:1].upper() + " \t"
         for line in self.lines:
-            if line.letter == "a":
+            if line.letter == "a" and line.value[:1] in first:
                 found, _, value = line.value.partition(":")
                 if found.strip().lower() == wanted:
                     yield value.strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import itertools
 import logging
@@ -102,7 +103,8 @@ async def _serve(config: Config) -> None:
         await _expire_once(store)  # what expired while no worker ran holds for no request
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
         deferred = DeferredFunction(store, functions, endpoint, config)
-        deposits = DepositFunction(store, functions, endpoint, config, deferred.node, deferred.stored)
+        deposits = DepositFunction(store, functions, endpoint, config, deferred.node, answers.large_message_stored)
+        await deposits.open()  # before anything can come
         participating = ParticipatingFunction(functions, endpoint, config, deposits.take_over)
         answers.focus = participating.focus
         watch = GroupWatch(store.groups, store.database.revision)
@@ -133,12 +135,14 @@ async def _serve(config: Config) -> None:
         stack.push_async_callback(focus.close)  # the same
         stack.push_async_callback(_cancel, asyncio.create_task(_release(functions.legs, restored)))
         stack.push_async_callback(deposits.close)
-        await deposits.open()
         await deferred.open()
         await exploder.open()
         stack.push_async_callback(exploder.close)
         stack.push_async_callback(_cancel, asyncio.create_task(_purge(store)))
         stack.push_async_callback(_cancel, asyncio.create_task(_expire_settings(store, link)))
+        # What is there now stays: a full collection would look at all of it again, for 15 ms in which no message moves.
+        gc.collect()
+        gc.freeze()
         log.info("%s serves %s, store %s", PRODUCT, config.domain, config.database_shown)
         await stopped.wait()
         log.info("stopping")
@@ -153,7 +157,6 @@ def msrp_config(config: Config) -> EndpointConfig:
         tls_certificate=config.tls_certificate,
         tls_key=config.tls_key,
         public_host=config.msrp_public_host or None,
-        peer_seconds=config.msrp_peer_seconds,
         max_connections=config.msrp_max_connections,
         max_connections_per_address=config.msrp_max_per_address,
         bind_seconds=config.msrp_bind_seconds,  # SEC-02
@@ -170,6 +173,8 @@ def msrp_config(config: Config) -> EndpointConfig:
                 )
             ),
         ),  # SEC-05
+        peer_seconds=config.msrp_peer_seconds,
+        stall_seconds=config.msrp_stall_seconds,
     )
 
 

@@ -1,23 +1,24 @@
 """`chat`: a session on the terminal.
 
-Lines typed are sent; `/file PATH` sends a file, `/quit` or the end of input leaves.
+Lines typed are sent; `talk` has the commands. Invited to a conference, it shows who is there.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 from pathlib import Path
 
 from ..client import ImClient
+from ..conference import Conference
 from ..errors import ImClientError, SessionRefusedError
 from ..exchange import ReceivedResponse
 from ..im_invitation import ImInvitation
 from ..im_session import ImSession
-from ..msrp_peer import ChatMessage, FileMismatchError, MessageFailedError
+from ..msrp_peer import FileMismatchError
 from ..negotiation import NotAcceptableError
 from .options import FAILED, add_account, clean, make_config
+from .talk import say, show, talk
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,18 +42,19 @@ async def run(options: argparse.Namespace) -> int:
         await client.register()
         try:
             if options.to is None:
-                _say(f"{options.identity} waits to be invited")
+                say(f"{options.identity} waits to be invited")
                 session = await waiting.get()
             else:
                 session = await client.invite(
                     options.to, subject=options.subject, anonymous=options.anonymous, on_progress=_on_progress
                 )
         except SessionRefusedError as error:
-            _say(str(error))
+            say(str(error))
             return FAILED
-        _say(f"talking with {clean(session.peer.uri)}; /quit leaves")
-        await _talk(client, session)
-        _say(f"over: {clean(session.why)}")
+        say(f"talking with {clean(session.peer.uri)}; /quit leaves")
+        conference = Conference(client.calls.layer, session) if session.peer.focus else None
+        await talk(client, session, conference)
+        say(f"over: {clean(session.why)}")
     return 0
 
 
@@ -61,67 +63,21 @@ async def _on_invite(invitation: ImInvitation, waiting: asyncio.Queue[ImSession]
     file = invitation.file
     try:
         if file is not None and file.selector.name is not None:
-            _say(f"{sender} sends {clean(file.selector.name)}, {file.selector.size} bytes")
-            found = await invitation.accept_file(directory)
-            _say(f"{sender} sent {found.path}")
+            say(f"{sender} sends {clean(file.selector.name)}, {file.selector.size} bytes")
+            for found in await invitation.accept_files(directory):
+                say(f"{sender} sent {found.path}")
         elif file is not None:
             session = await invitation.accept()
             async for message in session.messages():
-                _show(session, message)
+                show(session, message)
         elif waiting.empty():
             await invitation.ring()
             waiting.put_nowait(await invitation.accept())
         else:
             invitation.reject(486)
     except (ImClientError, NotAcceptableError, FileMismatchError, OSError) as error:
-        _say(f"the invitation of {sender} came to nothing: {clean(str(error))}")
-
-
-async def _talk(client: ImClient, session: ImSession) -> None:
-    reading = asyncio.ensure_future(_print_messages(session))
-    typing = asyncio.ensure_future(_send_lines(client, session))
-    await asyncio.wait({reading, typing}, return_when=asyncio.FIRST_COMPLETED)
-    await session.close()
-    for task in (reading, typing):
-        task.cancel()
-    await asyncio.gather(reading, typing, return_exceptions=True)
-
-
-async def _print_messages(session: ImSession) -> None:
-    async for message in session.messages():
-        _show(session, message)
-
-
-async def _send_lines(client: ImClient, session: ImSession) -> None:
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := await reader.readline():
-        text = line.decode("utf-8", "replace").rstrip("\r\n")
-        if text == "/quit":
-            return
-        try:
-            if text.startswith("/file "):
-                sent = await client.send_file(session.peer.uri, Path(text.removeprefix("/file ").strip()))
-                _say(f"sent {sent.size} bytes")
-            elif text:
-                await session.send(text)
-        except (ImClientError, MessageFailedError, OSError) as error:
-            _say(f"not sent: {clean(str(error))}")
+        say(f"the invitation of {sender} came to nothing: {clean(str(error))}")
 
 
 def _on_progress(response: ReceivedResponse) -> None:
-    _say(f"{response.status} {clean(response.reason)}")
-
-
-def _show(session: ImSession, message: ChatMessage) -> None:
-    sender = session.peer.uri
-    if message.envelope is not None and message.envelope.sender is not None:
-        sender = message.envelope.sender.name or message.envelope.sender.uri
-    if message.content_type.lower().startswith("text/"):
-        _say(f"{clean(sender)}: {clean(message.text)}")
-    else:
-        _say(f"{clean(sender)}: <{len(message.body)} bytes of {clean(message.content_type)}>")
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
+    say(f"{response.status} {clean(response.reason)}")

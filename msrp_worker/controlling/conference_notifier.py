@@ -190,11 +190,11 @@ class ConferenceNotifier:
             subscriber.change()
 
     def _run(self) -> None:
-        """One round of NOTIFYs."""
-        self._round = asyncio.get_running_loop().call_later(TICK_S, self._run)  # the next one, also for who comes meanwhile
+        """One round of NOTIFYs. The next one is a tick later, also for who comes meanwhile."""
         if not len(self._queue):
-            self._round.cancel()
             self._round = None
+            return
+        self._round = asyncio.get_running_loop().call_later(TICK_S, self._run)
         for _ in range(MOST_OF_TICK):
             subscriber = self._queue.next()
             if subscriber is None:

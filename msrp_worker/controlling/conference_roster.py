@@ -135,10 +135,11 @@ class Roster:
         for user in sorted(users, key=_hidden_last):
             if user.entity not in named or user.status in state.SHOWN:  # an endpoint that left, and came back as another
                 named[user.entity] = user
-        there = {user.key for user in named.values() if user.status in state.SHOWN}
+        # Who becomes anonymous, or does not stay so, has left and somebody has come, for all that others may know (IDN-08).
+        there = {user.key for user in named.values() if user.status in state.SHOWN and not user.is_anonymous}
         for entity, entry in list(self._entries.items()):
             if entity not in named and entry.listed:
-                self._gone(entity, entry, renamed=entry.user.key in there)
+                self._gone(entity, entry, renamed=entry.user.key in there and not entry.user.is_anonymous)
         for entity, user in named.items():
             self._put(entity, user)
         if (whole.subject, whole.maximum_users) != (self._whole.subject, self._whole.maximum_users):

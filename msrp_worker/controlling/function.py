@@ -166,7 +166,7 @@ class ControllingFunction:
 
     def readings(self) -> Iterable[Reading]:
         """What `/metrics` shows."""
-        participants = sum(len(one.state.participants) for one in self._sessions.values())
+        participants = sum(len(one.state.connected) for one in self._sessions.values())
         yield Reading("conference_sessions", "IM sessions at the focus", len(self._sessions))
         yield Reading("conference_participants", "Participants of these sessions", participants)
         yield Reading("conference_sessions_total", "IM sessions begun", self.counters.begun)
@@ -341,7 +341,7 @@ class ControllingFunction:
         if member is not None and member.display_name:
             name = member.display_name
         place = session.new_place(originator, originator, name, host=come.host, anonymous=come.asked.anonymous)
-        place.contact = come.request.contact
+        place.reached_at(come.request.contact)
         return place
 
     def _new_session(

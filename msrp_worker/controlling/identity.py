@@ -18,6 +18,9 @@ _ALPHABET: Final = string.ascii_lowercase + string.digits
 FEATURES: Final = ";isfocus;+g.oma.sip-im"
 """Feature tags of our Contact (HDR-03)."""
 
+ALLOW_EVENTS: Final = ("Allow-Events", "conference")
+"""Header of the focus's INVITEs and responses: clients see by it that they may subscribe (RFC 4579 section 3.4, CNF-34)."""
+
 
 def new_session_user() -> str:
     """The user part of a new IM Session Identity, unguessable and used once."""  # CNF-03

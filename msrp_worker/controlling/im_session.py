@@ -101,33 +101,45 @@ class ImSession(Struct, frozen=True, kw_only=True):
     thinned: bool = False
     """Somebody left or did not come, and the session has not filled since."""
     over: Why | None = None
+    # what the seats come to, kept so that a step costs the same in a large session
+    connected: dict[str, int] = {}
+    """Users who take part, with how many seats."""
+    inside: dict[str, int] = {}
+    """Users who take part or wait for our 200, with how many seats."""
+    called: dict[str, int] = {}
+    """Users whose invitation has no final response, and its seat."""
+    asking: frozenset[int] = frozenset()
+    """Seats that wait for our 200."""
 
     @property
     def participants(self) -> frozenset[str]:
         """Users who take part."""
-        return frozenset(seat.key for seat in self.seats.values() if seat.stage is Stage.CONNECTED)
-
-    @property
-    def inside(self) -> frozenset[str]:
-        """Users who take part or wait for our 200."""
-        return frozenset(seat.key for seat in self.seats.values() if seat.stage not in PENDING)
+        return frozenset(self.connected)
 
     @property
     def everybody(self) -> frozenset[str]:
         """Users with a seat of any kind."""
-        return frozenset(seat.key for seat in self.seats.values())
+        return frozenset(self.inside) | frozenset(self.called)
+
+    def has(self, key: str) -> bool:
+        """Whether a user has a seat of any kind."""
+        return key in self.inside or key in self.called
 
     @property
     def pending(self) -> int:
         """Invitations without a final response."""
-        return sum(seat.stage in PENDING for seat in self.seats.values())
+        return len(self.called)
+
+    def has_room(self, key: str) -> bool:
+        """Whether a user may come in (CNF-16): with a second client always."""
+        return key in self.inside or len(self.inside) < self.limit
 
     def next_deadline(self) -> float | None:
         """When `Tick` has something to do, None for never."""
         times = [seat.media_by for seat in self.seats.values()]
         if self.policy.max_seconds:
             times.append(self.began + self.policy.max_seconds)
-        if self.patience and self.answered_at is not None and any(one.stage is Stage.ASKING for one in self.seats.values()):
+        if self.patience and self.answered_at is not None and self.asking:
             times.append(self.answered_at + self.patience)
         first = min(times, default=float("inf"))
         return None if first == float("inf") else first
@@ -200,13 +212,56 @@ class _Turn:
     def __init__(self, session: ImSession, now: float) -> None:
         self.session = session
         self.seats = dict(session.seats)
+        self.connected = dict(session.connected)
+        self.inside = dict(session.inside)
+        self.called = dict(session.called)
+        self.asking = set(session.asking)
         self.now = now
         self.effects: list[Effect] = []
         self.thinned = session.thinned
         self.initiator_left = False
 
     def result(self) -> tuple[ImSession, list[Effect]]:
-        return replace(self.session, seats=self.seats, thinned=self.thinned), self.effects
+        after = replace(
+            self.session,
+            seats=self.seats,
+            connected=self.connected,
+            inside=self.inside,
+            called=self.called,
+            asking=frozenset(self.asking),
+            thinned=self.thinned,
+        )
+        return after, self.effects
+
+    def put(self, number: int, seat: Seat | None) -> None:
+        """Set a seat, or take it away; what the seats come to follows."""
+        before = self.seats.get(number)
+        if before is not None:
+            self._count(number, before, -1)
+        if seat is None:
+            self.seats.pop(number, None)
+        else:
+            self.seats[number] = seat
+            self._count(number, seat, 1)
+
+    def _count(self, number: int, seat: Seat, by: int) -> None:
+        if seat.stage in PENDING:
+            if by > 0:
+                self.called[seat.key] = number
+            else:
+                self.called.pop(seat.key, None)
+            return
+        _add(self.inside, seat.key, by)
+        if seat.stage is S.CONNECTED:
+            _add(self.connected, seat.key, by)
+        elif by > 0:
+            self.asking.add(number)
+        else:
+            self.asking.discard(number)
+
+    def has_room(self, key: str) -> bool:
+        """See `ImSession.has_room`."""
+        return key in self.inside or len(self.inside) < self.session.limit
 
     # --- events
 
@@ -224,7 +279,7 @@ class _Turn:
                 self._failed(event)
             case Connected(seat):
                 if seat in self.seats:
-                    self.seats[seat] = replace(self.seats[seat], media_by=float("inf"))
+                    self.put(seat, replace(self.seats[seat], media_by=float("inf")))
             case Lost(seat):
                 self._lost(seat)
             case Left(seat):
@@ -242,48 +297,48 @@ class _Turn:
                     self._move(seat, W.REMOVE, Why.NO_MEDIA)  # CNF-08
 
     def _asked(self, event: Asked) -> None:
-        inside = {one.key for one in self.seats.values() if one.stage not in PENDING}
-        if event.key not in inside and len(inside) >= self.session.limit:
+        if not self.has_room(event.key):
             self.effects.append(Refuse(event.seat, 486, "Busy Here", "Too many participants", "CNF-16"))
             return
-        self.seats[event.seat] = Seat(event.key, S.ASKING)
-        for number in [n for n, one in self.seats.items() if one.key == event.key and one.stage in PENDING]:
-            # Who comes by himself needs to be called no more.
-            del self.seats[number]
-            self.effects.append(Release(number, Why.ELSEWHERE))
+        self.put(event.seat, Seat(event.key, S.ASKING))
+        called = self.called.get(event.key)
+        if called is not None:  # who comes by himself needs to be called no more
+            self.put(called, None)
+            self.effects.append(Release(called, Why.ELSEWHERE))
         if event.invites:
             self._invited(event.invites)
 
     def _invited(self, seats: tuple[tuple[int, str], ...]) -> None:
-        known = {one.key for one in self.seats.values()}
-        fresh = [(seat, key) for seat, key in seats if key not in known]
-        for seat, key in fresh:
-            self.seats[seat] = Seat(key, S.DIALING)
+        fresh = []
+        for seat, key in seats:
+            if key in self.inside or key in self.called:
+                continue
+            fresh.append(key)
+            self.put(seat, Seat(key, S.DIALING))
             self.effects += [Dial(seat, key), Changed(key)]
         kind = self.session.kind
-        if kind is SessionKind.ONE_TO_ONE and len({one.key for one in self.seats.values()}) > 2:
+        if kind is SessionKind.ONE_TO_ONE and len(self.inside.keys() | self.called.keys()) > 2:
             kind = SessionKind.AD_HOC
-        self.session = replace(self.session, kind=kind, admitted=self.session.admitted | {key for _, key in fresh})
+        self.session = replace(self.session, kind=kind, admitted=self.session.admitted.union(fresh))
 
     def _lost(self, number: int) -> None:
         seat = self.seats.get(number)
         if seat is not None and seat.stage is S.CONNECTED:
-            self.seats[number] = replace(seat, media_by=min(seat.media_by, self.now + LOST_S))
+            self.put(number, replace(seat, media_by=min(seat.media_by, self.now + LOST_S)))
             self.effects.append(Offer(number))
 
     def _rang(self, seat: int) -> None:
         self._move(seat, W.RANG)
-        for number, one in self.seats.items():
-            if one.stage is S.ASKING and not one.rung:
-                self.seats[number] = replace(one, rung=True)
+        for number in sorted(self.asking):
+            if not self.seats[number].rung:
+                self.put(number, replace(self.seats[number], rung=True))
                 self.effects.append(Ring(number))  # CNF-07: once
 
     def _answered(self, seat: int) -> None:
         one = self.seats.get(seat)
         if one is None or one.stage not in PENDING:
             return
-        inside = {other.key for other in self.seats.values() if other.stage not in PENDING}
-        if one.key not in inside and len(inside) >= self.session.limit:
+        if not self.has_room(one.key):
             self._move(seat, W.REMOVE, Why.TOO_MANY)  # CNF-16: others were faster
             return
         if self.session.answered_at is None:
@@ -309,18 +364,16 @@ class _Turn:
             return
         stage, doing = row
         if stage is None:
-            del self.seats[number]
+            self.put(number, None)
             self._gone(seat)
         else:
             media_by = self.now + MEDIA_S if stage is S.CONNECTED else seat.media_by
-            self.seats[number] = replace(seat, stage=stage, media_by=media_by)
+            self.put(number, replace(seat, stage=stage, media_by=media_by))
         for do in doing:
             self._do(do, number, seat, why)
 
     def _gone(self, seat: Seat) -> None:
-        if seat.stage in PENDING or seat.key != self.session.initiator:
-            return
-        if not any(one.key == seat.key and one.stage not in PENDING for one in self.seats.values()):
+        if seat.stage not in PENDING and seat.key == self.session.initiator and seat.key not in self.inside:
             self.initiator_left = True
 
     def _do(self, do: Do, number: int, seat: Seat, why: Why) -> None:
@@ -347,7 +400,7 @@ class _Turn:
     def _let_in_others(self, key: str) -> None:
         if self.session.patience:
             return  # see `settle`
-        for number in [n for n, one in self.seats.items() if one.stage is S.ASKING and one.key != key]:
+        for number in [number for number in sorted(self.asking) if self.seats[number].key != key]:
             self._move(number, W.LET_IN)
 
     # --- rules of the session, after each event
@@ -356,51 +409,46 @@ class _Turn:
         """Let in who may come in, refuse them when nobody else comes, release what is to be released."""
         if self.session.over is not None:
             return
-        asking = [number for number, one in self.seats.items() if one.stage is S.ASKING]
-        users = {one.key for one in self.seats.values() if one.stage not in PENDING}
-        for number in asking:
-            if (self.session.open or users - {self.seats[number].key}) and not self._is_waiting():
+        for number in sorted(self.asking):
+            if (self.session.open or len(self.inside) > 1) and not self._is_waiting():
                 self._move(number, W.LET_IN)  # CNF-07, CNF-18
                 self._call_no_more()
-        pending = sum(one.stage in PENDING for one in self.seats.values())
-        waiting = [number for number, one in self.seats.items() if one.stage is S.ASKING]
-        if waiting and not pending:
-            self._all_failed(waiting)
+        if self.asking and not self.called:
+            self._all_failed()
             return
-        inside = {one.key for one in self.seats.values() if one.stage is S.CONNECTED}
-        if not inside and not waiting:
+        if not self.inside:
             self._end(Why.TOO_FEW)
             return
         why = judge(
             self.session.kind,
             self.session.policy,
-            participants=len(inside),
-            pending=pending + len(waiting),
+            participants=len(self.connected),
+            pending=len(self.called),
             thinned=self.thinned,
             initiator_left=self.initiator_left,
             age=self.now - self.session.began,
         )
         if why is not None:
             self._end(why)
-        elif self.thinned and len(inside) > fewest(self.session.kind, self.session.policy):
+        elif self.thinned and len(self.connected) > fewest(self.session.kind, self.session.policy):
             self.thinned = False
 
     def _is_waiting(self) -> bool:
         """Whether who asks waits on for further answers."""
         session = self.session
-        if not session.patience or not any(one.stage in PENDING for one in self.seats.values()):
+        if not session.patience or not self.called:
             return False
         return session.answered_at is None or self.now < session.answered_at + session.patience
 
     def _call_no_more(self) -> None:
         if self.session.patience:
-            for number in [number for number, one in self.seats.items() if one.stage in PENDING]:
+            for number in sorted(self.called.values()):
                 self._move(number, W.REMOVE, Why.TOO_LATE)  # LRG-02
 
-    def _all_failed(self, waiting: list[int]) -> None:  # CNF-08
+    def _all_failed(self) -> None:  # CNF-08
         status, reason = self.session.lowest or NO_ANSWER
-        for number in waiting:
-            del self.seats[number]
+        for number in sorted(self.asking):
+            self.put(number, None)
             self.effects.append(Refuse(number, status, reason, requirement="CNF-08"))
         self._end(Why.FAILED)
 
@@ -410,3 +458,9 @@ class _Turn:
         for number in list(self.seats):
             self._move(number, W.REMOVE, why)  # CNF-26, CNF-30
         self.effects.append(Over(why))
+
+
+def _add(counts: dict[str, int], key: str, by: int) -> None:
+    counts[key] = counts.get(key, 0) + by
+    if not counts[key]:
+        del counts[key]

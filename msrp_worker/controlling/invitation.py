@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from msrp_worker.controlling.identity import ALLOW_EVENTS
 from msrp_worker.multipart import Part, build
 from msrp_worker.sip.leg_types import Invitation, LegPolicy
 from msrp_worker.sip.message import Message, address, name_of
@@ -102,6 +103,7 @@ def invitation(
         ("P-Asserted-Identity", f"{name} <{asserted}>" if name else f"<{asserted}>"),  # HDR-06, CNF-32
         # Who wants privacy is not named to those invited, who see this header (IDN-04).
         ("Referred-By", f"<{inviter.anonymous or inviter.uri}>"),  # HDR-06
+        ALLOW_EVENTS,
     ]
     headers += [("Privacy", value) for value in inviter.privacy]  # HDR-06
     if subject:

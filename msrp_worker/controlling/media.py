@@ -56,6 +56,8 @@ class SeatMedia:
         self.anonymous = anonymous
         self.negotiated: Negotiated | None = None
         self.participant: Participant | None = None
+        self.rooms: frozenset[str] = frozenset()
+        """See `Participant.rooms`."""
         self.nickname: str | None = None
         """Taken in the room; it goes along when the MSRP session changes."""
         self._room = room
@@ -237,7 +239,7 @@ class SeatMedia:
         return self._said(made)
 
     def _sit(self, session: Session, line: Negotiated, *, connect: bool = True) -> None:
-        participant = Participant(session, self.address, anonymous=self.anonymous, context=self)
+        participant = Participant(session, self.address, anonymous=self.anonymous, rooms=self.rooms, context=self)
         self.participant = participant
         self._change(line)
         self._room.switch.join(participant)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msrp_worker.controlling.identity import user_of
 from msrp_worker.controlling.invitation import Inviter
 from msrp_worker.controlling.media import SeatMedia
+from msrp_worker.kamailio_link import LEG_TAG
+from msrp_worker.msrp.address_key import address_key
 from msrp_worker.sip.leg_types import LegId
 
 
@@ -41,6 +44,13 @@ class Place:
     replaces: str = ""
     followers: list[Progress] = field(default_factory=list)
     """Who is told how our INVITE goes, until its final response."""
+
+    def reached_at(self, contact: str) -> None:
+        """The URI of the Contact of the user's side. That of a participating function in the media path is the one by which
+        its client knows us: messages to it are to the room (PFS-11)."""
+        self.contact = contact
+        if user_of(contact).startswith(LEG_TAG):
+            self.media.rooms = frozenset({address_key(contact)})
 
     @property
     def entity(self) -> str:

@@ -15,7 +15,7 @@ from kemi.messages import TransactionId
 from msrp_worker.controlling import im_session
 from msrp_worker.controlling import session_events as events
 from msrp_worker.controlling.conference_state import ConferenceUser
-from msrp_worker.controlling.identity import SessionAddress, anonymous_uri
+from msrp_worker.controlling.identity import ALLOW_EVENTS, SessionAddress, anonymous_uri
 from msrp_worker.controlling.im_session import ImSession, Stage
 from msrp_worker.controlling.invitation import OUTGOING, Inviter, asks_for_privacy, invitation, plain_name
 from msrp_worker.controlling.leg_owner import KIND, Caller
@@ -196,8 +196,7 @@ class FocusSession:
 
     def full(self, key: str) -> Refused | None:
         """Whether there is no room for a user (CNF-16)."""
-        inside = self.state.inside
-        return too_many("CNF-16") if key not in inside and len(inside) >= self.state.limit else None
+        return None if self.state.has_room(key) else too_many("CNF-16")
 
     def come(self, place: Place, leg_id: LegId, invites: Sequence[Recipient] = (), by: Inviter | None = None) -> None:
         """The INVITE of a user, judged and taken as a leg; `invites` are those whom the beginning session invites."""
@@ -222,7 +221,7 @@ class FocusSession:
 
     def remove(self, key: str, why: Why = Why.REMOVED) -> bool:
         """Remove a user (CNF-26); False when there is none."""
-        if key not in self.state.everybody:
+        if not self.state.has(key):
             return False
         self.tell(events.Expel(key, why))
         return True
@@ -285,7 +284,7 @@ class FocusSession:
     def _do(self, effect: events.Effect) -> None:
         match effect:
             case events.Changed(key):
-                here = key in self.state.everybody
+                here = self.state.has(key)
                 (self._watcher.changed if here else self._watcher.left)(self, key)
                 return
             case events.Over(why):
@@ -342,7 +341,7 @@ class FocusSession:
             self._legs.order(place.leg, order)
 
     def _own_headers(self) -> Headers:
-        return (("P-Asserted-Identity", f"<{self.policy.asserted}>"),)  # HDR-05
+        return ("P-Asserted-Identity", f"<{self.policy.asserted}>"), ALLOW_EVENTS  # HDR-05
 
     # --- inviting
 
@@ -351,9 +350,8 @@ class FocusSession:
     ) -> tuple[tuple[int, str], ...]:
         """Seats for those to be invited."""
         seats = []
-        here = self.state.everybody
         for recipient in recipients:
-            if recipient.uri in here:
+            if self.state.has(recipient.uri):
                 continue
             place = self.new_place(recipient.uri, recipient.uri, recipient.display_name or self._member_name(recipient.uri))
             place.dialed_in, place.target, place.by = False, recipient.target, by
@@ -441,7 +439,7 @@ class FocusSession:
             if refused is not None:
                 self.tell(events.Remove(place.number, Why.NO_MEDIA))
             return
-        place.contact = event.message.contact
+        place.reached_at(event.message.contact)
         if refused is None:
             refused = self._private(place, event.message)
         if refused is not None:  # CNF-08: a 200 that cannot be used is a failure
@@ -450,7 +448,7 @@ class FocusSession:
             place.tell(refused.status, refused.reason)
             self.tell(events.Failed(place.number, refused.status, refused.reason))
             return
-        if not self._narrowed and not self.state.participants:
+        if not self._narrowed and not self.state.connected:
             self._narrowed = place.media.wrapped
         place.name = place.name or _asserted_name(event.message)
         self.tell(events.Answered(place.number))

@@ -146,11 +146,18 @@ class Parser:
         buffer = self._buffer + data if self._buffer else data
         size = len(buffer)
         position = 0
+        usual = self._usual
         while position < size:
-            if self._marker is None:
-                position = self._frame(buffer, position, events)
-            else:
+            if self._marker is not None:
                 position = self._body(buffer, position, self._marker, events)
+            elif usual is None or not (after := usual.read(buffer, position, events)):
+                position = self._frame(buffer, position, events)
+            elif after > 0:
+                position = after
+            else:  # a chunk that goes on
+                position = ~after
+                self._marker = usual.marker
+                self._skip = 2
             if position < 0:  # wait for more, and keep what begins at the complement
                 position = ~position
                 break
@@ -158,17 +165,10 @@ class Parser:
         return events
 
     def _frame(self, buffer: bytes, position: int, events: list[Event | Batch]) -> int:
-        """Read the frame that starts at position.
+        """Read the frame that starts at position, the general way.
 
         Returns the position after it, or the complement of the position from which to keep the buffer.
         """
-        usual = self._usual
-        if usual is not None and (after := usual.read(buffer, position, events)):
-            if after > 0:
-                return after
-            self._marker = usual.marker
-            self._skip = 2
-            return ~after
         start = _START.match(buffer, position)
         if start is None:
             return self._await_start_line(buffer, position, events)
@@ -189,8 +189,8 @@ class Parser:
             return self._break(f"body over {MAX_NON_SEND_BODY} bytes outside SEND", buffer, events)
         event = self._build(start, buffer[headers_at:header_end], body, chr(buffer[after]))
         events.append(event)
-        if usual is not None and type(event) is Request and event.flag == "+":
-            usual.learn(event, buffer, position, blank + 4)
+        if self._usual is not None and type(event) is Request and event.flag == "+":
+            self._usual.learn(event, buffer, position, blank + 4)
         return after + 3
 
     def _await_start_line(self, buffer: bytes, position: int, events: list[Event | Batch]) -> int:

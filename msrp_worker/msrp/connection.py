@@ -7,8 +7,11 @@ per turn of the event loop, however many reads and messages it came from.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import socket
+import sys
+import termios
 from typing import TYPE_CHECKING, cast
 
 from .link import Link
@@ -41,12 +44,14 @@ class Connection(asyncio.Protocol):
         "_stalled_bytes",
         "address",
         "endpoint",
+        "heard",
         "key",
         "link",
         "since",
         "stalled_since",
         "timed",
         "transport",
+        "untaken_since",
     )
 
     def __init__(self, endpoint: MsrpEndpoint, *, key: tuple[str, int, bool] | None = None) -> None:
@@ -62,6 +67,10 @@ class Connection(asyncio.Protocol):
         self.stalled_since: float | None = None
         """Since when the peer has taken nothing, while the buffer is full."""
         self._stalled_bytes = 0
+        self.heard = 0.0
+        """When the peer last sent anything."""
+        self.untaken_since: float | None = None
+        """Since when the kernel holds bytes that the peer has not taken."""
         self._held = False
         self._reading = True
         self.timed = False
@@ -90,7 +99,7 @@ class Connection(asyncio.Protocol):
                 tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, config.keepalive_seconds)
                 tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
                 tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
-        self.since = self.endpoint.now()
+        self.since = self.heard = self.endpoint.now()
         self.link = Link(
             self.endpoint.registry,
             self.endpoint.idents,
@@ -105,7 +114,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         link = self.link
         if link is not None:
-            now = self.endpoint.now()
+            self.heard = now = self.endpoint.now()
             link.receive(data, now)
             if link.output.waiting_bytes >= self.endpoint.config.write_high_bytes:
                 self.flush(now)  # uvloop may deliver many full reads before anything else gets its turn
@@ -192,9 +201,19 @@ class Connection(asyncio.Protocol):
                 self.endpoint.registry.counters.stalled += 1
                 self.close(f"peer took nothing for {config.stall_seconds:.0f} s", abort=True)
                 return False
+        waiting = _not_taken(transport)
+        if not waiting:
+            self.untaken_since = None
+        elif self.untaken_since is None:
+            self.untaken_since = now
+        elif now - max(self.heard, self.untaken_since) >= config.stall_seconds:
+            # All fits into the kernel's buffer, and there it stays: the peer neither reads nor says anything.
+            self.endpoint.registry.counters.stalled += 1
+            self.close(f"peer took nothing for {config.stall_seconds:.0f} s", abort=True)
+            return False
         if link.sessions:
             self.since = now
-            return link.needs_tick or self.stalled_since is not None or link.never_bound
+            return link.needs_tick or self.stalled_since is not None or link.never_bound or waiting > 0
         if link.never_bound and self.key is None:
             if now - self.since >= config.bind_seconds:
                 self.endpoint.registry.counters.never_bound += 1  # SEC-02
@@ -241,3 +260,16 @@ def _peer_certificate(transport: asyncio.Transport) -> bytes | None:
         return der
     tls = transport.get_extra_info("ssl_object")
     return None if tls is None else tls.getpeercert(binary_form=True)
+
+
+def _not_taken(transport: asyncio.Transport) -> int:
+    """Bytes in the kernel's buffer that the peer's has not taken (SIOCOUTQ); 0 where nobody can say."""
+    tcp = transport.get_extra_info("socket")
+    if tcp is None:
+        return 0
+    size = bytearray(4)
+    try:
+        fcntl.ioctl(tcp.fileno(), termios.TIOCOUTQ, size)
+    except (OSError, ValueError):
+        return 0
+    return int.from_bytes(size, sys.byteorder)

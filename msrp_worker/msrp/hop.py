@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from .frames import NO, YES, Request, Response, encode_request
-from .handler import SessionHandler
+from .handler import DEFERRED, SessionHandler
 from .incoming import IncomingMessage
 from .options import DEFAULT_OPTIONS, SessionOptions
 from .outgoing import OutgoingMessage
@@ -75,10 +75,13 @@ class HopPolicy:
 class Hop(SessionHandler):
     """The pair of sessions. It is the handler of both."""
 
-    __slots__ = ("_legs", "context", "on_leg_closed", "policy")
+    __slots__ = ("_legs", "confirms", "context", "on_leg_closed", "policy")
 
-    def __init__(self, policy: HopPolicy | None = None) -> None:
+    def __init__(self, policy: HopPolicy | None = None, *, confirms: bool = False) -> None:
         self.policy = policy
+        self.confirms = confirms
+        """The last SEND of a message is answered with what the other side has answered, and not before: where a sender
+        leaves with that answer, no REPORT could tell it of a failure (LRG-01)."""
         self.context: object = None
         """For the owner's use."""
         self.on_leg_closed: Callable[[Hop, Session, str], None] | None = None
@@ -131,7 +134,7 @@ class Hop(SessionHandler):
             out.on_report = self._on_report
         if across.congested:
             session.hold()
-        return None
+        return self._taken(request, out)
 
     def begin(self, session: Session, message: IncomingMessage) -> int | None:
         """A message in parts."""
@@ -185,8 +188,21 @@ class Hop(SessionHandler):
                 return self._stop(session, message, out, refused, "refused by policy")
         if out.total is not None and message.position != out.total:
             return self._stop(session, message, out, 400, "shorter than announced")
+        taken = self._taken(message.request, out)
         out.finish()
-        return None
+        return taken
+
+    def _taken(self, request: Request, out: OutgoingMessage) -> int | None:
+        """What to answer to the last SEND of a message that has come whole."""
+        if not self.confirms or request.failure_report != YES:
+            return None
+        out.on_done = self._confirm  # LRG-01 SEC-06
+        return DEFERRED
+
+    def _confirm(self, message: OutgoingMessage) -> None:
+        incoming = message.context
+        if isinstance(incoming, IncomingMessage) and message.status is not None:
+            self.other(message.session).answer(incoming, message.status, message.comment)
 
     def aborted(self, session: Session, message: IncomingMessage, reason: str) -> None:
         """Its sender gave up, or is gone: so the copy ends with `#`."""
@@ -230,7 +246,7 @@ class Hop(SessionHandler):
         sender = self.other(session)
         if self.policy is not None:
             self.policy.outcome(self, sender, incoming, message.status)
-        if message.status != 200:
+        if message.status != 200 and message.on_done is None:  # else the response has said it
             sender.report(incoming, message.status, message.comment)  # MED-02
 
     def report(self, session: Session, report: Request, message: OutgoingMessage | None) -> None:
@@ -252,8 +268,9 @@ class Hop(SessionHandler):
         self.other(session).hold(on=False)
 
     def closed(self, session: Session, reason: str) -> None:
-        """A leg ended. Its messages under way were reported by `done` before."""
-        self.other(session).hold(on=False)
+        """A leg ended, perhaps before there was another. Its messages under way were reported by `done` before."""
+        if self._legs:
+            self.other(session).hold(on=False)
         if self.on_leg_closed is not None:
             self.on_leg_closed(self, session, reason)
 

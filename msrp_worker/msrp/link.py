@@ -107,6 +107,8 @@ class Link:
         self.output.forget(session)
         if session.on_hold:
             self.hold_changed()
+        if not self.sessions:
+            self.output.wake()  # the shell has to look at the clock: nobody may need the connection any more
 
     def hold_changed(self) -> None:
         """A session went on hold or off it. One that holds stops them all: TCP has only one stream."""
@@ -125,21 +127,20 @@ class Link:
     def receive(self, data: bytes, now: float) -> None:
         """Take the bytes of one read."""
         for event in self._parser.feed_batches(data):
-            if type(event) is Chunks:
-                self._chunks(event, now)
-            elif type(event) is Answers:
-                self._answers(event)
-            else:
-                try:
-                    if type(event) is Request:
-                        self._request(event, now)
-                    elif type(event) is Response:
-                        self.output.answered(event)
-                    else:
-                        self._rest(event, now)
-                except Exception:
-                    # A bug in one session's handler must not take the others on this connection with it.
-                    self._fail()
+            try:
+                if type(event) is Request:
+                    self._request(event, now)
+                elif type(event) is Response:
+                    self.output.answered(event)
+                elif type(event) is Chunks:
+                    self._chunks(event, now)
+                elif type(event) is Answers:
+                    self._answers(event)
+                else:
+                    self._rest(event, now)
+            except Exception:
+                # A bug in one session's handler must not take the others on this connection with it.
+                self._fail()
             if self.refused_because is not None:
                 return
 

@@ -118,6 +118,11 @@ class Outbox:
         self._relieve()
 
     @property
+    def busy(self) -> bool:
+        """True while the outcome of a message is unknown."""
+        return any(message.status is None for message in (self._messages or {}).values())
+
+    @property
     def congested(self) -> bool:
         """True from `congested_bytes` of queued output until half of it is left."""
         return self._congested
@@ -144,10 +149,10 @@ class Outbox:
         With Failure-Report yes the window bounds how many are under way. With partial nothing is answered as
         long as all goes well, so the oldest ones are taken for good to bound what has to be remembered.
         """
-        if message.failure_report == YES:
-            self.expect_answers(message, 1)
-            return None
         message.unanswered += 1
+        if message.failure_report == YES:
+            self._unanswered += 1
+            return None
         if self._partial is None:
             self._partial = deque()
         self._partial.append(transaction_id)
@@ -266,6 +271,8 @@ class Outbox:
         if message.on_done is not None:
             message.on_done(message)
         self.session.handler.done(self.session, message)
+        if self.session.finishing and not self.busy:
+            self.session.close(self.session.finishing)
 
     def _forget_output(self, message: OutgoingMessage) -> bool:
         """Take a message out of the table; False where it is not in it (any more)."""

@@ -233,12 +233,14 @@ class Output:
 
     def answered(self, response: Response) -> None:
         """A response came; those to nothing we know are ignored."""
-        known = self.answered_send(response.transaction_id, response.code, response.comment)
-        if not known and self._requests is not None and (request := self._requests.pop(response.transaction_id, None)):
+        transaction = self._transactions.pop(response.transaction_id, None)
+        if transaction is not None:
+            self._end_transaction(transaction, response.code, response.comment)
+        elif self._requests is not None and (request := self._requests.pop(response.transaction_id, None)):
             request.on_answer(response)
 
     def answered_send(self, transaction_id: str, code: int, comment: str | None) -> bool:
-        """A response came; False where it is to no SEND of ours."""
+        """As `answered`; False, and nothing done, where it is no response to a SEND of ours."""
         transaction = self._transactions.pop(transaction_id, None)
         if transaction is None:
             return False
@@ -373,25 +375,28 @@ class Output:
         transaction = Transaction(message, now + TRANSACTION_SECONDS)
         before = f" SEND\r\n{outbox.session.path_block}Message-ID: {message.message_id}\r\nByte-Range: "
         after = f"/{total}\r\n{message.head}"
+        interruptible = size > UNINTERRUPTED_BYTES
+        end_flag = _TAILS[flag]
+        written = 0
         for _ in range(count):
             body = message.consume(size) if size else b""
             end = start + size
             ident = next(self._idents)
             while (mark := b"-------" + ident.encode()) in body:  # the sender MUST ensure that the end-line is not
                 ident = next(self._idents)
-            last = end if size <= UNINTERRUPTED_BYTES else "*"
-            head = f"MSRP {ident}{before}{start + 1}-{last}{after}".encode()
-            tail = b"\r\n" + mark + _TAILS[flag]
+            head = f"MSRP {ident}{before}{start + 1}-{'*' if interruptible else end}{after}".encode()
+            tail = b"\r\n" + mark + end_flag
             if self._single_frames:
                 out.append(head + body + tail)
             else:
                 out += (head, body, tail)
-            self._out_size += len(head) + size + len(tail)
+            written += len(head) + size + len(tail)
             if answered:
                 self._transactions[ident] = transaction
             elif message.failure_report == PARTIAL:
                 self._expect(ident, transaction)
             start = end
+        self._out_size += written
         if answered:
             outbox.expect_answers(message, count)
         if flag == "$":

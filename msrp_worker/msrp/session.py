@@ -33,6 +33,7 @@ class Session:
     __slots__ = (
         "context",
         "fingerprints",
+        "finishing",
         "handler",
         "idents",
         "inbox",
@@ -77,6 +78,8 @@ class Session:
         self.on_remote: Callable[[Session], None] | None = None
         """For the registry: the peer's path is known, or known anew."""
         self.on_hold = False
+        self.finishing = ""
+        """Why the session ends as soon as all that was sent is settled; empty while it goes on."""
         self.outbox = Outbox(self)
         self.inbox = Inbox(self)
 
@@ -139,6 +142,16 @@ class Session:
         if self.on_closed is not None:
             self.on_closed(self)
         self.handler.closed(self, reason)
+
+    def finish(self, reason: str) -> None:
+        """End the session when what was sent has its outcome: at once where nothing is under way, or nothing can go out.
+
+        A peer that is silent holds it for as long as its transactions last.
+        """
+        if self.link is None or not self.outbox.busy:
+            self.close(reason)
+        else:
+            self.finishing = reason
 
     def send(
         self,

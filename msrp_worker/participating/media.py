@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from msrp_worker import sdp
-from msrp_worker.media_session import new_session_id, settle
+from msrp_worker.media_session import new_session_id, reachable, settle
 from msrp_worker.msrp import (
     MsrpEndpoint,
     Session,
@@ -24,7 +25,6 @@ from msrp_worker.msrp import (
 from msrp_worker.msrp.hop import Hop, HopPolicy, leg_options
 from msrp_worker.msrp.state import State
 from msrp_worker.offer_answer import (
-    LocalEndpoint,
     LocalPolicy,
     Negotiated,
     Refusal,
@@ -61,6 +61,17 @@ class Stream:
         for session in self.sessions.values():
             session.close(reason)
 
+    def finish(self, by: End, reason: str, then: Callable[[], None]) -> None:
+        """`by` has left: what was acknowledged to it still goes to the other side; `then` is called when it is there."""
+        self.hop.on_leg_closed = None
+        self.sessions[by].close(reason)
+        across = self.sessions[by.other]
+        if across.state is State.CLOSED:
+            then()
+            return
+        self.hop.on_leg_closed = lambda hop, session, reason: then()
+        across.finish(reason)
+
     def put(self, end: End, session: Session) -> None:
         """Let a session take the place of the one before it: what that had under way is reported as failed."""
         old = self.sessions.get(end)
@@ -86,6 +97,8 @@ class Part:
     """Towards the one who offers: the one there is, or a new one where the path is new."""
     fresh: bool
     """The stream is new."""
+    line: Negotiated
+    """What this server answers for itself: its role in setting the connection up."""
 
 
 @dataclass(slots=True)
@@ -123,14 +136,7 @@ class BridgedMedia:
         self.observer = observer
         self._endpoint = endpoint
         self._host = host
-        fingerprint = endpoint.fingerprint
-        self._local = LocalEndpoint(
-            host,
-            endpoint.port,
-            endpoint.tls_port,
-            ws_port=ws_port,  # MED-11
-            fingerprints=(fingerprint,) if fingerprint is not None else (),  # MED-04
-        )
+        self._local = reachable(endpoint, host, ws_port)
         self._addresses = addresses
         self._start = start
         self._max_size = max_size
@@ -165,7 +171,7 @@ class BridgedMedia:
             parts.append(part)
             sections += [Media("message", 0, TCP, ("*",))] * (part.far + 1 - len(sections))
             sections[part.far] = section_across(
-                judged, part.stream.sessions[by.other].local, self._max_size, self._local.fingerprints
+                judged.remote, part.stream.sessions[by.other].local, self._max_size, self._local.fingerprints
             )
         if not parts:
             return refusals[0] if refusals else Refusal(NOT_ACCEPTABLE, "No MSRP media offered")
@@ -194,15 +200,14 @@ class BridgedMedia:
         if isinstance(agreed, Refusal):
             return agreed
         across = {one.index: one for one in agreed}
-        taken: dict[int, tuple[Part, Negotiated, Negotiated]] = {}
+        taken: dict[int, tuple[Part, Negotiated]] = {}
         sections = [section.refuse() for section in proposal.offered.media]
         for part in proposal.parts:
             other = across.get(part.far)
-            mine = None if other is None else self._answer(proposal.offered, part)
-            if other is not None and mine is not None:
-                taken[part.near] = part, mine, other
+            if other is not None:
+                taken[part.near] = part, other
                 sections[part.near] = section_back(
-                    mine.local, other.remote, part.session.local, self._max_size, self._local.fingerprints
+                    part.line.local, other.remote, part.session.local, self._max_size, self._local.fingerprints
                 )
         self._proposal = None
         self._settle(proposal, taken)
@@ -237,6 +242,24 @@ class BridgedMedia:
         """What a side has last told, once it was agreed to."""
         return self._faces[end].theirs
 
+    def finish(self, by: End, reason: str, then: Callable[[], None]) -> None:
+        """`by` has left: end all sessions, those of the other side when what is under way has arrived; then call `then`."""
+        self._closed = True
+        self.abandon()
+        streams = [stream for stream in self._faces[End.CALLER].slots if stream is not None]
+        left = len(streams)
+
+        def one_less() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                then()
+
+        if not streams:
+            then()
+        for stream in streams:
+            stream.finish(by, reason, one_less)  # PFS-09
+
     def close(self, reason: str) -> None:
         """End all sessions."""
         self._closed = True
@@ -247,21 +270,24 @@ class BridgedMedia:
 
     # --- lines ---
 
-    def _judge(self, offered: SessionDescription, index: int) -> MsrpMedia | Refusal:
-        """Whether this server can take a line at all (6.2.3.3-1), declared sizes included (LRG-06)."""
-        outcome = answer(only(offered, index), self._local_policy(("x",)))
-        return outcome if isinstance(outcome, Refusal) else outcome.lines[0].remote
+    def _judge(self, offered: SessionDescription, index: int) -> Negotiated | Refusal:
+        """Whether this server can take a line at all (6.2.3.3-1), declared sizes included (LRG-06).
 
-    def _part(self, by: End, index: int, line: MsrpMedia, used: list[int], *, told: bool) -> Part:
-        near, far = self._faces[by], self._faces[by.other]
+        The path in its answer is a place-holder: the session is made when the line is taken.
+        """
+        outcome = answer(only(offered, index), self._local_policy(("x",)))
+        return outcome if isinstance(outcome, Refusal) else outcome.lines[0]
+
+    def _part(self, by: End, index: int, judged: Negotiated, used: list[int], *, told: bool) -> Part:
+        near, far, line = self._faces[by], self._faces[by.other], judged.remote
         stream = near.slots[index] if index < len(near.slots) else None
         if stream is not None and stream.alive:
             session = stream.sessions[by]
             if not told and (stream.paths[by] != line.path or session.local.secure != line.secure):
                 session = self._new_session(SessionHandler(), line.secure, line.websocket)  # the hop's once it is agreed to
-            return Part(index, far.slots.index(stream), stream, session, fresh=False)
+            return Part(index, far.slots.index(stream), stream, session, False, judged)
         stream = self._new_stream(line, by)
-        return Part(index, far.free_slot(used), stream, stream.sessions[by], fresh=True)
+        return Part(index, far.free_slot(used), stream, stream.sessions[by], True, judged)
 
     def _new_stream(self, line: MsrpMedia, by: End) -> Stream:
         """Both sessions at once: what the other side sends ahead of its answer waits in ours towards the offerer."""
@@ -271,28 +297,24 @@ class BridgedMedia:
         # What a WebSocket client says of TLS is about its own hop, whose end is here (RFC 7977 5.2.2).
         stream.sessions[by.other] = self._new_session(hop, line.secure and not line.websocket)
         hop.join(stream.sessions[End.CALLER], stream.sessions[End.CALLEE])
-        hop.on_leg_closed = lambda hop, session, reason: self._stream_lost(stream, reason)
+        hop.on_leg_closed = lambda hop, session, reason: self._stream_lost(stream, session, reason)
         return stream
 
-    def _answer(self, offered: SessionDescription, part: Part) -> Negotiated | None:
-        outcome = answer(only(offered, part.near), self._local_policy((part.session.local.session_id or "",)))
-        return None if isinstance(outcome, Refusal) else outcome.lines[0]
-
-    def _settle(self, proposal: Proposal, taken: dict[int, tuple[Part, Negotiated, Negotiated]]) -> None:
+    def _settle(self, proposal: Proposal, taken: dict[int, tuple[Part, Negotiated]]) -> None:
         """Make the media what was agreed: sessions with new paths, those that are over, those that go on."""
         near, far = self._faces[proposal.by], self._faces[proposal.by.other]
-        kept = {id(part.stream) for part, _, _ in taken.values()}
+        kept = {id(part.stream) for part, _ in taken.values()}
         for stream in (*near.slots, *(part.stream for part in proposal.parts)):
             if stream is not None and id(stream) not in kept:
                 stream.close("refused or ended by an offer and answer")
         near.slots = [None] * len(proposal.offered.media)
         far.slots = [None] * len(proposal.across.media)
-        for part, mine, other in taken.values():
+        for part, other in taken.values():
             stream = part.stream
             near.slots[part.near] = far.slots[part.far] = stream
             replaced = part.session is not stream.sessions[proposal.by]
             stream.put(proposal.by, part.session)
-            for end, line, across in ((proposal.by, mine, other), (proposal.by.other, other, mine)):
+            for end, line, across in ((proposal.by, part.line, other), (proposal.by.other, other, part.line)):
                 moved = stream.paths.get(end, line.remote.path) != line.remote.path
                 if moved and not (replaced and end is proposal.by):
                     self._renew(stream, end)
@@ -327,9 +349,13 @@ class BridgedMedia:
         except (OSError, TimeoutError) as error:  # the session is closed by that, and its stream lost
             log.info("no MSRP connection to %s: %s", agreed.connect_to, error)
 
-    def _stream_lost(self, stream: Stream, reason: str) -> None:
-        """One MSRP session ended: so does the other; without any stream left the session has no media."""
-        stream.close(reason)
+    def _stream_lost(self, stream: Stream, session: Session, reason: str) -> None:
+        """One MSRP session ended: so does the other, when what is under way to it has arrived."""
+        by = next(end for end, known in stream.sessions.items() if known is session)
+        stream.finish(by, reason, partial(self._stream_over, reason))
+
+    def _stream_over(self, reason: str) -> None:
+        """Without any stream left the session has no media."""
         if not self._closed and not any(one is not None and one.alive for one in self._faces[End.CALLER].slots):
             self._lost(reason)
 

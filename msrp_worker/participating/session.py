@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from kemi.messages import INACCESSIBLE, SipRequest, TransactionId
 from msrp_worker.offer_answer import Refusal
@@ -85,7 +86,7 @@ class ParticipatingSession:
         self.answered = False
         """The session stands."""
         self.on_answered: Callable[[ParticipatingSession], None] = lambda session: None
-        self.defer: Callable[[LegId], None] = lambda leg: None
+        self.defer: Callable[[LegId, Refuse], None] = lambda leg, failure: None
         """Takes the caller's leg of a large message that nobody could be reached for."""
         self._legs = legs
         self._media = media
@@ -169,17 +170,12 @@ class ParticipatingSession:
                     self._answer_came(end, event)
                 else:
                     self._accepted(event)
-            case Rejected() if self._is_large_message and event.status in INACCESSIBLE and End.CALLER in self._ids:
-                caller = self._ids.pop(End.CALLER)
-                self.defer(caller)  # PFS-16
-                self._end("deferred")
             case Rejected():
                 headers = () if event.response is None else relay.failure(event.response)
-                self._order(End.CALLER, Refuse(status=event.status, reason=event.reason, headers=headers))  # PFS-04
+                self._failed(Refuse(status=event.status, reason=event.reason, headers=headers))
             case Ended():
                 del self._ids[end]
-                self._order(end.other, Release(why=event.why))  # PFS-08 PFS-09 PFS-10
-                self._end(f"{end.value} left")
+                self._media.finish(end, f"{end.value} left", partial(self._left, end, event.why))
             case Offered():
                 self._offered(end, event)
             case OfferDropped():
@@ -192,6 +188,19 @@ class ParticipatingSession:
                 self._relayed.replied(end, event)
             case Confirmed():
                 pass
+
+    def _failed(self, failure: Refuse) -> None:
+        """The callee did not take it: the caller is told, or its leg goes to who may keep a large message."""
+        if self._is_large_message and failure.status in INACCESSIBLE and End.CALLER in self._ids:
+            self.defer(self._ids.pop(End.CALLER), failure)  # PFS-16
+            self._end("deferred")
+        else:
+            self._order(End.CALLER, failure)  # PFS-04
+
+    def _left(self, end: End, why: str) -> None:
+        """One side is gone, and the other has all that was acknowledged to it."""
+        self._order(end.other, Release(why=why))  # PFS-08 PFS-09 PFS-10
+        self._end(f"{end.value} left")
 
     def lost(self, reason: str) -> None:
         """The media path broke: release both sides (PFS-09)."""

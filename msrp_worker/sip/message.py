@@ -69,7 +69,10 @@ class Message:
 
     def first(self, name: str) -> str:
         """First value of a header field, empty when there is none."""
-        return next((value for key, value in self.fields if key == name), "")
+        for key, value in self.fields:
+            if key == name:
+                return value
+        return ""
 
     def lines(self, name: str) -> list[str]:
         """Every header field line of this name."""
@@ -154,6 +157,9 @@ def _field(line: str) -> tuple[str, str]:
 
 def split(text: str, separator: str) -> Iterator[str]:
     """Parts of a header value between `separator`, which does not count in "…" or <…>."""
+    if separator not in text:
+        yield text.strip()
+        return
     if '"' not in text and "<" not in text:
         yield from (part.strip() for part in text.split(separator))
         return
@@ -178,6 +184,8 @@ def split(text: str, separator: str) -> Iterator[str]:
 
 def address(value: str) -> str:
     """The URI of a name-addr or addr-spec, as it stands."""
+    if value.startswith("<") and '"' not in value:  # as nearly all are
+        return value[1:].partition(">")[0].strip()
     first = next(split(value, ";"))
     _, left, right = _after_name(first)
     return (right.partition(">")[0] if left else first).strip()
@@ -214,7 +222,10 @@ def sip_uri(value: str) -> str:
 def parameters(value: str) -> dict[str, str]:
     """Header parameters behind the first `;`: names in lower case, values without quotes, flags as empty strings."""
     found: dict[str, str] = {}
-    parts = split(value, ";")
+    if value.startswith("<") and '"' not in value and "<" not in (rest := value.partition(">")[2]):
+        parts = iter(rest.split(";"))  # as nearly all are
+    else:
+        parts = split(value, ";")
     next(parts)
     for part in parts:
         name, _, text = part.partition("=")

@@ -1,8 +1,8 @@
 """Benchmark of the conference event package: `python -m tests.bench.conference_notify [--quick]`.
 
-One change told to 10, 100 and 1,000 subscribers, and a full document for each of them: CPU time of the worker's side for one
-NOTIFY, up to the command that Kamailio gets. A round is linear when that time does not grow. Turns are taken in virtual
-time, so that pacing costs none; how long a round takes on the wire is its number by the notifier's pace.
+One change told to 10, 100 and 1,000 subscribers, and a full document for each of them: CPU time of the worker's side for
+one NOTIFY, up to the command that Kamailio gets. A round is linear when that time does not grow. Turns are taken in
+virtual time, so that pacing costs none; how long a round takes on the wire is its number by the notifier's pace.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from tests.msrp_worker.sip.sip_text import request as sip_request
 SIZES = (10, 100, 1_000)
 ROUNDS = 5
 TARGET = 2.0
-"""Cost of one NOTIFY at the largest size by that at 100: more is not linear any more. At 10 what a round costs by itself shows."""
+"""Cost of one NOTIFY at the largest size by that at 100: more is not linear any more. At 10, what a round costs by itself
+shows."""
 
 
 @dataclass

@@ -70,8 +70,8 @@ def memory_kib(pid: int) -> int:
 
 
 @contextmanager
-def running(state_dir: Path) -> Iterator[Deployment]:
-    """An instance with SIPp's address as trusted peer and without limits on rates."""
+def running(state_dir: Path, **settings: str) -> Iterator[Deployment]:
+    """An instance with SIPp's address as trusted peer and without limits on rates; `settings` are more of them."""
     environ = {
         **os.environ,
         "IM_STATE_DIR": str(state_dir),
@@ -79,6 +79,7 @@ def running(state_dir: Path) -> Iterator[Deployment]:
         "IM_TRUSTED_PEERS": "127.0.0.1",
         "IM_USER_RATE": "0",
         "IM_DEFERRED_MAX_MESSAGES": "10000000",
+        **settings,
     }
     deployment = Deployment(environ, log_dir=state_dir, shared_memory=SHARED_MEMORY_MIB)
     deployment.initialise()
@@ -90,9 +91,9 @@ def running(state_dir: Path) -> Iterator[Deployment]:
 
 
 @contextmanager
-def recipient() -> Iterator[None]:
+def recipient(scenario: str = "answer.xml") -> Iterator[None]:
     """SIPp as Bob's device."""
-    command = ["sipp", "-sf", str(SIPP / "answer.xml"), "-i", "127.0.0.1", "-p", str(RECIPIENT_PORT), "-nd"]
+    command = ["sipp", "-sf", str(SIPP / scenario), "-i", "127.0.0.1", "-p", str(RECIPIENT_PORT), "-nd"]
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:

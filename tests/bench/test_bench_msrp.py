@@ -2,7 +2,7 @@
 
 from tests.bench.bench_msrp import MIB, Plan, run
 
-TINY = Plan(seconds=0.1, rounds=1, large=MIB, huge=2 * MIB, rooms=(2, 5), copies=100, idle=(20,))
+TINY = Plan(seconds=0.1, rounds=1, slices=1, large=MIB, large_rounds=1, huge=2 * MIB, rooms=(2, 5), copies=100, idle=(20,))
 
 
 async def test_every_row_is_measured() -> None:

@@ -33,6 +33,18 @@ async def test_answers_by_rule(stage, method: str, headers, status: int, name: s
     assert answer.header(name) == value
 
 
+@pytest.mark.requirement("CLI-05")
+@pytest.mark.parametrize(("uri", "status"), [("sip:bob@127.0.0.1", 404), ("sip:127.0.0.1", 200), ("sip:alice@h", 200)])
+async def test_what_is_for_somebody_else_is_not_taken(stage, uri: str, status: int) -> None:
+    """RFC 3261 section 8.2.2.1: the address may have been another user's before."""
+    await stage.speak()
+    stage.peer.send(stage.peer.request("MESSAGE").replace(b"sip:alice@127.0.0.1 SIP", f"{uri} SIP".encode()))
+    await stage.peer.expect(status)
+    if status == 404:
+        with pytest.raises(TimeoutError):
+            await stage.client.next_message(seconds=0)
+
+
 async def test_ack_is_never_answered(udp_stage) -> None:
     await udp_stage.speak()
     udp_stage.peer.send(udp_stage.peer.request("ACK"))

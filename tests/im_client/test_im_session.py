@@ -99,6 +99,23 @@ async def test_a_large_message_whose_ack_was_lost_can_be_read(pair: Pair, bob: B
     assert not theirs.alive
 
 
+@pytest.mark.requirement("CLI-05")
+async def test_what_comes_confirms_a_session_whose_ack_is_lost(pair: Pair, bob: Bob) -> None:
+    """A message at the address in our 200 shows that the caller has it: the session need not wait for the ACK."""
+    pair.relay.filter = lambda passing: passing.what != "ACK"
+    calling = asyncio.ensure_future(pair.alice.invite(BOB))
+    accepting = asyncio.ensure_future((await bob.next()).accept())
+    ours = await calling
+    await ours.send("Hello Bob")
+    async with asyncio.timeout(PATIENCE):
+        theirs = await accepting
+    assert (await theirs.receive()).text == "Hello Bob"
+    assert theirs.alive
+    await theirs.close()
+    async with asyncio.timeout(PATIENCE):
+        assert await ours.ended == "released by the peer"
+
+
 @pytest.mark.requirement("CLI-05", "LRG-05")
 async def test_a_file_whose_ack_was_lost_is_kept(pair: Pair, bob: Bob, tmp_path: Path) -> None:
     pair.relay.filter = lambda passing: passing.what != "ACK"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kemi.large_message import is_large_message
+from kemi.large_message import LargeMessage, read_large_message
 
 SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
 LINE = "m=message 2855 TCP/MSRP *\r\na=accept-types:*\r\na=path:msrp://127.0.0.1:2855/x;tcp\r\n"
@@ -32,4 +32,22 @@ LINE = "m=message 2855 TCP/MSRP *\r\na=accept-types:*\r\na=path:msrp://127.0.0.1
     ],
 )
 def test_large_messages(body: str, large: bool) -> None:
-    assert is_large_message(body) is large
+    assert (read_large_message(body) is not None) is large
+
+
+@pytest.mark.requirement("LRG-06", "LRG-05", "PAG-03")
+@pytest.mark.parametrize(
+    ("lines", "sizes", "types"),
+    [
+        ('a=file-selector:name:"a b.png" type:image/png size:32349 hash:sha-1:00\r\n', (32349,), ("image/png",)),
+        ('a=file-selector:name:"type:a/b size:1" size:5 type:text/plain;charset="utf-8"\r\n', (5,), ("text/plain",)),
+        ("a=file-selector:size:7\r\na=file-selector:type:IMAGE/gif size:8\n", (7, 8), ("IMAGE/gif",)),
+        ('a=filename:x\na=filetype:"image/png"\na=filesize: 9\n', (9,), ("image/png",)),
+        ("a=filelength:10\n", (10,), ()),
+        ("a=file-selector:hash:sha-1:00\n", (), ()),
+        ("a=file-selector:size:" + "9" * 30 + "\n", (), ()),
+        ("b=a=filesize:9\n", (), ()),
+    ],
+)
+def test_what_is_declared(lines: str, sizes: tuple[int, ...], types: tuple[str, ...]) -> None:
+    assert read_large_message(SDP + LINE + "a=sendonly\r\n" + lines) == LargeMessage(sizes, types)

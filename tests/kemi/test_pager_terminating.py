@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from kemi import pager_originating as originating
 from kemi.actions import Action, Ask, Refuse, Respond, ToRecipient, ToWorker
+from kemi.large_message import LargeMessage
 from kemi.messages import INACCESSIBLE, DeferQuestion, Deferred, Failed, PagerFacts, PagerQuestion, Registered
 from kemi.pager_terminating import DEFER_STAGE, STAGE, decide, deferred, delivery_failed, screen
 from tests.kemi.builders import FACTS, NOW, POLICY, policy, request, user
@@ -149,7 +151,8 @@ def test_composing_is_refused_where_a_message_would_be_kept(changes: dict[str, A
 def test_a_failed_delivery_is_deferred_where_nobody_was_reached() -> None:
     actions = {status: delivery_failed(request(), status, POLICY) for status in range(300, 700)}
     outcomes = {status: outcome(action) for status, action in actions.items() if action is not None}
-    assert outcomes == {status: f"delivery failed with {status}" for status in (408, 410, 430, 477, 480, 500, 503, 504)}
+    inaccessible = (404, 408, 410, 430, 477, 480, 500, 503, 504)
+    assert outcomes == {status: f"delivery failed with {status}" for status in inaccessible}
 
 
 @pytest.mark.requirement("PAG-08", "PAG-20", "PFS-04")
@@ -206,7 +209,7 @@ def test_sessions_and_messages_are_barred_apart(
         assert action == ToRecipient("sip:bob@example.com")
 
 
-LARGE = {"method": "INVITE", "large_message": True}
+LARGE = {"method": "INVITE", "large_message": LargeMessage()}
 PUSH = {**LARGE, "originator": "sip:deferred@example.com"}
 
 
@@ -244,3 +247,26 @@ def test_a_large_message_that_reached_nobody_goes_to_the_store() -> None:
         assert delivery_failed(request(**LARGE), status, POLICY) == expected
     assert delivery_failed(request(**LARGE, from_server=True), 408, POLICY) is None  # its sender hears of it and decides
     assert delivery_failed(request(**PUSH), 408, POLICY) is None
+
+
+@pytest.mark.requirement("LRG-06", "PAG-03")
+@pytest.mark.parametrize(
+    ("declared", "facts", "requirement"),
+    [
+        (LargeMessage((100, 101)), {"large_max_size": 100}, "LRG-06"),
+        (LargeMessage((100, 1)), {"large_max_size": 100}, ""),
+        (LargeMessage((101,)), {}, ""),
+        (LargeMessage((), ("text/plain", "image/png")), {"content_types": ("text/*",)}, "PAG-03"),
+        (LargeMessage((), ("TEXT/html",)), {"content_types": ("text/*",)}, ""),
+        (LargeMessage((101,)), {"large_max_size": 100, "willing": False}, "LRG-06"),
+        (LargeMessage((101,)), {"large_max_size": 100, "session_barred": True}, "PFS-13"),
+    ],
+)
+def test_what_an_offer_declares_is_held_against_the_policy(
+    declared: LargeMessage, facts: dict[str, Any], requirement: str
+) -> None:
+    action = decide(request(method="INVITE", large_message=declared), PagerFacts(None, user(**facts)), POLICY)
+    assert requirement == (action.requirement if isinstance(action, Refuse) else "")
+    if "session_barred" not in facts:
+        sent = originating.decide(request(method="INVITE", large_message=declared), PagerFacts(user(**facts), None), POLICY)
+        assert requirement == (sent.requirement if isinstance(sent, Refuse) else "")

@@ -136,7 +136,7 @@ class Instance:
 
     def start(self) -> None:
         """Create the database and start both processes."""
-        self.deployment.initialise()
+        self.beside(self.deployment.initialise)
         self.beside(self.deployment.start)
         wait_until(lambda: "beat" in str(self.deployment.rpc("htable.dump", "im_link")), "Kamailio has heard of the worker")
 
@@ -208,7 +208,7 @@ class Instance:
 
     def command(self, *arguments: str) -> str:
         """An operator's command that must succeed; its output."""
-        result = self.deployment.command(*arguments)
+        result = self.beside(lambda: self.deployment.command(*arguments))
         assert result.returncode == 0, (arguments, result.stdout, result.stderr)
         return result.stdout.decode(errors="replace")
 
@@ -216,7 +216,7 @@ class Instance:
         """What a command does to the store, or reads in it, without a process of its own: for what a test does often."""
         config = self.deployment.config
         with ThreadPoolExecutor(1) as thread:  # the caller may be inside an event loop
-            return thread.submit(run_with_store, config, work).result()
+            return self.beside(lambda: thread.submit(run_with_store, config, work).result())
 
     def stored(self, user: str) -> list[dict[str, Any]]:
         """Deferred messages of a user as the operator's command lists them."""
@@ -226,7 +226,7 @@ class Instance:
 
     def stored_bytes(self, user: str, message_id: str) -> bytes:
         """The bytes of one stored message as the operator's command shows them."""
-        result = self.deployment.command("deferred", "show", user, message_id)
+        result = self.beside(lambda: self.deployment.command("deferred", "show", user, message_id))
         assert result.returncode == 0, result.stderr
         return result.stdout
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import secrets
 import sys
 import tempfile
@@ -28,18 +29,21 @@ def main() -> int:
     parser.add_argument(
         "--setting", action="append", default=[], metavar="NAME=VALUE", help="of the server, such as IM_MEDIA_PATH=always"
     )
+    parser.add_argument("--postgresql", action="store_true", help="store in a PostgreSQL of its own in place of SQLite")
     arguments = parser.parse_args()
     settings = dict(setting.partition("=")[::2] for setting in arguments.setting)
     seed = secrets.randbelow(1 << 31) if arguments.seed is None else arguments.seed
     directory = arguments.logs or Path(tempfile.mkdtemp(prefix="im-soak-"))
     directory.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(filename=directory / "clients.log", level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     print(f"seed {seed}, {arguments.operations} operations, logs in {directory}", flush=True)
 
     def say(text: str) -> None:
         print(text, flush=True)
 
     try:
-        report = soak(directory, arguments.operations, seed, arguments.seconds, say, settings)
+        options = {"settings": settings, "postgresql": arguments.postgresql}
+        report = soak(directory, arguments.operations, seed, arguments.seconds, say, **options)
     except NamespaceError as error:
         print(error, file=sys.stderr)
         return 2

@@ -136,7 +136,7 @@ class Books:
         for sending in self.sendings.values():
             arrivals, copies = came[sending.ident], kept[sending.ident]
             counts[_column(sending, arrivals, copies)] += 1
-            counts["repetitions that the recipient can tell"] += max(0, len(arrivals) - 1) + bool(arrivals and copies)
+            counts["repetitions that the recipient can tell"] += max(0, len(arrivals) + len(copies) - 1)
             breaches += [f"{_named(sending)}: {what}" for what in self._breaches(sending, arrivals, copies)]
         return Verdict(dict(sorted(counts.items())), self._reasons(), breaches)
 
@@ -158,8 +158,10 @@ class Books:
                 [f"{arrival.way} {arrival.key}" for arrival in arrivals] + [f"stored {key}" for _, key in copies]
             )
             yield f"twice, and the recipient cannot tell: {ways}"
+        if self._trouble(sending.began, sending.ended):
+            return  # it may have been sent twice: its sender was asked for credentials anew
         if len(copies) > 1:
-            yield f"stored {len(copies)} times"
+            yield f"stored {len(copies)} times, though nothing was broken when it was sent"
         for first in arrivals[: len(arrivals) - 1 + len(copies)]:
             if not self._trouble(first.time - ACKNOWLEDGEMENT_SECONDS, first.time + ACKNOWLEDGEMENT_SECONDS):
                 yield f"twice, though nothing was broken when it came by {first.way} at {first.time:.1f}"

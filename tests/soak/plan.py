@@ -55,6 +55,8 @@ PAGER_BYTES = (1, 450)
 """Content of a pager message: with its headers and credentials within the 1300 bytes of UDP (PAG-10)."""
 LARGE_BYTES = (1_500, 200_000)
 TROUBLE_SECONDS = (0.5, 8.0)
+FREEZE_SECONDS = (0.5, 6.0)
+"""Around the 4 s that a request waits for the worker (IM_ANSWER_TIMEOUT)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,7 @@ def _operation(number: int, kind: Kind, chance: random.Random) -> Operation:
             seconds = chance.uniform(*TROUBLE_SECONDS)
             return Operation(number, kind, condition=chance.choice(CONDITIONS), seconds=seconds)
         case Kind.FREEZE_WORKER:
-            return Operation(number, kind, seconds=chance.uniform(*TROUBLE_SECONDS))
+            return Operation(number, kind, seconds=chance.uniform(*FREEZE_SECONDS))
         case Kind.KILL_WORKER | Kind.KILL_KAMAILIO:
             return Operation(number, kind)
     return Operation(number, kind, user)

@@ -17,13 +17,14 @@ from tests.soak.plan import PRESENT, Kind, Operation, plan
 from tests.soak.site import Site, site
 from tests.soak.user import User
 
-UNDER_WAY = 60
+UNDER_WAY = 120
 """Operations at a time."""
 PER_SECOND = 40.0
 """Operations that begin in a second at most, so that a fault meets some of them and not all."""
 PROGRESS_SECONDS = 10.0
-SETTLE_SECONDS = 150.0
-"""For everything to come to rest once all is well: timers of SIP (64*T1 twice), leases of deliveries (60 s)."""
+SETTLE_SECONDS = 100.0
+"""For everything to come to rest once all is well: timers of SIP (64*T1 twice), leases of deliveries (60 s). Less than
+the time after which a device registers again, so that a message is not helped by that."""
 Say = Callable[[str], None]
 
 
@@ -65,6 +66,7 @@ class Soak:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server = asyncio.Lock()
         self._network = asyncio.Lock()
+        self._diary = (ground.instance.directory / "operations.log").open("w", buffering=1)
         self._done: Counter[Kind] = Counter()
         self._failures: list[str] = []
 
@@ -83,10 +85,14 @@ class Soak:
             await self._settle()
         finally:
             progress.cancel()
+            self._diary.close()
         took = time.monotonic() - began
         stored = await asyncio.to_thread(self._site.stored)
         bugs = self._failures + await asyncio.to_thread(self._site.bugs)
-        return Report(self._seed, self._done, took, self.books.judge(stored), bugs)
+        verdict = self.books.judge(stored)
+        if verdict.breaches and not self._site.instance.deployment.config.database:
+            self._say(f"the store, with the trace of every message: {await asyncio.to_thread(self._site.keep)}")
+        return Report(self._seed, self._done, took, verdict, bugs)
 
     # --- operations
 
@@ -96,13 +102,18 @@ class Soak:
         task.add_done_callback(self._tasks.discard)
 
     async def _carry_out(self, operation: Operation) -> None:
+        self._write(f"begins  {operation}")
         try:
             await self._operate(operation)
             self._done[operation.kind] += 1
         except Exception as error:  # a client or the bed is at fault: it must not end the run unseen
             self._failures.append(f"{operation}: {type(error).__name__} {error}")
         finally:
+            self._write(f"ends    {operation}")
             self._slots.release()
+
+    def _write(self, text: str) -> None:
+        self._diary.write(f"{time.monotonic():.2f} {text}\n")
 
     async def _operate(self, operation: Operation) -> None:
         match operation.kind:
@@ -212,8 +223,15 @@ async def _until(condition: Callable[[], Awaitable[bool]]) -> bool:
 
 
 def soak(
-    directory: Path, count: int, seed: int, seconds: float, say: Say, settings: Mapping[str, str] | None = None
+    directory: Path,
+    count: int,
+    seed: int,
+    seconds: float,
+    say: Say,
+    settings: Mapping[str, str] | None = None,
+    *,
+    postgresql: bool = False,
 ) -> Report:
     """Run one with `settings` of the server, whose logs go into `directory`. Raises NamespaceError."""
-    with site(directory, seed, settings) as ground:
+    with site(directory, seed, settings, postgresql=postgresql) as ground:
         return asyncio.run(Soak(ground, seed, say).run(plan(count, seed), seconds))

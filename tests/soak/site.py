@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from im_client.client import ImClient
 from msrp_worker.store import Store
 from tests.scenarios.bed import DOMAIN, Instance, instance_with
+from tests.scenarios.cluster import new_database, temporary_cluster
 from tests.scenarios.namespaces import Namespace
 from tests.soak.books import Trouble
 from tests.soak.netem import Wire
@@ -27,6 +31,8 @@ SETTINGS = {
     "IM_SOURCE_RATE": "1000000",
     "IM_DEMO": "0",
 }
+REGISTERED_SECONDS = 240
+"""What a device asks for, so that the bindings of those that vanished go before there are too many."""
 BUG = re.compile(r"Traceback|CRITICAL|child process \d+ exited by a signal|BUG:|released? the transaction|SystemError")
 """What no log may have: an exception nobody caught, a dead child, a complaint of Kamailio about the use of its memory."""
 
@@ -41,7 +47,8 @@ class Site:
     def client(self, user: str) -> ImClient:
         """A device of a user: every other user's speaks UDP, the others' TCP."""
         transport = "udp" if int(re.sub(r"\D", "", user)) % 2 else "tcp"
-        return self.instance.client(user, transport=transport, inbox_limit=0, media_seconds=15.0, ring_seconds=40.0)
+        options: dict[str, Any] = {"expires": REGISTERED_SECONDS, "media_seconds": 15.0, "ring_seconds": 15.0}
+        return self.instance.client(user, transport=transport, inbox_limit=0, **options)
 
     def kill_worker(self) -> Trouble:
         """kill -9, and start it again; when that was."""
@@ -88,6 +95,14 @@ class Site:
         rows = [(name, row) for name in PRESENT + ABSENT for row in self.instance.stored(name)]
         return [(row["subject"], name, "" if row["content_path"] else row["call_id"]) for name, row in rows]
 
+    def keep(self) -> Path:
+        """Copy the database to where the logs are, for whoever looks into a breach; the copy."""
+        source, copy = self.instance.state_dir / "im.sqlite", self.instance.directory / "im.sqlite"
+        copy.unlink(missing_ok=True)
+        with sqlite3.connect(source) as database:
+            database.execute("VACUUM INTO ?", (str(copy),))
+        return copy
+
     def bugs(self) -> list[str]:
         """Lines of both logs that no operation explains."""
         logs = {"Kamailio": self.instance.kamailio_log(), "worker": self.instance.worker_log()}
@@ -95,25 +110,32 @@ class Site:
 
 
 @contextmanager
-def site(directory: Path, seed: int, settings: Mapping[str, str] | None = None) -> Iterator[Site]:
+def site(
+    directory: Path, seed: int, settings: Mapping[str, str] | None = None, *, postgresql: bool = False
+) -> Iterator[Site]:
     """Make it, with the calling thread on the clients' host; `settings` (`IM_…`) win over SETTINGS.
 
-    Raises NamespaceError without the privilege.
+    With `postgresql` the store is one on the server's host. Raises NamespaceError without the privilege.
     """
-    server = Namespace.create("server")
-    clients = Namespace.create("clients")
-    wire = None
     own = SETTINGS | dict(settings or {})
-    try:
+    with ExitStack() as stack:
+        server, clients = (_host(stack, role) for role in ("server", "clients"))
         wire = Wire(seed, server, SERVER, clients, CLIENTS)
-        with clients.entered(), instance_with(directory, own, namespace=server) as instance:
-            instance.in_store(_add_users)
-            yield Site(instance, wire)
-    finally:
-        if wire is not None:
-            wire.close()
-        clients.close()
-        server.close()
+        stack.callback(wire.close)
+        if postgresql:
+            with server.entered():
+                cluster = stack.enter_context(temporary_cluster())
+                own["IM_DATABASE"] = asyncio.run(new_database(cluster.port))
+        stack.enter_context(clients.entered())
+        instance = stack.enter_context(instance_with(directory, own, namespace=server))
+        instance.in_store(_add_users)
+        yield Site(instance, wire)
+
+
+def _host(stack: ExitStack, role: str) -> Namespace:
+    host = Namespace.create(role)
+    stack.callback(host.close)
+    return host
 
 
 async def _add_users(store: Store) -> None:

@@ -34,7 +34,13 @@ ROWS: dict[str, Row] = {
     ),
     "delivered in trouble, a copy still stored": (Outcome.ACCEPTED, [PAGER], ["call"], [CUT], ""),
     "delivered, a copy still stored": (Outcome.ACCEPTED, [PAGER], ["call"], [], "though nothing was broken"),
-    "stored twice": (Outcome.ACCEPTED, [], ["call", "call"], [CUT], "stored 2 times"),
+    "stored twice": (Outcome.ACCEPTED, [], ["call", "call"], [LATE], "stored 2 times"),
+    "stored twice in trouble": (Outcome.ACCEPTED, [], ["call", "call"], [CUT], ""),
+    "stored twice, and the recipient cannot tell": (
+        *(Outcome.ACCEPTED, [], ["call", "other"], [CUT]),
+        "the recipient cannot tell: stored call, stored other",
+    ),
+    "twice, sent in trouble": (Outcome.ACCEPTED, [(Way.PUSH, "call", 200.0), (Way.PUSH, "call", 200.1)], [], [CUT], ""),
 }
 
 

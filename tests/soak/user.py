@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 
@@ -13,10 +14,16 @@ from im_client.im_invitation import ImInvitation
 from im_client.msrp_peer import MessageFailedError
 from im_client.negotiation import NotAcceptableError
 from im_client.pager import PagerMessage
+from im_client.session import Session
 from tests.soak.books import Books, Outcome, Sending, Way, content
+
+log = logging.getLogger(__name__)
 
 SENDING_SECONDS = 90.0
 """After that a sending counts as undecided: 64*T1 for each of the attempts that authentication needs, and some more."""
+
+READING_SECONDS = 5.0
+"""How long a device that is about to vanish goes on with the sessions that it has."""
 
 
 class User:
@@ -28,6 +35,7 @@ class User:
         self._books = books
         self._client: ImClient | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._taking = 0
         self._lock = asyncio.Lock()
         self.registrations_refused: list[str] = []
 
@@ -66,13 +74,14 @@ class User:
     async def vanish(self) -> None:
         """The device is gone without a word, its binding stays."""
         async with self._lock:
-            client, self._client = self._client, None
-            if client is not None:
+            client, reader = self._client, self._reader
+            self._client = self._reader = None  # whoever wants something now switches on another
+            if client is not None and reader is not None:
+                client.on_invite = None
+                await self._read_out(client)
                 await client.close(deregister=False)
+                reader.cancel()
                 self._drain(client)
-            if self._reader is not None:
-                self._reader.cancel()
-                self._reader = None
 
     def _device(self) -> ImClient:
         if self._client is None:
@@ -111,16 +120,33 @@ class User:
         self._note(Way.PAGER, message.call_id, message.body)
 
     async def _on_invite(self, invitation: ImInvitation) -> None:
+        self._taking += 1
+        try:
+            await self._take(invitation)
+        finally:
+            self._taking -= 1
+
+    async def _take(self, invitation: ImInvitation) -> None:
         try:
             session = await invitation.accept()
-        except (ImClientError, NotAcceptableError):
-            return  # the sender learns it too: it gets no acknowledgement
+        except (ImClientError, NotAcceptableError) as error:
+            log.info("%s did not take a large message: %s", self.name, error)  # nor has it acknowledged it
+            return
         async for message in session.messages():
             self._note(Way.LARGE, message.message_id, message.body)
 
     async def _read(self, client: ImClient) -> None:
         while True:
             self._note_deferred(Way.PUSH, await client.messaging.pushed.get())
+
+    async def _read_out(self, client: ImClient) -> None:
+        """Let it read what it has acknowledged: nobody but the device can know of that."""
+        deadline = time.monotonic() + READING_SECONDS
+        while self._taking or any(isinstance(usage, Session) for _, usage in client.calls.layer.usages()):
+            if time.monotonic() > deadline:
+                log.warning("%s vanishes in the middle of a session", self.name)
+                return
+            await asyncio.sleep(0.05)
 
     def _drain(self, client: ImClient) -> None:
         while not client.messaging.pushed.empty():

@@ -73,6 +73,17 @@ class Link:
         self.answers[transaction] = Answer(status, tag, headers)
 
 
+def respond(functions: Functions, sent: Notified, status: int = 200) -> None:
+    """A NOTIFY gets its response; 0: none comes."""
+    tag = sent.field("From").partition(";tag=")[2]
+    cseq = int(sent.field("CSeq").partition(" ")[0])
+    kind: messages.SipEventKind = "response" if status else "timeout"
+    event = SipEvent(sent.field("Call-ID"), kind, "NOTIFY", cseq, tag, "a")
+    lines = "".join(f"{name}: {sent.field(name)}\r\n" for name in ("From", "To", "Call-ID", "CSeq"))
+    data = f"SIP/2.0 {status} X\r\n{lines}Content-Length: 0\r\n\r\n".encode()
+    functions._port._on_leg(Incoming(None, event, data if status else b""))
+
+
 class Bench:
     """A notifier with one source, and clients that answer as the test says."""
 
@@ -97,22 +108,12 @@ class Bench:
         self.functions._port._on_leg(Incoming(transaction, asked, data))
         return self.link.answers[transaction]
 
-    def respond(self, sent: Notified, status: int = 200) -> None:
-        """A NOTIFY gets its response; 0: none comes."""
-        tag = sent.field("From").partition(";tag=")[2]
-        cseq = int(sent.field("CSeq").partition(" ")[0])
-        kind: messages.SipEventKind = "response" if status else "timeout"
-        event = SipEvent(sent.field("Call-ID"), kind, "NOTIFY", cseq, tag, "a")
-        lines = "".join(f"{name}: {sent.field(name)}\r\n" for name in ("From", "To", "Call-ID", "CSeq"))
-        data = f"SIP/2.0 {status} X\r\n{lines}Content-Length: 0\r\n\r\n".encode()
-        self.functions._port._on_leg(Incoming(None, event, data if status else b""))
-
     def respond_all(self, status: int = 200) -> list[Notified]:
         """All that were not answered yet; they."""
         new = self.link.sent[self.answered :]
         self.answered += len(new)
         for sent in new:
-            self.respond(sent, status)
+            respond(self.functions, sent, status)
         return new
 
     def change(self, name: str, status: UserStatus = UserStatus.CONNECTED) -> None:
@@ -413,7 +414,7 @@ def test_a_worker_that_stops_tells_the_end_at_once() -> None:
         bench.notifier.close()
         states = {sent.field("Subscription-State") for sent in bench.respond_all()}
         assert states == {"terminated;reason=noresource"}
-        names = {reading.name: reading.value for reading in bench.notifier.readings()}
+        names = {one.name: one.value for one in bench.notifier.readings()}
         assert names["conference_notifies_total"] == 6 * MOST_OF_TICK
         assert names["conference_subscriptions"] == names["conference_notifies_waiting"] == 0
 

@@ -72,7 +72,9 @@ def test_who_came_and_went_in_between_was_never_there() -> None:
         (user("bob", UserStatus.DISCONNECTED), user("bob"), [("bob", "connected")]),
         (user("bob", UserStatus.DISCONNECTED), None, []),
         (user("bob"), user("bob"), []),
-        (user("bob"), anonymous("bob", 1), [("bob", "deleted"), ("anonymous1", "connected")]),
+        (user("bob"), user("bob", entity="sip:robert@h"), [("bob", "deleted"), ("robert", "connected")]),
+        (user("bob"), anonymous("bob", 1), [("bob", "disconnected"), ("anonymous1", "connected")]),
+        (anonymous("bob", 1), user("bob"), [("anonymous1", "disconnected"), ("bob", "connected")]),
     ],
 )
 def test_one_change(before: object, after: object, expected: list[tuple[str, str]]) -> None:

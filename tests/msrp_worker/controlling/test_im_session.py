@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -348,6 +349,11 @@ def test_whatever_happens(kind: SessionKind, is_open: bool, limit: int, events: 
             begun.add(event.seat)
         session = script.session
         assert len(session.participants) <= limit
+        keys = {stage: [seat.key for seat in session.seats.values() if seat.stage is stage] for stage in Stage}
+        assert session.connected == Counter(keys[Stage.CONNECTED])
+        assert session.inside == Counter(keys[Stage.CONNECTED] + keys[Stage.ASKING])
+        assert set(session.called) == {*keys[Stage.DIALING], *keys[Stage.ALERTING]}
+        assert len(session.asking) == len(keys[Stage.ASKING])
         if session.over is not None:
             break
         stages = [seat.stage for seat in session.seats.values()]

@@ -53,12 +53,13 @@ def joined(
     alice: SessionOptions = LEG,
     bob: SessionOptions = LEG,
     sender: SessionOptions = WHOLE,
+    confirms: bool = False,
     **bob_replies: int,
 ) -> tuple[Net, Hop, Client, Client]:
     net = Net()
     one = net.client("alice", alice, sender)
     other = net.client("bob", bob, KEEP, **bob_replies)
-    hop = Hop(policy)
+    hop = Hop(policy, confirms=confirms)
     hop.join(one.leg, other.leg)
     return net, hop, one, other
 
@@ -165,6 +166,73 @@ def test_silent_receiver_is_reported_after_the_transaction_time_out() -> None:
     bob.wire.server.tick(net.now)
     net.settle()
     assert reports_to(alice) == [(handle.message_id, 408)]
+
+
+@pytest.mark.requirement("LRG-01", "SEC-06")
+@pytest.mark.parametrize("size", [10, 50_000])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_the_last_send_is_answered_when_the_receiver_has_answered(size: int, chunked: bool) -> None:
+    sender = SessionOptions(chunk_size=2_048) if chunked else WHOLE
+    net, _, alice, bob = joined(confirms=True, sender=sender, message=DEFERRED)
+    handle = alice.session.send(b"x" * size, "a/b")
+    net.settle()
+    (received,) = bob.recorder.messages
+    assert handle.status is None
+    bob.session.answer(received, 200)
+    net.settle()
+    assert handle.status == 200
+    assert reports_to(alice) == []
+
+
+@pytest.mark.requirement("LRG-01", "MED-02")
+@pytest.mark.parametrize("size", [10, 50_000])
+def test_what_the_receiver_refuses_at_its_end_is_the_answer_and_no_report(size: int) -> None:
+    net, _, alice, _ = joined(confirms=True, message=415)
+    handle = alice.session.send(b"x" * size, "a/b")
+    net.settle()
+    assert handle.status == 415
+    assert reports_to(alice) == []
+
+
+@pytest.mark.requirement("LRG-01", "MED-02")
+def test_a_receiver_gone_before_it_answered_is_the_answer() -> None:
+    net, _, alice, bob = joined(confirms=True)
+    bob.wire.client_reads = False
+    handle = alice.session.send(b"x", "a/b")
+    net.settle()
+    assert handle.status is None
+    net.lose(bob)
+    net.settle()
+    assert handle.status == 408
+    assert reports_to(alice) == []
+
+
+@pytest.mark.requirement("LRG-01", "MED-02")
+def test_success_is_reported_all_the_same() -> None:
+    net, _, alice, _ = joined(confirms=True)
+    handle = alice.session.send(b"x" * 50_000, "a/b", success_report=True)
+    net.settle()
+    assert (handle.status, handle.reported) == (200, 200)
+    assert reports_to(alice) == [(handle.message_id, 200)]
+
+
+@pytest.mark.requirement("MED-02")
+def test_nothing_is_held_back_for_who_wants_no_answer() -> None:
+    net, _, alice, _ = joined(confirms=True, message=415)
+    alice.session.send(b"x", "a/b", failure_report="partial", message_id="m123")
+    net.settle()
+    assert reports_to(alice) == [("m123", 415)]
+
+
+def test_a_leg_that_ends_before_there_is_another() -> None:
+    net = Net()
+    leg = net.client("alice", LEG, WHOLE).leg
+    hop = Hop()
+    closed: list[str] = []
+    hop.on_leg_closed = lambda _, __, reason: closed.append(reason)
+    leg.handler = hop
+    leg.close("endpoint stopped")
+    assert closed == ["endpoint stopped"]
 
 
 @pytest.mark.requirement("MED-02")

@@ -142,11 +142,15 @@ async def test_glare_of_the_two_sides(standing: Bridge) -> None:
 
 
 async def test_an_offer_while_ours_waits_for_its_turn(standing: Bridge) -> None:
-    """After a 491 of the other side its own offer comes first or not at all: it is told 491 as well."""
-    await standing.caller.send("INVITE", described("alice", "sendonly", version=2))
+    """After a 491 of the other side its own offer is told 491 as well, and the first one comes through."""
+    first = await standing.caller.send("INVITE", described("alice", "sendonly", version=2))
     await standing.callee.respond(491)
     transaction = await standing.callee.send("INVITE", described("bob", "inactive", version=2))
     assert standing.statuses(transaction) == [491]
+    standing.now += 4.5
+    standing.manager.timers.tick()
+    await standing.callee.respond(200, answered("bob", "recvonly", version=2))
+    assert standing.statuses(first) == [200]
 
 
 async def test_an_offer_taken_back_after_the_other_side_agreed(standing: Bridge) -> None:

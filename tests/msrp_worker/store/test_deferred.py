@@ -243,3 +243,67 @@ async def test_an_id_of_another_domain_does_not_fit(opener: Opener) -> None:
     here, there = await opener(), await opener(IM_DOMAIN="example.net")
     message_id = await here.deferred.add(message())
     assert await there.deferred.get(ALICE, message_id) is None
+
+
+def large(store: Store, number: int, size: int = 1000, **changes: object) -> NewDeferred:
+    """A large message whose content is on disk."""
+    path = store.deferred.files.new_path("node")
+    with store.deferred.files.create(path) as file:
+        file.write(b"x" * size)
+    return message(number, message=b"{}", content_path=path, content_size=size, **changes)
+
+
+@pytest.mark.requirement("LRG-04", "DEF-11", "DEF-05")
+async def test_the_content_of_a_large_message_goes_with_its_row(store: Store) -> None:
+    files = store.deferred.files
+    news = [large(store, number) for number in range(4)]
+    ids = [await store.deferred.add(new) for new in news]
+    paths = [new.content_path or "" for new in news]
+    assert await store.deferred.usage(ALICE) == Usage(4, 4000)
+    assert [entry.content_path for entry in await store.deferred.list(ALICE)] == paths
+    assert files.of_node("node") == sorted(paths)
+    orphan = large(store, 9).content_path or ""
+    assert await store.deferred.without_row([*paths, orphan]) == [orphan]
+    files.remove([orphan])
+    await store.deferred.delete(ALICE, ids[:1])
+    assert files.of_node("node") == sorted(paths[1:])
+    assert await store.deferred.usage(ALICE) == Usage(3, 3000)
+    await store.deferred.purge(NOW + 31 * DAY)
+    assert files.of_node("node") == []
+
+
+@pytest.mark.requirement("LRG-04")
+async def test_the_same_large_message_again_keeps_the_first_file(store: Store) -> None:
+    first, again = large(store, 1), large(store, 1)
+    assert await store.deferred.add(first) == await store.deferred.add(again)
+    assert store.deferred.files.of_node("node") == [first.content_path]
+    assert await store.deferred.add(first) == (await store.deferred.list(ALICE))[0].message_id
+    assert store.deferred.files.of_node("node") == [first.content_path]
+
+
+@pytest.mark.requirement("LRG-04", "DEF-11")
+async def test_a_quota_counts_the_content(opener: Opener) -> None:
+    store = await opener(IM_DEFERRED_MAX_BYTES="1500")
+    await store.deferred.add(large(store, 1))
+    with pytest.raises(QuotaExceeded):
+        await store.deferred.add(large(store, 2))
+    usage = await store.deferred.usage(ALICE)
+    assert store.deferred.fits(usage, 1, 500) and not store.deferred.fits(usage, 1, 501)
+
+
+@pytest.mark.requirement("LRG-04")
+async def test_the_sip_part_is_completed_when_the_session_ends(store: Store) -> None:
+    message_id = await store.deferred.add(large(store, 1))
+    plain = await store.deferred.add(message(2))
+    for one in (message_id, plain, "1@example.com", "x@elsewhere.example"):
+        await store.deferred.complete(ALICE, one, b"{with a BYE}")
+    found = await store.deferred.get_many(ALICE, [message_id, plain])
+    assert [one.message for one in found] == [b"{with a BYE}", EVERY_BYTE]
+    assert await store.deferred.usage(ALICE) == Usage(2, 1000 + len(EVERY_BYTE))
+
+
+async def test_usages_of_many(store: Store) -> None:
+    await store.deferred.add(message(1))
+    found = await store.deferred.usages([ALICE, BOB])
+    assert found == {ALICE: Usage(1, len(EVERY_BYTE)), BOB: Usage(0, 0)}
+    assert await store.deferred.usages([]) == {}

@@ -22,12 +22,13 @@ def names(*users: User) -> list[str]:
     return [user.name for user in users]
 
 
-@pytest.mark.requirement("CES-03", "CES-04", "HDR-03")
+@pytest.mark.requirement("CES-03", "CES-04", "HDR-03", "CNF-34")
 async def test_a_participant_is_told_the_whole_at_once(instance: Instance, new_user: Callable[..., str]) -> None:
     """The 200 is that of the focus; the first document is full: who is there, and the conference it is about."""
     async with new_users(instance, new_user, 2) as (alice, bob):
         hers = await alice.create([bob.name], subject="Lunch")
         await bob.joined()
+        assert (await bob.invited()).call.header("Allow-Events") == "conference"  # RFC 4579 section 3.4
         async with Watch(bob, hers.peer.identity) as watch:
             assert watch.answer is not None
             assert watch.answer.header("Contact") == f"<{hers.peer.identity}>;isfocus;+g.oma.sip-im"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from tests.scenarios.bed import Instance, free_port
 from tests.scenarios.evidence import address
 
 HERE = Path(__file__).parent
+MOST_DEVICES = 12
+"""registrar's max_contacts in kamailio.cfg."""
 PAGER = HERE.parent / "pager"
 
 NewUser = Callable[..., str]
@@ -74,6 +77,44 @@ def test_one_of_two_devices_takes_the_message(instance: Instance, new_user: NewU
         free.accept()
         assert origin.final(call_id).status == 200
     assert instance.stored(recipient) == []
+
+
+@pytest.mark.requirement("COR-10")
+def test_as_many_devices_as_there_may_be(instance: Instance, new_user: NewUser) -> None:
+    """Twelve, the most that may be registered: each gets the message."""
+    sender, recipient = new_user(), new_user()
+    with ExitStack() as stack:
+        origin = stack.enter_context(Agent(instance.sip_port, sender))
+        devices = [stack.enter_context(Agent(instance.sip_port, recipient)) for _ in range(MOST_DEVICES)]
+        assert all(device.register().status == 200 for device in devices)
+        assert reached(origin, recipient, devices) == [True] * MOST_DEVICES
+
+
+@pytest.mark.requirement("COR-10", "PAG-08", "DEF-01")
+def test_a_message_for_as_many_dead_devices_as_there_may_be_is_stored(instance: Instance, new_user: NewUser) -> None:
+    """Twelve that have crashed, and nobody listens at their addresses: the sender is told 202."""
+    sender, recipient = new_user(), new_user()
+    with Agent(instance.sip_port, sender) as origin, Agent(instance.sip_port, recipient) as agent:
+        for _ in range(MOST_DEVICES):
+            contact = f"<sip:{recipient}@127.0.0.1:{free_port()};transport=tcp>;{FEATURE_TAG}"
+            assert agent.register(contact).status == 200
+        assert origin.message(recipient).status == 202
+    assert len(instance.stored(recipient)) == 1
+
+
+@pytest.mark.requirement("CLI-05", "PAG-08", "COR-08")
+async def test_an_address_that_another_user_has_now(instance: Instance, new_user: NewUser) -> None:
+    """A device has gone without a word, and another user's has its address: that one takes nothing, and nothing is lost."""
+    sender, gone, newcomer = new_user(), new_user(), new_user()
+    async with instance.client(newcomer) as client, instance.client(sender) as origin:
+        await client.register()
+        host, port = client.endpoint.local
+        with Agent(instance.sip_port, gone) as agent:
+            assert agent.register(f"<sip:{gone}@{host}:{port}>;{FEATURE_TAG}").status == 200
+        assert (await origin.send(address(gone), "for your eyes only")).status == 202
+        with pytest.raises(TimeoutError):
+            await client.next_message(0.2)
+    assert len(instance.stored(gone)) == 1
 
 
 @pytest.mark.requirement("COR-10", "COR-07", "COR-08")

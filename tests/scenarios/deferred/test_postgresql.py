@@ -3,70 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import signal
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import asyncpg
 import pytest
 
-from tests.scenarios.bed import Instance, async_until, free_port, instance_with
+from msrp_worker.msrp import outcome
+from tests.scenarios.bed import Instance, async_until, instance_with
+from tests.scenarios.cluster import Cluster, new_database, temporary_cluster
 from tests.scenarios.health import Whole
+from tests.scenarios.large.sender import begin, invite_large, send
 
-PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 EVERY_BYTE = bytes(range(256))
-
-
-def as_postgres(*command: str | Path) -> None:
-    """PostgreSQL refuses to run as root."""
-    user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
-    subprocess.run([*user, *map(str, command)], check=True, stdout=subprocess.DEVNULL, cwd="/")
-
-
-class Cluster:
-    """A PostgreSQL of this file's own, on a free port, durable as an operator's is."""
-
-    def __init__(self, directory: Path, port: int) -> None:
-        self.port = port
-        self._directory = directory
-        self._data = directory / "data"
-
-    def create(self) -> None:
-        as_postgres(PROGRAMS / "initdb", "-D", self._data, "-A", "trust", "-U", "im", "--no-sync", "-E", "UTF8")
-
-    def start(self) -> None:
-        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self._directory}"
-        as_postgres(PROGRAMS / "pg_ctl", "-D", self._data, "-l", self._directory / "log", "-o", options, "-w", "start")
-
-    def stop(self) -> None:
-        if (self._data / "postmaster.pid").exists():
-            as_postgres(PROGRAMS / "pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    directory = Path(tempfile.mkdtemp(prefix="im-pg-"))
-    if os.getuid() == 0:
-        shutil.chown(directory, "postgres")
-    cluster = Cluster(directory, free_port())
-    try:
-        cluster.create()
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-async def new_database(port: int) -> str:
-    connection = await asyncpg.connect(f"postgresql://im@127.0.0.1:{port}/postgres")
-    await connection.execute("CREATE DATABASE service")
-    await connection.close()
-    return f"postgresql://im@127.0.0.1:{port}/service"
+    with temporary_cluster() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +65,30 @@ async def test_deferred(instance: Instance, new_user: Callable[..., str]) -> Non
         instance.command("deferred", "delete", absent, *(entry["message_id"] for entry in entries[:2]))
         assert [entry["message_id"] for entry in instance.stored(absent)] == [entries[2]["message_id"]]
     assert [step["kind"] for step in instance.trace(entries[0]["call_id"])][-2:] == ["deferred", "deleted"]
+
+
+@pytest.mark.requirement("LRG-04", "SEC-06", "DEF-05")
+async def test_large_messages(instance: Instance, new_user: Callable[..., str], cluster: Cluster) -> None:
+    """Kept and fetched; and when the server dies under the last byte, the sender is told and no file stays."""
+    one, absent = new_user(), new_user()
+    content = EVERY_BYTE * 2_000
+    directory = instance.state_dir / "content"
+    async with instance.client(one) as sender:
+        session = await invite_large(sender, f"sip:{absent}@example.com", len(content))
+        begun = begin(session, len(content), content[:-1])
+        await async_until(lambda: list(directory.glob("*")), "it has begun")
+        await asyncio.to_thread(cluster.stop)
+        begun.write(content[-1:])
+        begun.finish()
+        assert await asyncio.wait_for(outcome(begun), 30) == 403
+        await asyncio.to_thread(cluster.start)
+        await async_until(lambda: not list(directory.glob("*")), "nothing is left of what was not stored")
+        assert await send(session, content) == 200
+        await session.close()
+    assert [entry["size"] for entry in instance.stored(absent)] == [len(content)]
+    async with instance.client(absent) as client:
+        assert [found.body for found in await client.deferred_get()] == [content]
+    await async_until(lambda: not list(directory.glob("*")) and not instance.stored(absent), "nothing is left")
 
 
 @pytest.mark.requirement("DEF-01", "SEC-06")

@@ -59,6 +59,7 @@ class Device(SessionHandler):
         self._media: list[Session] = []
         self.sessions: list[SipSession] = []
         self.ended = 0
+        self._held: list[tuple[Session, IncomingMessage]] = []
 
     async def __aenter__(self) -> Self:
         await self._endpoint.start()
@@ -92,6 +93,12 @@ class Device(SessionHandler):
         """The network is gone: the MSRP connections end."""
         for media in self._media:
             media.close("cut")
+
+    def acknowledge(self) -> None:
+        """Acknowledge what is beyond the limit after all."""
+        for session, message in self._held:
+            session.answer(message, 200)
+        self._held.clear()
 
     # --- the session
 
@@ -131,6 +138,7 @@ class Device(SessionHandler):
         self.seen += 1
         self.changed.set()
         if len(self.taken[session.context]) >= self.limit:
+            self._held.append((session, message))
             return DEFERRED
         self.taken[session.context].append((message.content_type, body))
         self.message_ids.append(message.message_id)

@@ -8,9 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from im_client import message_summary
+from im_client.deferred import decode
 from im_client.errors import SessionRefusedError, SubscriptionError
 from im_client.invitation import Invite
 from im_client.message_summary import Counts
+from im_client.multipart import Part
+from im_client.recipients import RESOURCE_LISTS, Recipient, build_list
 from im_client.service_settings import ServiceSettings
 from im_client.subscriber import MESSAGE_SUMMARY, Subscriber
 from msrp_worker.sdp_msrp import Direction
@@ -85,6 +88,26 @@ async def test_chosen_ones_are_fetched(instance: Instance, new_user: Callable[..
         assert [message.call_id for message in found] == [sent[0]]
         await async_until(lambda: len(instance.stored(recipient)) == 2, "the others stay")
         assert [entry["call_id"] for entry in instance.stored(recipient)] == [sent[2], sent[4]]
+
+
+@pytest.mark.requirement("DEF-07")
+async def test_a_list_may_be_required(instance: Instance, new_user: Callable[..., str], store: Store) -> None:
+    """Require: recipient-list-invite (RFC 5366 section 4) is understood: no 420, and the messages of the list alone."""
+    recipient = new_user()
+    await store(recipient, 3)
+    ids = [entry["message_id"] for entry in instance.stored(recipient)]
+    async with instance.client(recipient) as client:
+        document = build_list([Recipient(f"sip:{ids[1]}", None)])
+        session = await client.invite(
+            "sip:deferred@example.com",
+            line=client.messaging.line(client.messaging.plan(Direction.RECVONLY)),
+            extra=[Part(RESOURCE_LISTS, document, (("Content-Disposition", "recipient-list"),))],
+            headers=[("Require", "recipient-list-invite")],
+        )
+        assert decode("message/sip", (await session.receive()).body)[0].body == b"1 " + EVERY_BYTE
+        async with asyncio.timeout(10):
+            await session.ended
+    assert [entry["message_id"] for entry in instance.stored(recipient)] == [ids[0], ids[2]]
 
 
 @pytest.mark.requirement("DEF-07")

@@ -18,6 +18,7 @@ from tests.scenarios.bed import Instance, instance_with
 from tests.scenarios.delivery.device import Device
 from tests.scenarios.evidence import address
 
+LARGE = (Contact(extra=("+g.oma.sip-im.large-message",)),)
 SIZES = (200_000, 1, 3_000, 70_000)
 
 
@@ -127,11 +128,10 @@ async def test_devices_that_say_they_take_large_messages_get_them(
 
         return decide
 
-    large = {"contacts": (Contact(extra=("+g.oma.sip-im.large-message",)),)}
     async with (
         instance.client(new_user()) as one,
         instance.client(recipient) as plain,
-        instance.client(recipient, **large) as able,
+        instance.client(recipient, contacts=LARGE) as able,
         instance.client(recipient) as other,
     ):
         for name, device in (("plain", plain), ("able", able), ("other", other)):
@@ -148,3 +148,30 @@ async def test_devices_that_say_they_take_large_messages_get_them(
         assert sorted(heard) == ["able", "able", "other", "plain"]
         calling.cancel()
         await asyncio.gather(calling, return_exceptions=True)
+
+
+@pytest.mark.requirement("LRG-08", "PFS-16")
+async def test_the_others_get_them_when_those_are_not_there(
+    instance: Instance, new_user: Callable[..., str], paths: list[Path], tmp_path: Path
+) -> None:
+    """The device with the tag says 480: the one without it is asked; and with none of them there, the store."""
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    recipient = new_user()
+    taken: asyncio.Queue[Path] = asyncio.Queue()
+
+    async def take(invitation: ImInvitation) -> None:
+        taken.put_nowait((await invitation.accept_file(inbox)).path)
+
+    async with instance.client(new_user()) as one, instance.client(recipient, contacts=LARGE) as able:
+        await able.register()  # nobody decides there: 480
+        async with instance.client(recipient) as plain:
+            plain.on_invite = take
+            await plain.register()
+            await one.send_file(address(recipient), paths[0])
+            async with asyncio.timeout(10):
+                assert (await taken.get()).read_bytes() == paths[0].read_bytes()
+            assert not instance.stored(recipient)
+            plain.on_invite = None
+            await one.send_file(address(recipient), paths[1])
+        assert [entry["size"] for entry in instance.stored(recipient)] == [SIZES[1]]

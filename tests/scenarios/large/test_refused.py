@@ -8,6 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from im_client.errors import SessionRefusedError
+from im_client.im_invitation import ImInvitation
+from msrp_worker.deferred.depositing import MOST_OF_SENDER
 from msrp_worker.msrp import outcome
 from msrp_worker.sdp_msrp import Direction
 from tests.scenarios.bed import Instance, async_until
@@ -51,10 +53,10 @@ async def test_what_the_invite_says(
 async def test_a_users_own_limit_and_types(instance: Instance, new_user: Callable[..., str]) -> None:
     recipient = new_user(large_max_size="100", content_types="text/*")
     async with instance.client(new_user()) as client:
-        for size, kind, status in ((101, "text/plain", 403), (100, IMAGE, 488)):
+        for size, kind in ((101, "text/plain"), (100, IMAGE)):
             with pytest.raises(SessionRefusedError) as refused:
                 await invite_large(client, address(recipient), size, content_type=kind)
-            assert refused.value.status == status
+            assert refused.value.status == 403
         session = await invite_large(client, address(recipient), 100, content_type="text/plain")
         assert await send(session, b"x", "image/png") == 415
         assert await send(session, b"x", "text/plain") == 200
@@ -161,3 +163,49 @@ async def test_the_sender_stops_in_the_middle(
         await async_until(lambda: len(files()) == before, "nothing is left of it")
         await session.close()
     assert not instance.stored(recipient)
+
+
+@pytest.mark.requirement("LRG-06", "PAG-03")
+async def test_the_declared_size_and_type_between_two_who_are_there(
+    instance: Instance, new_user: Callable[..., str]
+) -> None:
+    """403 before any device hears of it, for the limits of the sender as for those of the recipient."""
+    free, small, words = new_user(), new_user(large_max_size="100"), new_user(content_types="text/*")
+    heard: list[str] = []
+
+    async def note(invitation: ImInvitation) -> None:
+        heard.append(invitation.sender)
+        invitation.reject(603)
+
+    async with instance.client(free) as one, instance.client(small) as two, instance.client(words) as three:
+        for client in (one, two, three):
+            client.on_invite = note
+            await client.register()
+        for client, to, size, status in (
+            (one, small, 101, 403),
+            (two, free, 101, 403),
+            (one, words, 10, 403),
+            (three, free, 10, 403),
+            (one, free, LIMIT + 1, 403),
+            (one, small, 100, 603),
+        ):
+            with pytest.raises(SessionRefusedError) as refused:
+                await invite_large(client, address(to), size)
+            assert refused.value.status == status
+    assert heard == [address(free)]
+
+
+@pytest.mark.requirement("SEC-02", "LRG-04")
+async def test_one_sender_does_not_take_all_places(instance: Instance, new_user: Callable[..., str]) -> None:
+    """Beyond so many at once 503 with Retry-After; others are served, and places become free again."""
+    recipient = new_user()
+    async with instance.client(new_user()) as greedy, instance.client(new_user()) as other:
+        sessions = [await invite_large(greedy, address(recipient), 10) for _ in range(MOST_OF_SENDER)]
+        with pytest.raises(SessionRefusedError) as refused:
+            await invite_large(greedy, address(recipient), 10)
+        assert refused.value.status == 503
+        await other.send_large(address(recipient), b"x", content_type=IMAGE)
+        for session in sessions:
+            await session.close()
+        await greedy.send_large(address(recipient), b"y", content_type=IMAGE)
+    assert [entry["size"] for entry in instance.stored(recipient)] == [1, 1]

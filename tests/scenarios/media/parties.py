@@ -203,7 +203,10 @@ GAUGES = ("im_msrp_sessions", "im_msrp_connections", "im_legs", "im_sessions_bri
 
 def idle(instance: Instance) -> None:
     """Wait until no MSRP session or connection, no leg and no session is left in the worker."""
-    wait_until(lambda: not any(metrics(instance)[name] for name in GAUGES), "an idle worker")
+    try:
+        wait_until(lambda: not any(metrics(instance)[name] for name in GAUGES), "an idle worker")
+    except AssertionError:
+        raise AssertionError({name: metrics(instance)[name] for name in GAUGES}) from None
 
 
 def nothing_left(instance: Instance) -> None:

@@ -123,7 +123,7 @@ def test_a_declared_size_over_the_limit(instance: Instance, new_user: NewUser) -
         selector = f'a=file-selector:name:"big.bin" type:application/octet-stream size:{LIMIT + 1}'
         response = refused(caller, callee, caller.describe("a=sendonly", selector, "a=file-transfer-id:1"))
         assert response.status == 403
-        assert "size" in response.value("Warning")
+        assert "exceeds" in response.value("Warning")
 
 
 DISPOSITION = 'attachment; filename="picture one.png"; size=5'

@@ -57,6 +57,23 @@ async def test_deferred(ends: tuple[Home, Home]) -> None:
         await async_until(lambda: not there.instance.stored(bob), "what was pushed is deleted")
 
 
+@pytest.mark.requirement("LRG-04", "PFS-16", "DEF-04")
+async def test_large_message_deferred(ends: tuple[Home, Home]) -> None:
+    """The recipient's home answers for its user, takes the content, and pushes it when he comes."""
+    here, there = ends
+    alice, bob = here.new_user(), there.new_user()
+    content = bytes(range(256)) * 400
+    async with here.client(alice) as one, there.client(bob) as two:
+        await one.send_large(there.uri(bob), content, content_type="application/octet-stream")
+        await async_until(lambda: there.instance.stored(bob), "it is stored")
+        assert here.instance.in_store(lambda store: store.deferred.recipients()) == []
+        await two.register()
+        async with asyncio.timeout(10):
+            message = await two.messaging.pushed.get()
+        assert (message.body, message.content_type) == (content, "application/octet-stream")
+        assert message.sender == here.uri(alice)
+
+
 @pytest.mark.requirement("IDN-02", "SEC-01")
 async def test_a_stranger_asserts_nothing(ends: tuple[Home, Home]) -> None:
     """Who is not the other home's server cannot speak for its users."""

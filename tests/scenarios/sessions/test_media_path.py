@@ -10,8 +10,10 @@ import pytest
 
 from im_client.errors import SessionRefusedError
 from im_client.im_invitation import ImInvitation, ReceivedFile
+from im_client.msrp_peer import MessageFailedError
 from msrp_worker.sdp_msrp import Direction
 from tests.scenarios.bed import DOMAIN, Instance
+from tests.scenarios.delivery.device import Device
 from tests.scenarios.sessions.sessions import session_of
 
 SETTINGS = {"IM_MEDIA_PATH": "always"}
@@ -33,6 +35,39 @@ async def test_messages_go_through_the_server(instance: Instance, new_user: Call
         await outgoing.close()
         async with asyncio.timeout(10):
             await incoming.ended
+
+
+@pytest.mark.requirement("LRG-01", "SEC-06")
+async def test_the_receiver_acknowledges_a_large_message(instance: Instance, new_user: Callable[..., str]) -> None:
+    """Its sender leaves with the last acknowledgement: the server gives none of its own, and a receiver that is lost before
+    it has the whole is no success."""
+    caller, callee = new_user(), new_user()
+    async with instance.client(caller) as one, Device(instance, callee, limit=0) as device:
+        await one.register()
+        await device.register()
+        sending = asyncio.create_task(one.send_large(f"sip:{callee}@{DOMAIN}", b"x" * 5_000))
+        await device.until(lambda: device.seen)
+        assert not sending.done()
+        device.cut()
+        with pytest.raises(MessageFailedError):
+            await sending
+
+
+@pytest.mark.requirement("PFS-09", "SEC-06")
+async def test_the_last_words_arrive_before_the_end(instance: Instance, new_user: Callable[..., str]) -> None:
+    """The server has acknowledged a message to a caller who leaves then: the callee is released when it has the message."""
+    caller, callee = new_user(), new_user()
+    async with instance.client(caller) as one, Device(instance, callee, limit=0) as device:
+        await one.register()
+        await device.register()
+        ours = await one.invite(f"sip:{callee}@{DOMAIN}")
+        await ours.send("the last words")
+        await device.until(lambda: device.seen)
+        await ours.close()
+        with pytest.raises(TimeoutError):
+            await device.until(lambda: device.ended, 0.5)
+        device.acknowledge()
+        await device.until(lambda: device.ended)
 
 
 @pytest.mark.requirement("PFS-09")

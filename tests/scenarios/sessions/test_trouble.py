@@ -20,7 +20,7 @@ from tests.scenarios.sessions.party import ALLOW, SDP, Party, described
 from tests.scenarios.traffic import FEATURE_TAG, Peer, Reply, Sip
 from tests.scenarios.traffic import address as of
 
-SETTINGS = {"IM_MEDIA_PATH": "always", "IM_TRUSTED_PEERS": "127.0.0.9"}
+SETTINGS = {"IM_MEDIA_PATH": "always", "IM_TRUSTED_PEERS": "127.0.0.9", "IM_MSRP_PEER_SECONDS": "600"}
 NewUser = Callable[..., str]
 STORM = 600
 """INVITEs to one user at once, three times what a user may get in ten seconds."""
