@@ -24,7 +24,8 @@ from msrp_worker.controlling.refusal import Refused
 from msrp_worker.controlling.release_policy import ReleasePolicy, SessionKind, Why
 from msrp_worker.controlling.replacing import replacement
 from msrp_worker.controlling.room import Observer
-from msrp_worker.controlling.session import FocusSession, SessionPolicy
+from msrp_worker.controlling.session import FocusSession
+from msrp_worker.controlling.session_policy import SessionPolicy
 from msrp_worker.controlling.terms import RoomTerms, large_line
 from msrp_worker.functions import Functions
 from msrp_worker.group import Group
@@ -50,6 +51,8 @@ GROUP_CEILING = 100_000
 """Most participants of a group whose document names no number."""
 LARGE_PATIENCE_S = 60.0
 """How long a large message waits, once somebody has accepted it, for the others called: time for a person to accept."""
+ANY = ("0.0.0.0", "::")  # noqa: S104 - not bound, compared with
+FAILED = Refused(500, "Server Internal Error", "SEC-06")
 UNAVAILABLE = Refused(503, "Service Unavailable", "SEC-02", "Try again later")
 
 Handler = Callable[[TransactionId, Message, SipRequest], None]
@@ -117,8 +120,6 @@ class ControllingFunction:
         self._config = config
         self._watch = watch
         self._notifier = notifier
-        host = f"[{config.listen}]" if ":" in config.listen else config.listen
-        self._own = f"{host}:{config.sip_port}"
         self._sessions: dict[str, FocusSession] = {}
         self._by_group: dict[str, FocusSession] = {}
         self._unwatch: dict[str, Callable[[], None]] = {}
@@ -202,6 +203,9 @@ class ControllingFunction:
         except StoreError as error:
             log.error("Call-ID %s: store: %s", request.call_id, error)
             refused = UNAVAILABLE
+        except Exception:  # a bug is no reason to let a client wait
+            log.exception("Call-ID %s", request.call_id)
+            refused = FAILED
         if refused is not None:
             self.refuse(transaction, request, refused)
 
@@ -356,7 +360,9 @@ class ControllingFunction:
     ) -> FocusSession:
         """A session that is not one of ours before its first participant has come (CNF-03)."""
         config = self._config
-        address = SessionAddress(new_session_user(), self._own, config.domain)
+        own = come.host_of_others if config.listen in ANY else config.listen
+        own = f"[{own}]" if ":" in own else own
+        address = SessionAddress(new_session_user(), f"{own}:{config.sip_port}", config.domain)
         uris = address.uris if group is None else (*address.uris, group.uri)
         observer = Observer()
         large = come.large
@@ -447,7 +453,7 @@ class ControllingFunction:
         """The document of a group has changed, or is gone."""
         session = self._by_group.get(uri)
         if session is not None:
-            session.regroup(new)
+            session.regroup(new, None if new is None else joining.limit_of(new, GROUP_CEILING))
 
     # --- time and tasks
 

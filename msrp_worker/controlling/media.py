@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from msrp_worker.controlling.refusal import Refused, not_acceptable
@@ -20,6 +22,8 @@ from msrp_worker.sdp_msrp import ACTIVE_PORT
 
 log = logging.getLogger("im.controlling")
 
+EARLY_S = 2.0
+"""How long reading waits for a 200 that MSRP has overtaken, in seconds: others may use the same connection."""
 MOST_EARLY = 16
 """Messages kept of who answered by MSRP before its 200 was seen here; they are what one read of a socket brought."""
 EARLY = 403
@@ -68,6 +72,8 @@ class SeatMedia:
         self._session: Session | None = None
         self._offered: SessionDescription | None = None
         """The offer of the other side that waits for its answer."""
+        self._judged: Answer | None = None
+        """The answer to it, if nothing narrows it."""
         self._asked: _Asked | None = None
         """An offer of ours without its answer."""
         self._early: _Early | None = None
@@ -87,11 +93,14 @@ class SeatMedia:
     # --- the other side offers
 
     def hear(self, offered: bytes) -> Refused | None:  # CNF-04
-        """Judge an offer and keep it for `accept`; the refusal when it cannot be answered."""
+        """Judge an offer and keep it for `accept`; the refusal when it cannot be answered. Who offers nothing is offered
+        something in the 200 (RFC 3261 section 13.3.1)."""
+        if not offered:
+            return None
         outcome = self._answer(offered, self._policy())
         if isinstance(outcome, Refused):
             return outcome
-        self._offered = read(offered)
+        self._offered, self._judged = read(offered), outcome
         self._carried = carried(self._offered)
         return None
 
@@ -102,9 +111,11 @@ class SeatMedia:
 
     def accept(self, narrowed: tuple[str, ...] = ()) -> bytes:
         """The answer to the offer that was heard; the participant is in the room from now on (CNF-07, CNF-09)."""
-        assert self._offered is not None, "an offer was heard"
-        policy = self._policy(narrowed)
-        outcome = answer(self._offered, policy)
+        if self._offered is None:
+            return self.offer()
+        outcome: Answer | Refusal | None = self._judged
+        if narrowed not in ((), ("*",)):
+            outcome = answer(self._offered, self._policy(narrowed))
         assert isinstance(outcome, Answer), "it was judged before, by the same policy"
         line = outcome.lines[0]
         self._session = accepted_session(self._room.endpoint, line, self._room.switch, self._room.terms.options)
@@ -303,6 +314,11 @@ class _Early(SessionHandler):
 
     def bound(self, session: Session) -> None:
         session.hold()
+        asyncio.get_running_loop().call_later(EARLY_S, partial(self._read_anyway, session))
+
+    def _read_anyway(self, session: Session) -> None:
+        if session.handler is self:
+            session.hold(on=False)
 
     def message(self, session: Session, message: IncomingMessage, body: bytes) -> int | None:
         if len(self._kept) >= MOST_EARLY:

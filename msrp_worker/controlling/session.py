@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from kemi.messages import TransactionId
@@ -16,7 +15,7 @@ from msrp_worker.controlling import im_session
 from msrp_worker.controlling import session_events as events
 from msrp_worker.controlling.conference_state import ConferenceUser
 from msrp_worker.controlling.identity import ALLOW_EVENTS, SessionAddress, anonymous_uri
-from msrp_worker.controlling.im_session import ImSession, Stage
+from msrp_worker.controlling.im_session import ImSession
 from msrp_worker.controlling.invitation import OUTGOING, Inviter, asks_for_privacy, invitation, plain_name
 from msrp_worker.controlling.leg_owner import KIND, Caller
 from msrp_worker.controlling.media import Room, SeatMedia
@@ -24,6 +23,8 @@ from msrp_worker.controlling.place import Place, Progress
 from msrp_worker.controlling.refusal import Refused, too_many
 from msrp_worker.controlling.release_policy import SessionKind, Why
 from msrp_worker.controlling.roster import roster
+from msrp_worker.controlling.seat import Stage
+from msrp_worker.controlling.session_policy import SessionPolicy
 from msrp_worker.cpim import Address
 from msrp_worker.group import Group
 from msrp_worker.group_rules import rights
@@ -87,17 +88,6 @@ class Watcher(Protocol):
         ...
 
 
-class SessionPolicy(Struct, frozen=True):
-    """What a session is told of its surroundings."""
-
-    asserted: str
-    """P-Asserted-Identity of responses: the factory, or the group (HDR-05)."""
-    anonymity: bool = True
-    """Who is invited may answer that he wants privacy; in the session of a group its rules say so."""
-    releases_anonymous: bool = False
-    """Who does so all the same is released; otherwise the wish is ignored (IDN-07)."""
-
-
 class FocusSession:
     """Owner of all legs of one session (`sip.outbox.LegOwner`) and what the conference package shows (`StateSource`)."""
 
@@ -129,6 +119,8 @@ class FocusSession:
         self._watcher = watcher
         self._history: Part | None = None
         self._replaces = self._replaced = ""
+        self._anonymous: dict[str, str] = {}
+        """The URI that stands for a user in this session, with however many clients and as often as he comes (IDN-08)."""
         self._places: dict[int, Place] = {}
         self._by_leg: dict[LegId, Place] = {}
         self._narrowed: tuple[str, ...] = ()
@@ -177,7 +169,7 @@ class FocusSession:
     def new_place(self, key: str, uri: str, name: str, *, host: str = "", anonymous: bool = False) -> Place:
         """A seat that nobody has yet; `host`: our MSRP address towards this user."""
         number = next(_SEATS)
-        shown = anonymous_uri() if anonymous else ""
+        shown = self._stand_in(key) if anonymous else ""
         media = SeatMedia(
             self.room,
             host or self._host,
@@ -197,6 +189,9 @@ class FocusSession:
     def full(self, key: str) -> Refused | None:
         """Whether there is no room for a user (CNF-16)."""
         return None if self.state.has_room(key) else too_many("CNF-16")
+
+    def _stand_in(self, key: str) -> str:
+        return self._anonymous.setdefault(key, anonymous_uri())
 
     def come(self, place: Place, leg_id: LegId, invites: Sequence[Recipient] = (), by: Inviter | None = None) -> None:
         """The INVITE of a user, judged and taken as a leg; `invites` are those whom the beginning session invites."""
@@ -230,12 +225,16 @@ class FocusSession:
         """End the session (7.2.2.5)."""
         self.tell(events.Close(why))
 
-    def regroup(self, group: Group | None) -> None:  # CNF-29
-        """The document of the group is another one, or is gone: release, or remove who may not be here any more."""
+    def regroup(self, group: Group | None, limit: int | None = None) -> None:  # CNF-29
+        """The document of the group is another one, or is gone: release, or remove who may not be here any more.
+
+        `limit`: most participants from now on; nobody is removed for it.
+        """
         if group is None:
             self.tell(events.Close(Why.GROUP_DELETED))
             return
         self.group = group
+        self.state = replace(self.state, limit=self.state.limit if limit is None else limit)
         for key in sorted(self.state.everybody):
             if not rights(group, key).join:
                 self.tell(events.Expel(key, Why.NOT_ALLOWED))
@@ -438,6 +437,8 @@ class FocusSession:
         if seat is None or seat.stage is Stage.CONNECTED:
             if refused is not None:
                 self.tell(events.Remove(place.number, Why.NO_MEDIA))
+            elif place.media.participant is None:
+                place.media.admit()  # its INVITE had no offer, its ACK has brought the answer
             return
         place.reached_at(event.message.contact)
         if refused is None:
@@ -460,7 +461,7 @@ class FocusSession:
             return None
         allowed = self.policy.anonymity if self.group is None else rights(self.group, place.key).anonymity
         if allowed:
-            place.anonymous = anonymous_uri()  # IDN-04
+            place.anonymous = self._stand_in(place.key)  # IDN-04
             place.media.anonymous = place.anonymous
         elif self.policy.releases_anonymous:
             return Refused(403, "Forbidden", "IDN-07", "Anonymity is not allowed")  # IDN-07
