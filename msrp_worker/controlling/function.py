@@ -49,17 +49,10 @@ MOST_SESSIONS = 20_000
 """Sessions of one worker; beyond them INVITEs that begin one get 503. Legs have a limit of their own."""
 GROUP_CEILING = 100_000
 """Most participants of a group whose document names no number."""
-<<<<<<< HEAD
-ANY = ("0.0.0.0", "::")  # noqa: S104 - not bound, compared with
-FAILED = Refused(500, "Server Internal Error", "SEC-06")
-LARGE_PATIENCE_S = 60.0
-"""How long a large message waits, once somebody has accepted it, for the others called: time for a person to accept."""
-=======
 LARGE_PATIENCE_S = 60.0
 """How long a large message waits, once somebody has accepted it, for the others called: time for a person to accept."""
 ANY = ("0.0.0.0", "::")  # noqa: S104 - not bound, compared with
 FAILED = Refused(500, "Server Internal Error", "SEC-06")
->>>>>>> refer
 UNAVAILABLE = Refused(503, "Service Unavailable", "SEC-02", "Try again later")
 
 Handler = Callable[[TransactionId, Message, SipRequest], None]
