@@ -397,8 +397,9 @@ class ControllingFunction:
         return session
 
     def _terms(self, large: MsrpMedia | None) -> RoomTerms:
-        config = self._config
+        config, fingerprint = self._config, self._endpoint.fingerprint
         return RoomTerms(
+            fingerprints=(fingerprint,) if fingerprint is not None else (),
             tcp_port=self._endpoint.config.public_port or self._endpoint.port,
             tls_port=self._endpoint.config.public_tls_port or self._endpoint.tls_port,
             ws_port=config.http_port,

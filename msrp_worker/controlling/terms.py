@@ -37,6 +37,8 @@ class RoomTerms(Struct, frozen=True, kw_only=True):
     tcp_port: int | None
     tls_port: int | None
     ws_port: int | None = None
+    fingerprints: tuple[str, ...] = ()
+    """Of our certificate (MED-04)."""
     wrapped_types: tuple[str, ...] = ("*",)
     """Content types that the operator allows."""
     max_size: int | None = None
@@ -49,7 +51,9 @@ class RoomTerms(Struct, frozen=True, kw_only=True):
     ) -> LocalPolicy:
         """The policy of one line. `narrowed`: types of the other side that the answer is to be cut down to (CNF-07)."""
         wrapped = self.wrapped_types
-        endpoint = LocalEndpoint(host, self.tcp_port, self.tls_port, self.ws_port)
+        endpoint = LocalEndpoint(
+            host, self.tcp_port, self.tls_port, ws_port=self.ws_port, fingerprints=self.fingerprints
+        )
         if self.large is not None:
             return LocalPolicy(endpoint, origin, session_ids, wrapped, wrapped, self.max_size, cema=False)  # LRG-02
         if "*" not in wrapped:

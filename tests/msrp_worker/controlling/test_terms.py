@@ -24,6 +24,17 @@ def answered(offered: bytes, narrowed: tuple[str, ...] = (), **options: object) 
     return found.description.build().decode()
 
 
+@pytest.mark.requirement("MED-04")
+def test_a_participant_on_tls_learns_our_fingerprint() -> None:
+    offered = sdp().replace(b"TCP/MSRP", b"TCP/TLS/MSRP").replace(b"msrp://", b"msrps://")
+    print_ = "sha-256 AB:CD"
+    policy = RoomTerms(tcp_port=2855, tls_port=2856, fingerprints=(print_,)).policy("192.0.2.1", ORIGIN, ("id",))
+    found = answer(read(offered), policy)
+    assert isinstance(found, Answer)
+    text = found.description.build().decode()
+    assert f"a=fingerprint:{print_}\r\n" in text and "a=path:msrps://192.0.2.1:2856/id;tcp\r\n" in text
+
+
 @pytest.mark.requirement("CNF-09", "MED-07")
 def test_offer() -> None:
     """message/cpim alone, what may be in it, what the room allows."""
