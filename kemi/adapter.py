@@ -20,6 +20,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import KSR
 
@@ -117,10 +118,11 @@ class Adapter:
         uri = read("$var(im_uri)")
         separate_core = KSR.isflagset(self._flags.separate_core) > 0
         serves_recipient = KSR.isflagset(self._flags.serves_recipient) > 0
-        offer = read("$rb") if read("$rm") == "INVITE" else ""
-        large = read_large_message(offer)
+        method = read("$rm")
+        of_invite = self._of_invite() if method == "INVITE" else {}  # a MESSAGE takes as few readings as can be
+        large = bool(of_invite.get("large_message"))
         return Request(
-            method=read("$rm"),
+            method=method,
             request_uri=uri,
             call_id=read("$ci"),
             originator=canonical(read("$var(im_ao)")),
@@ -136,15 +138,23 @@ class Adapter:
             date=read("$hdr(Date)"),
             expires=read("$hdr(Expires)"),
             event=read("$hdr(Event)"),
-            contact=read("$hdr(Contact)") if read("$rm") == "INVITE" else "",
             serves_recipient=serves_recipient,
-            available=look_up and serves_recipient and not separate_core and self._look_up(uri, large is not None),
+            available=look_up and serves_recipient and not separate_core and self._look_up(uri, large),
             separate_core=separate_core,
-            large_message=large,
-            websocket=is_of_websocket(offer),
-            own=read("$Rp") == setting("IM_CONTROL_PORT"),
-            from_server=bool(read("$hdr(IM-Function)")),
+            **of_invite,
         )
+
+    @staticmethod
+    def _of_invite() -> dict[str, Any]:
+        """What only an INVITE is asked for."""
+        offer = read("$rb")
+        return {
+            "contact": read("$hdr(Contact)"),
+            "large_message": read_large_message(offer),
+            "websocket": is_of_websocket(offer),
+            "own": read("$Rp") == setting("IM_CONTROL_PORT"),
+            "from_server": bool(read("$hdr(IM-Function)")),
+        }
 
     def save_state(self, request: Request, stage: str) -> None:
         """Keep with the transaction what `$var` forgets while it is suspended."""
