@@ -46,20 +46,18 @@ from kemi.messages import (
     SipEventKind,
     SipRequest,
     TraceBatch,
-    TraceEvent,
-    TraceKind,
     TransactionId,
     decode_answer,
     decode_send_request,
     encode_question,
     not_sent,
-    trace_line,
 )
 from kemi.policy import Flags, Policy, load, load_flags
 from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
 from kemi.request import LONGEST_READ, Request
 from kemi.shared_facts import SharedFacts, encode_shared
 from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds, without_session_parameter
+from kemi.trace_events import TraceEvent, TraceKind, trace_line
 from kemi.websocket_offer import is_of_websocket
 
 QUESTION_SOCKET = "question.sock"

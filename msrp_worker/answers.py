@@ -23,10 +23,8 @@ from kemi.messages import (
     Registered,
     RegisterQuestion,
     TraceBatch,
-    TraceEvent,
-    read_registered_lines,
-    read_trace_lines,
 )
+from kemi.trace_events import TraceEvent, read_registered_lines, read_trace_lines
 from msrp_worker.common_policy import Action, Decision
 from msrp_worker.group import Group
 from msrp_worker.service_settings import SettingsError

@@ -172,7 +172,7 @@ def test_msrp_stands_alone() -> None:
 
 def test_the_worker_shares_messages_with_kamailio_and_nothing_else() -> None:
     def allowed(_: str, other: str) -> bool:
-        return other == "kemi.messages" if top(other) == "kemi" else top(other) != "im_client"
+        return other in ("kemi.messages", "kemi.trace_events") if top(other) == "kemi" else top(other) != "im_client"
 
     assert not wrong(within("msrp_worker"), allowed)
 

@@ -9,7 +9,8 @@ import pytest
 from kemi import pager_originating, pager_terminating
 from kemi.actions import Action, Refuse, ToWorker
 from kemi.deferred_uri import is_deferred_uri
-from kemi.messages import PagerFacts, read_registered_lines
+from kemi.messages import PagerFacts
+from kemi.trace_events import read_registered_lines
 from tests.kemi.builders import FACTS, POLICY, request, user
 
 ALICE = "sip:alice@example.com"

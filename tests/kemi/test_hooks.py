@@ -18,11 +18,10 @@ from kemi.messages import (
     SendRequest,
     SipEvent,
     SipRequest,
-    TraceEvent,
     encode_cancel,
     encode_send_request,
-    read_trace_lines,
 )
+from kemi.trace_events import TraceEvent, read_trace_lines
 from tests.kemi.bench import ALICE, BOB, CALL_ID, Bench, sip
 
 KEMI = Path(__file__).resolve().parent.parent.parent / "kemi"

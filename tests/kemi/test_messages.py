@@ -31,7 +31,6 @@ from kemi.messages import (
     SipEvent,
     SipRequest,
     TraceBatch,
-    TraceEvent,
     decode_answer,
     decode_end,
     decode_question,
@@ -41,10 +40,9 @@ from kemi.messages import (
     encode_end,
     encode_question,
     encode_send_request,
-    read_trace_lines,
-    trace_line,
 )
 from kemi.shared_facts import decode_shared, encode_shared
+from kemi.trace_events import TraceEvent, read_trace_lines, trace_line
 
 TEXT = st.text(max_size=30)  # with NUL, line ends, quotes and everything else that is text
 NUMBER = st.integers(0, 2**31 - 1)

@@ -7,14 +7,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from im_client.conference import fetch, refer
+from im_client.conference import fetch
 from im_client.errors import SessionRefusedError, SubscriptionError
 from im_client.im_session import ImSession
-from tests.scenarios.bed import async_until
 from tests.scenarios.conference.conference import over
 from tests.scenarios.conference.watching import Watch
 from tests.scenarios.networks.guests import Guest, guests, new_group
-from tests.scenarios.networks.networks import SERVERS, Home, Networks, networks_with
+from tests.scenarios.networks.networks import Home, Networks, networks_with
 
 
 @pytest.fixture(scope="module", params=["auto", "always"])
