@@ -63,6 +63,7 @@ class ClientConfig:
     deferred_function_uri: str = ""  # DEFERRED-MSG-FUNC-URI; empty: sip:deferred@ the domain of the identity
     deferred_directory: Path | None = None  # for the content of large messages that are pushed; None: 16 MiB, in memory
     msrp_port: int = 0  # TCP port for MSRP, at the address of SIP; 0: any free one
+    msrp_websocket: str = ""  # URL of MSRP over WebSocket, like wss://im.example.com/msrp: as a browser; empty: TCP
     msrp_chunk_size: int = 2048  # bytes of content per chunk sent; older IM clients take no more
     max_message_size: int = 16_777_216  # bytes of a message in a session kept in memory; files may be larger
     media_seconds: float = 30.0  # for the MSRP connection of a session to come up

@@ -134,17 +134,20 @@ class ImInvitation:
     async def accept_files(self, directory: Path) -> list[ReceivedFile]:
         """Accept, and take every file that is offered into `directory`, as `accept_file` does. LRG-05
 
-        Raises as `accept`; where a transfer fails, an ExceptionGroup of what `accept_file` raises.
+        Raises as `accept_file` for the first that fails, when all have come or failed: the others are there.
         """
         session = await self.accept(keep_messages=False)
         lines = self._line.accepted if isinstance(self._line, MediaLines) else [self._line]
+        taking = [line.peer.receive_file(directory, _file_of(line)) for line in lines]
         try:
-            async with asyncio.TaskGroup() as group:
-                taking = [group.create_task(line.peer.receive_file(directory, _file_of(line))) for line in lines]
+            found = await asyncio.gather(*taking, return_exceptions=True)
+            for one in found:
+                if isinstance(one, BaseException):
+                    raise one
         except BaseException:
             await session.close([("Reason", "SIP;cause=500")])
             raise
-        return [ReceivedFile(path, selector, self.sender) for path, selector in (task.result() for task in taking)]
+        return [ReceivedFile(*one, self.sender) for one in found if not isinstance(one, BaseException)]
 
 
 def _file_of(line: MediaLine) -> FileDescription | None:

@@ -16,7 +16,7 @@ from msrp_worker.file_transfer import FileDescription
 from msrp_worker.msrp import MsrpEndpoint, SessionOptions, parse_path
 from msrp_worker.offer_answer import LocalEndpoint, LocalPolicy, Negotiated
 from msrp_worker.sdp import Origin, SdpError, SessionDescription
-from msrp_worker.sdp_msrp import Direction, MsrpMedia
+from msrp_worker.sdp_msrp import ACTIVE_PORT, Direction, MsrpMedia, Setup
 
 from .body import SDP, Body
 from .errors import MediaFailedError
@@ -40,6 +40,7 @@ class MediaPlan:
     max_size: int | None = None
     chunk_size: int = 2048  # bytes; what every client takes (design.md 7)
     secure: bool = False
+    websocket: str = ""  # URL of MSRP over WebSocket, to connect as a browser does; empty: TCP or TLS
     seconds: float = 30.0  # for the connection to come up
 
 
@@ -155,14 +156,22 @@ class MediaLine:
             conversation=plan.conversation,
             options=options,
             secure=plan.secure,
+            websocket=plan.websocket,
         )
+
+    def _ours(self, line: MsrpMedia, peer: MsrpPeer) -> MsrpMedia:
+        """Our half of a line; that of a WebSocket client has the path that nobody can connect to."""
+        if not self.plan.websocket:
+            return line
+        return replace(line, path=(peer.path,), port=ACTIVE_PORT, setup=Setup.ACTIVE, cema=False)  # MED-11
 
     def _describe(self) -> SessionDescription:
         policy = self._policy(self.peer)
+        secure = self.plan.secure or bool(self.plan.websocket)  # RFC 7977 section 5.2.2
         line: MsrpMedia = offer_answer.offered_line(
-            policy, policy.session_ids[0], self.plan.direction, secure=self.plan.secure, file=self.plan.file
+            policy, policy.session_ids[0], self.plan.direction, secure=secure, file=self.plan.file
         )
-        return offer_answer.offer(policy.origin, policy.endpoint.address, [line])
+        return offer_answer.offer(policy.origin, policy.endpoint.address, [self._ours(line, self.peer)])
 
     def _policy(self, peer: MsrpPeer) -> LocalPolicy:
         uri = parse_path(peer.path)[-1]
@@ -174,15 +183,26 @@ class MediaLine:
             max_size=self.plan.max_size,
             sends=self.plan.direction is not Direction.RECVONLY,
             receives=self.plan.direction is not Direction.SENDONLY,
+            behind_nat=bool(self.plan.websocket),
         )
 
     def _answered(self, offered: SessionDescription, peer: MsrpPeer) -> offer_answer.Answer:
-        answer = self._answered_unchanged(offered, self._policy(peer))
+        answer = self._with_our_path(self._answered_unchanged(offered, self._policy(peer)), peer)
         before = self._offered
         if before is not None and before.media != answer.description.media:
             self._version += 1  # RFC 3264 section 8: what has changed has another version
-            return self._answered_unchanged(offered, self._policy(peer))
+            return self._with_our_path(self._answered_unchanged(offered, self._policy(peer)), peer)
         return answer
+
+    def _with_our_path(self, answer: offer_answer.Answer, peer: MsrpPeer) -> offer_answer.Answer:
+        line = answer.lines[0]
+        local = self._ours(line.local, peer)
+        if local is line.local:
+            return answer
+        media = list(answer.description.media)
+        media[line.index] = local.build()
+        description = replace(answer.description, media=tuple(media))
+        return replace(answer, description=description, lines=(replace(line, local=local), *answer.lines[1:]))
 
     @staticmethod
     def _answered_unchanged(offered: SessionDescription, policy: LocalPolicy) -> offer_answer.Answer:

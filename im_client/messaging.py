@@ -98,7 +98,12 @@ class Messaging:
     def plan(self, direction: Direction = Direction.SENDRECV) -> MediaPlan:
         """The plan of the configuration."""
         config = self.config
-        return MediaPlan(direction=direction, chunk_size=config.msrp_chunk_size, seconds=config.media_seconds)
+        return MediaPlan(
+            direction=direction,
+            chunk_size=config.msrp_chunk_size,
+            seconds=config.media_seconds,
+            websocket=config.msrp_websocket,
+        )
 
     # --- inviting
 

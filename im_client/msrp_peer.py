@@ -43,6 +43,7 @@ from msrp_worker.msrp import (
 )
 
 from .local_files import link
+from .msrp_websocket import WebSocketConnection, unreachable_host
 
 PIECE_BYTES = 65_536
 """Bytes read from a file at a time."""
@@ -99,15 +100,23 @@ class MsrpPeer:
         options: SessionOptions | None = None,
         secure: bool = False,
         host: str | None = None,
+        websocket: str = "",
     ) -> None:
         """`identity` and `conversation`: From and To of envelopes; without the latter messages go out
-        bare."""
+        bare. `websocket`: the URL to connect to as a browser does, whatever the other side's path says."""
         self.endpoint = endpoint
         self.identity = identity
         self.conversation = conversation
         self.stream = MessageStream()
         # `collect` 0: what comes in is for the stream to keep or to write to disk
-        self.session = endpoint.new_session(self.stream, options or SessionOptions(collect=0), secure=secure, host=host)
+        self.session = endpoint.new_session(
+            self.stream,
+            options or SessionOptions(collect=0),
+            secure=secure or bool(websocket),  # RFC 7977 section 5.2.2
+            host=unreachable_host() if websocket else host,
+            transport="ws" if websocket else "tcp",
+        )
+        self._websocket = WebSocketConnection(endpoint, self.session, websocket) if websocket else None
         self._incoming = aiter(self.stream)
 
     @property
@@ -129,7 +138,9 @@ class MsrpPeer:
         """
         path = parse_path(remote_path) if isinstance(remote_path, str) else remote_path
         self.session.set_remote(path, tuple(fingerprints))
-        if active:
+        if self._websocket is not None:
+            await self._websocket.open()  # MED-11
+        elif active:
             await self.endpoint.connect(self.session, address)
         else:
             await self.stream.wait_bound()

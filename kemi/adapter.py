@@ -58,6 +58,7 @@ from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
 from kemi.request import LONGEST_READ, Request
 from kemi.shared_facts import SharedFacts, encode_shared
 from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds, without_session_parameter
+from kemi.websocket_offer import is_of_websocket
 
 QUESTION_SOCKET = "question.sock"
 CONTROL_KEY = "control.key"
@@ -115,7 +116,8 @@ class Adapter:
         uri = read("$var(im_uri)")
         separate_core = KSR.isflagset(self._flags.separate_core) > 0
         serves_recipient = KSR.isflagset(self._flags.serves_recipient) > 0
-        large = read_large_message(read("$rb")) if read("$rm") == "INVITE" else None
+        offer = read("$rb") if read("$rm") == "INVITE" else ""
+        large = read_large_message(offer)
         return Request(
             method=read("$rm"),
             request_uri=uri,
@@ -138,6 +140,8 @@ class Adapter:
             available=look_up and serves_recipient and not separate_core and self._look_up(uri, large is not None),
             separate_core=separate_core,
             large_message=large,
+            websocket=is_of_websocket(offer),
+            own=read("$Rp") == setting("IM_CONTROL_PORT"),
             from_server=bool(read("$hdr(IM-Function)")),
         )
 

@@ -177,6 +177,9 @@ class Config:
     )
     """MAX-ADHOC-GROUP-SIZE, participants. Default 50."""
 
+    adhoc_adding: str = _setting("IM_ADHOC_ADDING", "any", _one_of("any", "initiator"), "any or initiator")
+    """Which participants of an ad-hoc session may add users to it (CNF-31). Default any."""
+
     message_lists: str = _setting("IM_MESSAGE_LISTS", "allow", _one_of("allow", "refuse"), "allow or refuse")
     """Whether a MESSAGE with a URI-list is sent on to those on it (PAG-11). Default allow."""
 

@@ -27,7 +27,7 @@ from msrp_worker.msrp import (
     parse_uri,
 )
 from msrp_worker.msrp.options import DEFAULT_OPTIONS
-from msrp_worker.offer_answer import Negotiated
+from msrp_worker.offer_answer import LocalEndpoint, Negotiated
 from msrp_worker.sdp_msrp import MsrpMedia
 
 SESSION_ID_BYTES = 16
@@ -37,6 +37,19 @@ SESSION_ID_BYTES = 16
 def new_session_id() -> str:
     """A name for `LocalPolicy.session_ids`, used once."""  # MED-10
     return secrets.token_urlsafe(SESSION_ID_BYTES)
+
+
+def reachable(endpoint: MsrpEndpoint, host: str, ws_port: int | None = None) -> LocalEndpoint:
+    """Where the sessions of an endpoint are reached, for `LocalPolicy`. `host` comes from `MsrpEndpoint.local_host`;
+    `ws_port` is where WebSocket clients come to."""
+    fingerprint = endpoint.fingerprint
+    return LocalEndpoint(
+        host,
+        endpoint.port,
+        endpoint.tls_port,
+        ws_port=ws_port,  # MED-11
+        fingerprints=(fingerprint,) if fingerprint is not None else (),  # MED-04
+    )
 
 
 def accepted_session(

@@ -42,6 +42,11 @@ class NotifyDialog:
         reply = Reply(transaction, 200, "OK", self._dialog.local_tag, fields)
         self._functions.legs.sender.send(reply, self._dialog.call_id)
 
+    def accept_referral(self, transaction: TransactionId, headers: Headers) -> None:
+        """Answer the REFER that made the dialog with 202; the NOTIFY has to follow at once (RFC 3515 section 2.4.4)."""
+        reply = Reply(transaction, 202, "Accepted", self._dialog.local_tag, headers)
+        self._functions.legs.sender.send(reply, self._dialog.call_id)
+
     def refreshed(self, transaction: TransactionId, request: Message, package: Package) -> int | None:
         """The seconds granted to a request inside the dialog, to be accepted; None when it is refused, which is done."""
         legs = self._functions.legs
@@ -74,12 +79,15 @@ def granted(functions: Functions, transaction: TransactionId, request: Message, 
     return seconds
 
 
-def begin(functions: Functions, transaction: TransactionId, request: Message, contact: str) -> NotifyDialog | None:
-    """The dialog that the 200 to an initial SUBSCRIBE makes; None when it cannot, which is answered 400."""
+def begin(
+    functions: Functions, transaction: TransactionId, request: Message, contact: str, event: str = ""
+) -> NotifyDialog | None:
+    """The dialog that the 2xx to an initial SUBSCRIBE or REFER makes; None when it cannot, which is answered 400. `event`:
+    that of NOTIFYs, where the request has none."""
     try:
         made = dialog.as_callee(request, LEG_TAG + secrets.token_hex(8), contact)
     except MalformedMessage as error:
         legs = functions.legs
         legs.reply(transaction, request, 400, "Bad Request", (("Warning", f'399 {legs.node} "{error}"'),))
         return None
-    return NotifyDialog(functions, made, request.first("event"))
+    return NotifyDialog(functions, made, event or request.first("event"))

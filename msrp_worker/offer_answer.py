@@ -211,8 +211,10 @@ def conclude(
         local, remote = parse(ours, mine), parse(theirs, section)
         if remote.secure is not local.secure and not remote.websocket:  # which always says TLS (RFC 7977 5.2.2)
             return Refusal(NOT_ACCEPTABLE, "answered with another transport than was offered")  # RFC 3264 6, MED-04
-        # RFC 4975 8.5: the offerer connects unless agreed otherwise; nobody connects to a WebSocket client (RFC 7977 5.2.2)
-        active = remote.setup is not Setup.ACTIVE and not remote.websocket  # MED-05, MED-11
+        # RFC 4975 8.5: the offerer connects unless agreed otherwise; nobody connects to a WebSocket client (RFC 7977
+        # 5.2.2), but where we are one, the URI in the answer is that of the server.
+        client = remote.websocket and not local.websocket
+        active = remote.setup is not Setup.ACTIVE and not client  # MED-05, MED-11
         if not active and local.setup is Setup.ACTIVE:
             return Refusal(NOT_ACCEPTABLE, "both sides want to connect")
         outcome = conclude_cema(

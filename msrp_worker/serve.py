@@ -25,6 +25,7 @@ from msrp_worker.controlling.conference_notifier import ConferenceNotifier
 from msrp_worker.controlling.exploder import Exploder
 from msrp_worker.controlling.function import ControllingFunction
 from msrp_worker.controlling.participant_information import ParticipantInformation
+from msrp_worker.controlling.referrals import Referrals
 from msrp_worker.deferred.depositing import DepositFunction
 from msrp_worker.deferred.function import DeferredFunction
 from msrp_worker.functions import Functions
@@ -101,6 +102,7 @@ async def _serve(config: Config) -> None:
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
         deferred = DeferredFunction(store, functions, endpoint, config)
         deposits = DepositFunction(store, functions, endpoint, config, deferred.node, answers.large_message_stored)
+        await deposits.open()  # before anything can come
         participating = ParticipatingFunction(functions, endpoint, config, deposits.take_over)
         answers.focus = participating.focus
         watch = GroupWatch(store.groups, store.database.revision)
@@ -109,6 +111,8 @@ async def _serve(config: Config) -> None:
         focus = ControllingFunction(functions, endpoint, store, config, watch, notifier)
         seen = ParticipantInformation(focus, functions, notifier, store.groups, watch, config, focus.start)
         focus.methods["SUBSCRIBE"] = seen.take  # CES-01
+        referrals = Referrals(focus, functions, store.groups.get, config)  # CNF-22
+        stack.callback(referrals.close)
         exploder = Exploder(store, functions, config, store.groups.get, focus.addresses_of)
         focus.methods["MESSAGE"] = exploder.take  # PAG-11
         more += focus.readings, notifier.readings, exploder.readings
@@ -123,7 +127,6 @@ async def _serve(config: Config) -> None:
         stack.push_async_callback(focus.close)  # the same
         stack.push_async_callback(_cancel, asyncio.create_task(_release(functions.legs, restored)))
         stack.push_async_callback(deposits.close)
-        await deposits.open()
         await deferred.open()
         await exploder.open()
         stack.push_async_callback(exploder.close)

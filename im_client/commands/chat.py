@@ -64,8 +64,8 @@ async def _on_invite(invitation: ImInvitation, waiting: asyncio.Queue[ImSession]
     try:
         if file is not None and file.selector.name is not None:
             say(f"{sender} sends {clean(file.selector.name)}, {file.selector.size} bytes")
-            found = await invitation.accept_file(directory)
-            say(f"{sender} sent {found.path}")
+            for found in await invitation.accept_files(directory):
+                say(f"{sender} sent {found.path}")
         elif file is not None:
             session = await invitation.accept()
             async for message in session.messages():

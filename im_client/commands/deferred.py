@@ -62,7 +62,7 @@ async def run_get(options: argparse.Namespace) -> int:
         finally:
             bar.end()
     for message in found:
-        print(json.dumps(_message(message)) if options.json else _line(message))
+        print(json.dumps(as_values(message)) if options.json else as_line(message))
     return 0
 
 
@@ -87,7 +87,8 @@ def _summary(summary: Summary) -> dict[str, object]:
     }
 
 
-def _line(message: DeferredMessage) -> str:
+def as_line(message: DeferredMessage) -> str:
+    """One line for a person."""
     when = message.stored.isoformat() if message.stored else "-"
     if message.path is not None:
         return f"{when}  {clean(message.sender)}: {message.size} bytes saved as {clean(str(message.path))}"
@@ -96,7 +97,8 @@ def _line(message: DeferredMessage) -> str:
     return f"{when}  {clean(message.sender)}: <{len(message.body)} bytes of {clean(message.content_type)}>"
 
 
-def _message(message: DeferredMessage) -> dict[str, object]:
+def as_values(message: DeferredMessage) -> dict[str, object]:
+    """For JSON."""
     return {
         "sender": clean(message.sender),
         "recipient": clean(message.recipient),

@@ -1,4 +1,4 @@
-"""`listen`: register, print each message as it comes, de-register at the end."""
+"""`listen`: register, print each message as it comes, also those that waited and are pushed; de-register at the end."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ import asyncio
 import base64
 import json
 import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from ..client import ImClient
+from ..deferred import DeferredMessage
 from ..pager import PagerMessage
+from .deferred import as_line, as_values
 from .options import add_account, add_registration, make_config
+
+Coming: TypeAlias = Coroutine[Any, Any, PagerMessage | DeferredMessage]
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -19,12 +27,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add_registration(parser)
     parser.add_argument("--expires", type=int, default=3600, metavar="SECONDS", help="of the registration")
     parser.add_argument("--count", type=int, metavar="N", help="stop after N messages")
+    parser.add_argument(
+        "--directory", type=Path, default=Path(), help="where the content of large messages that are pushed is saved"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object per line; the body is in base64")
     parser.set_defaults(run=run)
 
 
 async def run(options: argparse.Namespace) -> int:
-    async with ImClient(make_config(options)) as client:
+    config = replace(make_config(options), deferred_directory=options.directory)
+    async with ImClient(config) as client:
         response = await client.register(expires=options.expires)
         if not options.json:
             print(f"{response.status} {response.reason}: {options.identity} listens", flush=True)
@@ -45,13 +57,28 @@ async def run(options: argparse.Namespace) -> int:
 
 async def _print_messages(client: ImClient, options: argparse.Namespace) -> None:
     left = options.count
-    while left is None or left > 0:
-        message = await client.next_message(seconds=None)
-        print(_as_json(message) if options.json else _as_line(message), flush=True)
-        left = None if left is None else left - 1
+    sources: dict[asyncio.Task[PagerMessage | DeferredMessage], Callable[[], Coming]] = {}
+
+    def wait_for(source: Callable[[], Coming]) -> None:
+        sources[asyncio.create_task(source())] = source
+
+    wait_for(lambda: client.next_message(seconds=None))
+    wait_for(client.messaging.pushed.get)
+    try:
+        while left is None or left > 0:
+            done, _ = await asyncio.wait(sources, return_when=asyncio.FIRST_COMPLETED)
+            for task in list(done)[:left]:
+                wait_for(sources.pop(task))
+                print(_as_json(task.result()) if options.json else _as_line(task.result()), flush=True)
+                left = None if left is None else left - 1
+    finally:
+        for task in sources:
+            task.cancel()
 
 
-def _as_line(message: PagerMessage) -> str:
+def _as_line(message: PagerMessage | DeferredMessage) -> str:
+    if isinstance(message, DeferredMessage):
+        return as_line(message)
     late = " [expired]" if message.expired else ""
     if message.content_type.startswith("text/"):
         text = "".join(char if char.isprintable() else " " for char in message.text)
@@ -64,7 +91,9 @@ def _clean(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def _as_json(message: PagerMessage) -> str:
+def _as_json(message: PagerMessage | DeferredMessage) -> str:
+    if isinstance(message, DeferredMessage):
+        return json.dumps({"deferred": True, **as_values(message)})
     return json.dumps(
         {
             "from": _clean(message.from_uri),

@@ -17,6 +17,7 @@ from msrp_worker.controlling.expansion import expanded
 from msrp_worker.controlling.identity import SessionAddress, factory_uri, new_session_user, session_user
 from msrp_worker.controlling.im_session import ImSession
 from msrp_worker.controlling.invitation import ALLOW, INCOMING, inviter_of, plain_name
+from msrp_worker.controlling.large_fanout import LargeSwitch
 from msrp_worker.controlling.media import Room
 from msrp_worker.controlling.place import Place
 from msrp_worker.controlling.refusal import Refused
@@ -24,14 +25,15 @@ from msrp_worker.controlling.release_policy import ReleasePolicy, SessionKind, W
 from msrp_worker.controlling.replacing import replacement
 from msrp_worker.controlling.room import Observer
 from msrp_worker.controlling.session import FocusSession, SessionPolicy
-from msrp_worker.controlling.terms import RoomTerms
+from msrp_worker.controlling.terms import RoomTerms, large_line
 from msrp_worker.functions import Functions
 from msrp_worker.group import Group
 from msrp_worker.group_rules import GroupRights, rights
 from msrp_worker.group_watch import GroupWatch
 from msrp_worker.msrp import MsrpEndpoint
 from msrp_worker.msrp.switch import Switch
-from msrp_worker.sip.leg_types import LegId, Requested, Respond
+from msrp_worker.sdp_msrp import MsrpMedia
+from msrp_worker.sip.leg_types import LegId, Replied, Requested, Respond
 from msrp_worker.sip.message import Message
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store
@@ -46,6 +48,10 @@ MOST_SESSIONS = 20_000
 """Sessions of one worker; beyond them INVITEs that begin one get 503. Legs have a limit of their own."""
 GROUP_CEILING = 100_000
 """Most participants of a group whose document names no number."""
+ANY = ("0.0.0.0", "::")  # noqa: S104 - not bound, compared with
+FAILED = Refused(500, "Server Internal Error", "SEC-06")
+LARGE_PATIENCE_S = 60.0
+"""How long a large message waits, once somebody has accepted it, for the others called: time for a person to accept."""
 UNAVAILABLE = Refused(503, "Service Unavailable", "SEC-02", "Try again later")
 
 Handler = Callable[[TransactionId, Message, SipRequest], None]
@@ -104,6 +110,8 @@ class ControllingFunction:
         """Initial requests beside INVITE, by method: SUBSCRIBE, REFER, MESSAGE."""
         self.inside: dict[str, Inside] = {}
         """Requests of participants inside their dialogs, by method."""
+        self.on_replied: Callable[[LegId, Replied], None] = lambda leg_id, event: None
+        """Told the responses to requests of ours inside these dialogs."""
         self._functions = functions
         self._legs = functions.legs
         self._endpoint = endpoint
@@ -111,8 +119,6 @@ class ControllingFunction:
         self._config = config
         self._watch = watch
         self._notifier = notifier
-        host = f"[{config.listen}]" if ":" in config.listen else config.listen
-        self._own = f"{host}:{config.sip_port}"
         self._sessions: dict[str, FocusSession] = {}
         self._by_group: dict[str, FocusSession] = {}
         self._unwatch: dict[str, Callable[[], None]] = {}
@@ -143,7 +149,8 @@ class ControllingFunction:
 
     def find(self, address: str) -> FocusSession | None:
         """The session of an IM Session Identity or IM Group Identity, canonical; None when there is none now."""
-        return self._sessions.get(session_user(address)) or self._by_group.get(address)
+        found = self._sessions.get(session_user(address)) or self._by_group.get(address)
+        return None if found is None or found.is_large else found
 
     def addresses_of(self, user: str) -> tuple[str, ...] | None:
         """The participants of the session whose identity has this user part; None when there is none (PAG-13)."""
@@ -195,6 +202,9 @@ class ControllingFunction:
         except StoreError as error:
             log.error("Call-ID %s: store: %s", request.call_id, error)
             refused = UNAVAILABLE
+        except Exception:  # a bug is no reason to let a client wait
+            log.exception("Call-ID %s", request.call_id)
+            refused = FAILED
         if refused is not None:
             self.refuse(transaction, request, refused)
 
@@ -202,7 +212,8 @@ class ControllingFunction:
         if not asked.originator:
             return set_up.judge_initiator("", known=False, allowed=False)  # IDN-01
         host = await self._endpoint.local_host(asked.source.partition(":")[0] or None)
-        come = Coming(transaction, request, asked, host, await self._endpoint.local_host(None))
+        others = await self._endpoint.local_host(None)
+        come = Coming(transaction, request, asked, host, others, large_line(request.sdp))
         user = session_user(asked.recipient)
         if user:
             return await self._rejoin(come, user)
@@ -256,17 +267,20 @@ class ControllingFunction:
 
     def _join_group(self, come: Coming, group: Group) -> Refused | None:
         """Come into the session of a group, or begin it. Nothing waits here: of two at once one begins (CNF-17)."""
-        session = self._by_group.get(group.uri)
+        session = self._by_group.get(group.uri) if come.large is None else None
         originator = come.asked.originator
         may = self._rights(group, originator)
-        refused = joining.judge_group(may, starting=session is None, anonymous=come.asked.anonymous)
+        starting = session is None and come.large is None  # who may join may send (LRG-02, PAG-14)
+        refused = joining.judge_group(may, starting=starting, anonymous=come.asked.anonymous)
         if refused is not None:
             return refused
         if session is not None:
             return self._join(session, come)
         limit = joining.limit_of(group, GROUP_CEILING)
-        members = joining.members_to_invite(group, originator, limit)
-        session = self._new_session(joining.kind_of(group), originator, limit, come, group, is_open=not members)
+        members = joining.members_to_invite(group, originator, limit, all_of_them=come.large is not None)
+        session = self._new_session(
+            joining.kind_of(group), originator, limit, come, group, is_open=not members and come.large is None
+        )
         place = self._place(session, come)
         refused = place.media.hear(come.request.sdp)
         if refused is not None:
@@ -279,7 +293,7 @@ class ControllingFunction:
     async def _rejoin(self, come: Coming, user: str) -> Refused | None:
         """Come (back) into a session by its identity."""
         session = self._sessions.get(user)
-        if session is None:
+        if session is None or session.is_large:
             return Refused(404, "Not Found", "CNF-20", "No such session")  # CNF-20
         originator = come.asked.originator
         if session.group is None:
@@ -316,7 +330,7 @@ class ControllingFunction:
     def _add(self, session: FocusSession) -> None:
         self.counters.begun += 1
         self._sessions[session.identity] = session
-        if session.group is not None:
+        if session.group is not None and not session.is_large:
             self._by_group[session.group.uri] = session
             if self._watch is not None:
                 self._unwatch[session.identity] = self._watch.watch(session.group, self._regrouped)
@@ -330,7 +344,7 @@ class ControllingFunction:
         if member is not None and member.display_name:
             name = member.display_name
         place = session.new_place(originator, originator, name, host=come.host, anonymous=come.asked.anonymous)
-        place.contact = come.request.contact
+        place.reached_at(come.request.contact)
         return place
 
     def _new_session(
@@ -345,15 +359,21 @@ class ControllingFunction:
     ) -> FocusSession:
         """A session that is not one of ours before its first participant has come (CNF-03)."""
         config = self._config
-        address = SessionAddress(new_session_user(), self._own, config.domain)
+        own = come.host_of_others if config.listen in ANY else config.listen
+        own = f"[{own}]" if ":" in own else own
+        address = SessionAddress(new_session_user(), f"{own}:{config.sip_port}", config.domain)
         uris = address.uris if group is None else (*address.uris, group.uri)
         observer = Observer()
-        room = Room(self._endpoint, Switch(uris, None, observer), self._terms(), self.start)
-        policy = ReleasePolicy(
-            auto_release=config.auto_release,
-            max_seconds=config.session_max_seconds,
-            remaining=config.remaining_participants,
-        )
+        large = come.large
+        switch = Switch(uris, None, observer) if large is None else LargeSwitch(uris, observer)
+        room = Room(self._endpoint, switch, self._terms(large), self.start)
+        policy = ReleasePolicy(auto_release=True)  # a large message is over with its sender (9.1.3)
+        if large is None:
+            policy = ReleasePolicy(
+                auto_release=config.auto_release,
+                max_seconds=config.session_max_seconds,
+                remaining=config.remaining_participants,
+            )
         state = ImSession(
             kind=kind,
             initiator=initiator,
@@ -361,6 +381,7 @@ class ControllingFunction:
             limit=limit,
             began=self._legs.clock(),
             open=is_open,
+            patience=0.0 if large is None else LARGE_PATIENCE_S,
             admitted=frozenset({initiator}),
         )
         told = SessionPolicy(
@@ -374,7 +395,7 @@ class ControllingFunction:
         observer.session = session
         return session
 
-    def _terms(self) -> RoomTerms:
+    def _terms(self, large: MsrpMedia | None) -> RoomTerms:
         config = self._config
         return RoomTerms(
             tcp_port=self._endpoint.config.public_port or self._endpoint.port,
@@ -382,6 +403,7 @@ class ControllingFunction:
             ws_port=config.http_port,
             wrapped_types=config.content_types,
             max_size=config.large_max_size,
+            large=large,
         )
 
     @staticmethod
@@ -392,7 +414,7 @@ class ControllingFunction:
 
     def changed(self, session: FocusSession, key: str) -> None:
         """See `session.Watcher`."""
-        if self._notifier is not None:
+        if self._notifier is not None and not session.is_large:
             self._notifier.changed(session, key)
 
     def requested(self, session: FocusSession, leg_id: LegId, key: str, event: Requested) -> None:
@@ -405,9 +427,13 @@ class ControllingFunction:
         respond = Respond(transaction=event.transaction, status=405, reason="Method Not Allowed", headers=allow)
         self._legs.order(leg_id, respond)
 
+    def replied(self, leg_id: LegId, event: Replied) -> None:
+        """See `session.Watcher`."""
+        self.on_replied(leg_id, event)
+
     def left(self, session: FocusSession, key: str) -> None:
         """See `session.Watcher`."""
-        if self._notifier is not None:
+        if self._notifier is not None and not session.is_large:
             self._notifier.dismiss(session, key)
 
     def over(self, session: FocusSession) -> None:
@@ -419,14 +445,14 @@ class ControllingFunction:
         unwatch = self._unwatch.pop(session.identity, None)
         if unwatch is not None:
             unwatch()
-        if self._notifier is not None:
+        if self._notifier is not None and not session.is_large:
             self._notifier.ended(session)
 
     def _regrouped(self, uri: str, old: Group | None, new: Group | None) -> None:  # CNF-29
         """The document of a group has changed, or is gone."""
         session = self._by_group.get(uri)
         if session is not None:
-            session.regroup(new)
+            session.regroup(new, None if new is None else joining.limit_of(new, GROUP_CEILING))
 
     # --- time and tasks
 
@@ -462,3 +488,5 @@ class Coming(Struct, frozen=True):
     """Our MSRP address towards its sender."""
     host_of_others: str
     """That towards those who are invited because of it."""
+    large: MsrpMedia | None = None
+    """Its line, where it is for a large message."""

@@ -7,12 +7,11 @@ the session are looked at once: who waits may be let in, everybody has failed, t
 
 from __future__ import annotations
 
-from enum import Enum, StrEnum, auto
-
 from msgspec import Struct
 from msgspec.structs import replace
 
 from msrp_worker.controlling.release_policy import ReleasePolicy, SessionKind, Why, fewest, judge
+from msrp_worker.controlling.seat import PENDING, TABLE, Do, Seat, Stage, What
 from msrp_worker.controlling.session_events import (
     Accept,
     Admit,
@@ -48,33 +47,6 @@ NO_ANSWER = (480, "Temporarily Unavailable")
 """What the initiator hears when those invited failed with nothing that can be passed on, such as redirections (CNF-08)."""
 
 
-class Stage(StrEnum):
-    """Where a seat is."""
-
-    ASKING = "asking"
-    """Its INVITE waits for our final response."""
-    DIALING = "dialing-out"
-    """Our INVITE is on its way."""
-    ALERTING = "alerting"
-    CONNECTED = "connected"
-    """The 200 was sent or received."""
-
-
-PENDING = frozenset({Stage.DIALING, Stage.ALERTING})
-
-
-class Seat(Struct, frozen=True):
-    """One leg of a session."""
-
-    key: str
-    """Canonical address of its user."""
-    stage: Stage
-    media_by: float = float("inf")
-    """When its MSRP connection has to stand; infinite once it does."""
-    rung: bool = False
-    """An asking seat was sent its 180."""
-
-
 class ImSession(Struct, frozen=True, kw_only=True):
     """One session; changed only by `step`."""
 
@@ -86,6 +58,11 @@ class ImSession(Struct, frozen=True, kw_only=True):
     """Most participants, users counted once."""
     began: float
     """On the clock of `now`."""
+    patience: float = 0.0
+    """Who asks is let in when nobody is called any more, or so many seconds after the first answer, and who has not
+    answered by then is called no more: a large message begins but once (LRG-02). 0: at the first answer."""
+    answered_at: float | None = None
+    """When the first of those invited answered."""
     open: bool = False
     """Who joins is let in at once, even as the only one: nobody is invited when it begins."""
     seats: dict[int, Seat] = {}
@@ -134,57 +111,10 @@ class ImSession(Struct, frozen=True, kw_only=True):
         times = [seat.media_by for seat in self.seats.values()]
         if self.policy.max_seconds:
             times.append(self.began + self.policy.max_seconds)
+        if self.patience and self.answered_at is not None and any(one.stage is Stage.ASKING for one in self.seats.values()):
+            times.append(self.answered_at + self.patience)
         first = min(times, default=float("inf"))
         return None if first == float("inf") else first
-
-
-# --- the table of a seat ------------------------------------------------------------------------------------------
-
-
-class What(Enum):
-    """What moves a seat."""
-
-    LET_IN = auto()
-    RANG = auto()
-    ANSWERED = auto()
-    FAILED = auto()
-    LEFT = auto()
-    REMOVE = auto()
-
-
-class Do(Enum):
-    """What a move does."""
-
-    ACCEPT = auto()
-    ADMIT = auto()
-    REFUSE = auto()
-    RELEASE = auto()
-    UNSEAT = auto()
-    CHANGED = auto()
-    THIN = auto()
-    """Somebody left or did not come."""
-
-
-S, W, D = Stage, What, Do
-
-TABLE: dict[tuple[Stage, What], tuple[Stage | None, tuple[Do, ...]]] = {
-    (S.ASKING, W.LET_IN): (S.CONNECTED, (D.ACCEPT, D.CHANGED)),
-    (S.ASKING, W.LEFT): (None, (D.UNSEAT,)),  # cancelled, or its time was over
-    (S.ASKING, W.REMOVE): (None, (D.REFUSE,)),
-    (S.DIALING, W.RANG): (S.ALERTING, (D.CHANGED,)),  # CNF-33
-    (S.DIALING, W.ANSWERED): (S.CONNECTED, (D.ADMIT, D.CHANGED)),
-    (S.DIALING, W.FAILED): (None, (D.UNSEAT, D.THIN, D.CHANGED)),
-    (S.DIALING, W.LEFT): (None, (D.UNSEAT, D.THIN, D.CHANGED)),
-    (S.DIALING, W.REMOVE): (None, (D.RELEASE, D.THIN, D.CHANGED)),  # CNF-30
-    (S.ALERTING, W.ANSWERED): (S.CONNECTED, (D.ADMIT, D.CHANGED)),
-    (S.ALERTING, W.FAILED): (None, (D.UNSEAT, D.THIN, D.CHANGED)),
-    (S.ALERTING, W.LEFT): (None, (D.UNSEAT, D.THIN, D.CHANGED)),
-    (S.ALERTING, W.REMOVE): (None, (D.RELEASE, D.THIN, D.CHANGED)),  # CNF-30
-    (S.CONNECTED, W.FAILED): (None, (D.RELEASE, D.THIN, D.CHANGED)),
-    (S.CONNECTED, W.LEFT): (None, (D.UNSEAT, D.THIN, D.CHANGED)),  # CNF-27
-    (S.CONNECTED, W.REMOVE): (None, (D.RELEASE, D.THIN, D.CHANGED)),  # CNF-26
-}
-"""`None`: the seat is gone."""
 
 
 def step(session: ImSession, event: Event, now: float) -> tuple[ImSession, list[Effect]]:
@@ -245,7 +175,7 @@ class _Turn:
                 self.called.pop(seat.key, None)
             return
         _add(self.inside, seat.key, by)
-        if seat.stage is S.CONNECTED:
+        if seat.stage is Stage.CONNECTED:
             _add(self.connected, seat.key, by)
         elif by > 0:
             self.asking.add(number)
@@ -276,24 +206,24 @@ class _Turn:
             case Lost(seat):
                 self._lost(seat)
             case Left(seat):
-                self._move(seat, W.LEFT)
+                self._move(seat, What.LEFT)
             case Remove(seat, why):
-                self._move(seat, W.REMOVE, why)
+                self._move(seat, What.REMOVE, why)
             case Expel(key, why):
                 self.session = replace(self.session, admitted=self.session.admitted - {key})
                 for seat in [number for number, one in self.seats.items() if one.key == key]:
-                    self._move(seat, W.REMOVE, why)
+                    self._move(seat, What.REMOVE, why)
             case Close(why):
                 self._end(why)
             case Tick():
                 for seat in [number for number, one in self.seats.items() if one.media_by <= self.now]:
-                    self._move(seat, W.REMOVE, Why.NO_MEDIA)  # CNF-08
+                    self._move(seat, What.REMOVE, Why.NO_MEDIA)  # CNF-08
 
     def _asked(self, event: Asked) -> None:
         if not self.has_room(event.key):
             self.effects.append(Refuse(event.seat, 486, "Busy Here", "Too many participants", "CNF-16"))
             return
-        self.put(event.seat, Seat(event.key, S.ASKING))
+        self.put(event.seat, Seat(event.key, Stage.ASKING))
         called = self.called.get(event.key)
         if called is not None:  # who comes by himself needs to be called no more
             self.put(called, None)
@@ -307,7 +237,7 @@ class _Turn:
             if key in self.inside or key in self.called:
                 continue
             fresh.append(key)
-            self.put(seat, Seat(key, S.DIALING))
+            self.put(seat, Seat(key, Stage.DIALING))
             self.effects += [Dial(seat, key), Changed(key)]
         kind = self.session.kind
         if kind is SessionKind.ONE_TO_ONE and len(self.inside.keys() | self.called.keys()) > 2:
@@ -316,12 +246,12 @@ class _Turn:
 
     def _lost(self, number: int) -> None:
         seat = self.seats.get(number)
-        if seat is not None and seat.stage is S.CONNECTED:
+        if seat is not None and seat.stage is Stage.CONNECTED:
             self.put(number, replace(seat, media_by=min(seat.media_by, self.now + LOST_S)))
             self.effects.append(Offer(number))
 
     def _rang(self, seat: int) -> None:
-        self._move(seat, W.RANG)
+        self._move(seat, What.RANG)
         for number in sorted(self.asking):
             if not self.seats[number].rung:
                 self.put(number, replace(self.seats[number], rung=True))
@@ -332,9 +262,11 @@ class _Turn:
         if one is None or one.stage not in PENDING:
             return
         if not self.has_room(one.key):
-            self._move(seat, W.REMOVE, Why.TOO_MANY)  # CNF-16: others were faster
+            self._move(seat, What.REMOVE, Why.TOO_MANY)  # CNF-16: others were faster
             return
-        self._move(seat, W.ANSWERED)
+        if self.session.answered_at is None:
+            self.session = replace(self.session, answered_at=self.now)
+        self._move(seat, What.ANSWERED)
 
     def _failed(self, event: Failed) -> None:
         one = self.seats.get(event.seat)
@@ -344,7 +276,7 @@ class _Turn:
             found = (event.status, event.reason)
             lowest = self.session.lowest
             self.session = replace(self.session, lowest=found if lowest is None or found < lowest else lowest)
-        self._move(event.seat, W.FAILED, Why.FAILED)
+        self._move(event.seat, What.FAILED, Why.FAILED)
 
     # --- moves
 
@@ -358,7 +290,7 @@ class _Turn:
             self.put(number, None)
             self._gone(seat)
         else:
-            media_by = self.now + MEDIA_S if stage is S.CONNECTED else seat.media_by
+            media_by = self.now + MEDIA_S if stage is Stage.CONNECTED else seat.media_by
             self.put(number, replace(seat, stage=stage, media_by=media_by))
         for do in doing:
             self._do(do, number, seat, why)
@@ -369,28 +301,30 @@ class _Turn:
 
     def _do(self, do: Do, number: int, seat: Seat, why: Why) -> None:
         match do:
-            case D.ACCEPT:
+            case Do.ACCEPT:
                 self.effects.append(Accept(number))
-            case D.ADMIT:
+            case Do.ADMIT:
                 # Who waits is let in first, so that nothing the new one sends is lost.
                 self._let_in_others(seat.key)
                 self.effects.append(Admit(number))
-            case D.REFUSE:
+            case Do.REFUSE:
                 self.effects.append(Refuse(number, *NO_ANSWER))
-            case D.RELEASE:
+            case Do.RELEASE:
                 self.effects.append(Release(number, why))
-            case D.UNSEAT:
+            case Do.UNSEAT:
                 self.effects.append(Unseat(number))
-            case D.CHANGED:
+            case Do.CHANGED:
                 if self.session.over is None:
                     self.effects.append(Changed(seat.key))
-            case D.THIN:
+            case Do.THIN:
                 # An invitation that comes to nothing does not thin out a session that began with one participant.
-                self.thinned = self.thinned or seat.stage is S.CONNECTED or not self.session.open
+                self.thinned = self.thinned or seat.stage is Stage.CONNECTED or not self.session.open
 
     def _let_in_others(self, key: str) -> None:
+        if self.session.patience:
+            return  # see `settle`
         for number in [number for number in sorted(self.asking) if self.seats[number].key != key]:
-            self._move(number, W.LET_IN)
+            self._move(number, What.LET_IN)
 
     # --- rules of the session, after each event
 
@@ -399,8 +333,9 @@ class _Turn:
         if self.session.over is not None:
             return
         for number in sorted(self.asking):
-            if self.session.open or len(self.inside) > 1:
-                self._move(number, W.LET_IN)  # CNF-07, CNF-18
+            if (self.session.open or len(self.inside) > 1) and not self._is_waiting():
+                self._move(number, What.LET_IN)  # CNF-07, CNF-18
+                self._call_no_more()
         if self.asking and not self.called:
             self._all_failed()
             return
@@ -421,6 +356,18 @@ class _Turn:
         elif self.thinned and len(self.connected) > fewest(self.session.kind, self.session.policy):
             self.thinned = False
 
+    def _is_waiting(self) -> bool:
+        """Whether who asks waits on for further answers."""
+        session = self.session
+        if not session.patience or not self.called:
+            return False
+        return session.answered_at is None or self.now < session.answered_at + session.patience
+
+    def _call_no_more(self) -> None:
+        if self.session.patience:
+            for number in sorted(self.called.values()):
+                self._move(number, What.REMOVE, Why.TOO_LATE)  # LRG-02
+
     def _all_failed(self) -> None:  # CNF-08
         status, reason = self.session.lowest or NO_ANSWER
         for number in sorted(self.asking):
@@ -432,7 +379,7 @@ class _Turn:
         """Release the session and all in it (7.2.2.5)."""
         self.session = replace(self.session, over=why)
         for number in list(self.seats):
-            self._move(number, W.REMOVE, why)  # CNF-26, CNF-30
+            self._move(number, What.REMOVE, why)  # CNF-26, CNF-30
         self.effects.append(Over(why))
 
 

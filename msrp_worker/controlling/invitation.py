@@ -18,7 +18,7 @@ ALLOW: Final = (
     *("REFER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "OPTIONS"),
 )
 """Methods of the focus (HDR-04)."""
-SUPPORTED: Final = ("timer", "100rel", "replaces", "recipient-list-invite", "norefersub")
+SUPPORTED: Final = ("timer", "100rel", "replaces", "recipient-list-invite", "norefersub", "multiple-refer")
 """Option tags of the focus; recipient-list-invite is the factory's (RFC 5366 section 5)."""
 INCOMING: Final = LegPolicy(timer=TimerPolicy(refresher="uac"), allow=ALLOW, supported=SUPPORTED)  # CNF-28
 """Legs of who comes in."""
@@ -53,6 +53,12 @@ def inviter_of(request: Message, originator: str, anonymous: str) -> Inviter:
         anonymous=anonymous,
         privacy=tuple(request.lines("privacy")),
     )
+
+
+def asks_for_privacy(message: Message) -> bool:
+    """Whether a request or response has `id` among its Privacy values (RFC 3323 section 4.2, RFC 3325 section 9.3)."""
+    words = {word.strip() for line in message.lines("privacy") for word in line.lower().replace(",", ";").split(";")}
+    return "id" in words
 
 
 def quoted(name: str) -> str:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from msrp_worker.controlling.refusal import Refused, not_acceptable
 from msrp_worker.controlling.terms import RoomTerms, carried, read, taken_by, wrapped_of
 from msrp_worker.cpim import Address
 from msrp_worker.media_session import accepted_session, new_session_id, offered_session, settle
-from msrp_worker.msrp import DEFERRED, IncomingMessage, MsrpEndpoint, Session, SessionHandler, SessionOptions, State
+from msrp_worker.msrp import DEFERRED, IncomingMessage, MsrpEndpoint, Session, SessionHandler, State
 from msrp_worker.msrp.room import Participant
 from msrp_worker.msrp.switch import Switch
-from msrp_worker.offer_answer import Answer, LocalPolicy, Negotiated, Refusal, answer, conclude, offer, offered_line
+from msrp_worker.offer_answer import Answer, LocalPolicy, Negotiated, Refusal, answer, conclude, offer
 from msrp_worker.sdp import Line, Origin, SdpError, SessionDescription
 from msrp_worker.sdp_msrp import ACTIVE_PORT
 
 log = logging.getLogger("im.controlling")
 
+EARLY_S = 2.0
+"""How long reading waits for a 200 that MSRP has overtaken, in seconds: others may use the same connection."""
 MOST_EARLY = 16
 """Messages kept of who answered by MSRP before its 200 was seen here; they are what one read of a socket brought."""
 EARLY = 403
@@ -56,6 +60,8 @@ class SeatMedia:
         self.anonymous = anonymous
         self.negotiated: Negotiated | None = None
         self.participant: Participant | None = None
+        self.rooms: frozenset[str] = frozenset()
+        """See `Participant.rooms`."""
         self.nickname: str | None = None
         """Taken in the room; it goes along when the MSRP session changes."""
         self._room = room
@@ -85,7 +91,10 @@ class SeatMedia:
     # --- the other side offers
 
     def hear(self, offered: bytes) -> Refused | None:  # CNF-04
-        """Judge an offer and keep it for `accept`; the refusal when it cannot be answered."""
+        """Judge an offer and keep it for `accept`; the refusal when it cannot be answered. Who offers nothing is offered
+        something in the 200 (RFC 3261 section 13.3.1)."""
+        if not offered:
+            return None
         outcome = self._answer(offered, self._policy())
         if isinstance(outcome, Refused):
             return outcome
@@ -100,12 +109,13 @@ class SeatMedia:
 
     def accept(self, narrowed: tuple[str, ...] = ()) -> bytes:
         """The answer to the offer that was heard; the participant is in the room from now on (CNF-07, CNF-09)."""
-        assert self._offered is not None, "an offer was heard"
+        if self._offered is None:
+            return self.offer()
         policy = self._policy(narrowed)
         outcome = answer(self._offered, policy)
         assert isinstance(outcome, Answer), "it was judged before, by the same policy"
         line = outcome.lines[0]
-        self._session = accepted_session(self._room.endpoint, line, self._room.switch, SessionOptions())
+        self._session = accepted_session(self._room.endpoint, line, self._room.switch, self._room.terms.options)
         self._sit(self._session, line)
         return self._said(outcome.description)
 
@@ -125,7 +135,7 @@ class SeatMedia:
         # An MSRP session is bound to its paths: with a new one comes a new session of ours.
         outcome = self._answer(offered, self._policy())
         assert isinstance(outcome, Answer), "the same policy but for the name"
-        fresh = accepted_session(self._room.endpoint, outcome.lines[0], self._room.switch, SessionOptions())
+        fresh = accepted_session(self._room.endpoint, outcome.lines[0], self._room.switch, self._room.terms.options)
         self._move(fresh, outcome.lines[0])
         return self._said(outcome.description)
 
@@ -134,7 +144,7 @@ class SeatMedia:
     def offer(self, extra: tuple[Line, ...] = ()) -> bytes:
         """Our offer to who is invited, reachable from now on, or new terms with an MSRP session of their own (CNF-09)."""
         policy = self._policy()
-        line = offered_line(policy, policy.session_ids[0])
+        line = self._room.terms.line(policy)
         if line.port == ACTIVE_PORT:
             log.warning("no MSRP listener for offers")
         made = offer(policy.origin, self._host, [line])
@@ -142,7 +152,7 @@ class SeatMedia:
             made = replace(made, media=tuple(replace(one, lines=(*one.lines, *extra)) for one in made.media))
         self.withdraw()
         early = None if self._is_lost else _Early(self)
-        session = offered_session(self._room.endpoint, line, early or self._room.switch, SessionOptions())
+        session = offered_session(self._room.endpoint, line, early or self._room.switch, self._room.terms.options)
         self._asked = _Asked(made, session, early)
         if early is None and self.negotiated is not None:
             # Its seat is kept: what the others say until it is back waits in the new session.
@@ -166,7 +176,7 @@ class SeatMedia:
         except SdpError as error:
             lines = Refusal(error.status, str(error))
         if not isinstance(lines, Refusal) and not lines[0].send_types:
-            lines = Refusal(488, "message/cpim not accepted")  # CNF-09
+            lines = Refusal(488, "no common content type")  # CNF-09
         if isinstance(lines, Refusal):
             session.close("answer not usable")
             return not_acceptable(lines.reason)
@@ -237,7 +247,7 @@ class SeatMedia:
         return self._said(made)
 
     def _sit(self, session: Session, line: Negotiated, *, connect: bool = True) -> None:
-        participant = Participant(session, self.address, anonymous=self.anonymous, context=self)
+        participant = Participant(session, self.address, anonymous=self.anonymous, rooms=self.rooms, context=self)
         self.participant = participant
         self._change(line)
         self._room.switch.join(participant)
@@ -301,6 +311,11 @@ class _Early(SessionHandler):
 
     def bound(self, session: Session) -> None:
         session.hold()
+        asyncio.get_running_loop().call_later(EARLY_S, partial(self._read_anyway, session))
+
+    def _read_anyway(self, session: Session) -> None:
+        if session.handler is self:
+            session.hold(on=False)
 
     def message(self, session: Session, message: IncomingMessage, body: bytes) -> int | None:
         if len(self._kept) >= MOST_EARLY:

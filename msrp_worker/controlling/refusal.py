@@ -20,13 +20,15 @@ class Refused(Struct, frozen=True):
     reason: str
     requirement: str
     warning: str = ""
+    more: Headers = ()
+    """Further headers of the response."""
 
     def headers(self, host: str) -> Headers:
-        """Warning (RFC 3261 section 20.43), where there is something to say."""
+        """Warning (RFC 3261 section 20.43), where there is something to say, and what else belongs to the status."""
         if not self.warning:
-            return ()
+            return self.more
         text = "".join(character if character.isprintable() else " " for character in self.warning)
-        return (("Warning", f'399 {host} "{text.translate(_NOT_IN_WARNING)}"'),)
+        return (("Warning", f'399 {host} "{text.translate(_NOT_IN_WARNING)}"'), *self.more)
 
 
 def forbidden(requirement: str, warning: str = "") -> Refused:

@@ -38,6 +38,7 @@ class Why(StrEnum):
     REMOVED = 'SIP;cause=200;text="Removed from the session"'
     OPERATOR = 'SIP;cause=200;text="Released by the operator"'
     FAILED = 'SIP;cause=480;text="Nobody came"'
+    TOO_LATE = 'SIP;cause=408;text="The message has begun"'
     STOPPING = 'SIP;cause=503;text="Service stops"'
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from msrp_worker.controlling.conference_state import ConferenceUser, UserStatus
-from msrp_worker.controlling.im_session import ImSession, Stage
+from msrp_worker.controlling.im_session import ImSession
 from msrp_worker.controlling.place import Place
+from msrp_worker.controlling.seat import Stage
 from msrp_worker.msrp.switch import Switch
 
 STATUS: Final = {

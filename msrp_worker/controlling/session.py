@@ -15,13 +15,14 @@ from msrp_worker.controlling import im_session
 from msrp_worker.controlling import session_events as events
 from msrp_worker.controlling.conference_state import ConferenceUser
 from msrp_worker.controlling.identity import ALLOW_EVENTS, SessionAddress, anonymous_uri
-from msrp_worker.controlling.im_session import ImSession, Stage
-from msrp_worker.controlling.invitation import OUTGOING, Inviter, invitation, plain_name
+from msrp_worker.controlling.im_session import ImSession
+from msrp_worker.controlling.invitation import OUTGOING, Inviter, asks_for_privacy, invitation, plain_name
 from msrp_worker.controlling.media import Room, SeatMedia
 from msrp_worker.controlling.place import Place, Progress
 from msrp_worker.controlling.refusal import Refused, too_many
 from msrp_worker.controlling.release_policy import SessionKind, Why
 from msrp_worker.controlling.roster import roster
+from msrp_worker.controlling.seat import Stage
 from msrp_worker.cpim import Address
 from msrp_worker.group import Group
 from msrp_worker.group_rules import rights
@@ -41,6 +42,7 @@ from msrp_worker.sip.leg_types import (
     RefuseOffer,
     Rejected,
     Release,
+    Replied,
     Requested,
     Ring,
     Ringing,
@@ -73,6 +75,10 @@ class Watcher(Protocol):
 
     def requested(self, session: FocusSession, leg_id: LegId, key: str, event: Requested) -> None:
         """A participant's other request inside its dialog, to be answered with `Respond`."""
+        ...
+
+    def replied(self, leg_id: LegId, event: Replied) -> None:
+        """The final response to a request of ours inside a participant's dialog."""
         ...
 
     def over(self, session: FocusSession) -> None:
@@ -122,6 +128,8 @@ class FocusSession:
         self._watcher = watcher
         self._history: Part | None = None
         self._replaces = self._replaced = ""
+        self._anonymous: dict[str, str] = {}
+        """The URI that stands for a user in this session, with however many clients and as often as he comes (IDN-08)."""
         self._places: dict[int, Place] = {}
         self._by_leg: dict[LegId, Place] = {}
         self._narrowed: tuple[str, ...] = ()
@@ -129,6 +137,11 @@ class FocusSession:
         self._carried: tuple[Line, ...] = ()
         self._told: deque[events.Event] = deque()
         self._telling = False
+
+    @property
+    def is_large(self) -> bool:
+        """There for one large message, not for conversation (9.3.1.1): nobody joins, is added, or is told of it."""
+        return self.room.terms.large is not None
 
     # --- what the conference package shows (StateSource)
 
@@ -156,12 +169,16 @@ class FocusSession:
         """Everybody who takes part, waits or is invited; one entry for each user."""
         return roster(self._places, self.state, self.room.switch)
 
+    def places(self) -> tuple[Place, ...]:
+        """All seats with what is kept beside them."""
+        return tuple(self._places.values())
+
     # --- who comes in
 
     def new_place(self, key: str, uri: str, name: str, *, host: str = "", anonymous: bool = False) -> Place:
         """A seat that nobody has yet; `host`: our MSRP address towards this user."""
         number = next(_SEATS)
-        shown = anonymous_uri() if anonymous else ""
+        shown = self._stand_in(key) if anonymous else ""
         media = SeatMedia(
             self.room,
             host or self._host,
@@ -181,6 +198,9 @@ class FocusSession:
     def full(self, key: str) -> Refused | None:
         """Whether there is no room for a user (CNF-16)."""
         return None if self.state.has_room(key) else too_many("CNF-16")
+
+    def _stand_in(self, key: str) -> str:
+        return self._anonymous.setdefault(key, anonymous_uri())
 
     def come(self, place: Place, leg_id: LegId, invites: Sequence[Recipient] = (), by: Inviter | None = None) -> None:
         """The INVITE of a user, judged and taken as a leg; `invites` are those whom the beginning session invites."""
@@ -214,12 +234,16 @@ class FocusSession:
         """End the session (7.2.2.5)."""
         self.tell(events.Close(why))
 
-    def regroup(self, group: Group | None) -> None:  # CNF-29
-        """The document of the group is another one, or is gone: release, or remove who may not be here any more."""
+    def regroup(self, group: Group | None, limit: int | None = None) -> None:  # CNF-29
+        """The document of the group is another one, or is gone: release, or remove who may not be here any more.
+
+        `limit`: most participants from now on; nobody is removed for it.
+        """
         if group is None:
             self.tell(events.Close(Why.GROUP_DELETED))
             return
         self.group = group
+        self.state = replace(self.state, limit=self.state.limit if limit is None else limit)
         for key in sorted(self.state.everybody):
             if not rights(group, key).join:
                 self.tell(events.Expel(key, Why.NOT_ALLOWED))
@@ -292,6 +316,8 @@ class FocusSession:
             case events.Offer():
                 self._offer(place)
             case events.Release(why=why):
+                if why in (Why.ELSEWHERE, Why.TOO_MANY):
+                    place.tell(*((200, "OK") if why is Why.ELSEWHERE else (486, "Busy Here")))
                 self._drop(place, why.name.lower())
                 self._order(place, Release(why=why.value))
             case events.Unseat():
@@ -316,6 +342,7 @@ class FocusSession:
         if place.leg is not None:
             self._by_leg.pop(place.leg, None)
         place.media.close(reason)
+        place.tell(487, "Request Terminated")  # unless it has its final response
 
     def _order(self, place: Place, order: Ring | Accept | Refuse | Release | Offer | AcceptOffer | RefuseOffer) -> None:
         if place.leg is not None:
@@ -335,7 +362,8 @@ class FocusSession:
             if self.state.has(recipient.uri):
                 continue
             place = self.new_place(recipient.uri, recipient.uri, recipient.display_name or self._member_name(recipient.uri))
-            place.dialed_in, place.target, place.by, place.on_progress = False, recipient.target, by, on_progress
+            place.dialed_in, place.target, place.by = False, recipient.target, by
+            place.followers += [] if on_progress is None else [on_progress]
             if self._replaces and self._replaced in ("", place.key) and not self.state.seats:
                 place.replaces = self._replaces
             self._places[place.number] = place
@@ -362,6 +390,7 @@ class FocusSession:
         try:
             place.leg = self._legs.call(made, self, OUTGOING)
         except TooManyLegs:
+            place.tell(503, "Service Unavailable")
             self.tell(events.Failed(place.number, 503, "Service Unavailable"))
             return
         self._by_leg[place.leg] = place
@@ -379,7 +408,7 @@ class FocusSession:
             return
         match event:
             case Ringing(status=status, reason=reason):
-                self._progress(place, status, reason)
+                place.tell(status, reason)
                 if status == RINGING:
                     self.tell(events.Rang(place.number))  # CNF-33
             case Answered():
@@ -389,7 +418,7 @@ class FocusSession:
                 place.replaces = ""
                 self._dial(place)
             case Rejected():
-                self._progress(place, event.status, event.reason)
+                place.tell(event.status, event.reason, "" if event.response is None else event.response.first("warning"))
                 self.tell(events.Failed(place.number, event.status, event.reason))
             case Ended():
                 self.tell(events.Left(place.number))
@@ -401,12 +430,10 @@ class FocusSession:
                     self.tell(events.Remove(place.number, Why.NO_MEDIA))
             case Requested():
                 self._watcher.requested(self, leg_id, place.key, event)
+            case Replied():
+                self._watcher.replied(leg_id, event)
             case _:
                 pass
-
-    def _progress(self, place: Place, status: int, reason: str) -> None:
-        if place.on_progress is not None:
-            place.on_progress(status, reason)
 
     def _answered(self, place: Place, event: Answered) -> None:
         seat = self.state.seats.get(place.number)
@@ -414,30 +441,31 @@ class FocusSession:
         if seat is None or seat.stage is Stage.CONNECTED:
             if refused is not None:
                 self.tell(events.Remove(place.number, Why.NO_MEDIA))
+            elif place.media.participant is None:
+                place.media.admit()  # its INVITE had no offer, its ACK has brought the answer
             return
-        place.contact = event.message.contact
+        place.reached_at(event.message.contact)
         if refused is None:
             refused = self._private(place, event.message)
         if refused is not None:  # CNF-08: a 200 that cannot be used is a failure
             log.info("session %s: the answer of %s cannot be used: %s", self.identity, place.key, refused.warning)
             self._order(place, Release(why=f'SIP;cause={refused.status};text="{refused.reason}"'))
-            self._progress(place, refused.status, refused.reason)
+            place.tell(refused.status, refused.reason)
             self.tell(events.Failed(place.number, refused.status, refused.reason))
             return
         if not self._narrowed and not self.state.connected:
             self._narrowed = place.media.wrapped
         place.name = place.name or _asserted_name(event.message)
-        self._progress(place, 200, "OK")
         self.tell(events.Answered(place.number))
+        place.tell(200, "OK")
 
     def _private(self, place: Place, response: Message) -> Refused | None:
         """Who is invited asks for privacy (7.2.2.2)."""
-        wishes = {word for line in response.lines("privacy") for word in line.lower().replace(",", ";").split(";")}
-        if "id" not in {word.strip() for word in wishes}:
+        if not asks_for_privacy(response):
             return None
         allowed = self.policy.anonymity if self.group is None else rights(self.group, place.key).anonymity
         if allowed:
-            place.anonymous = anonymous_uri()  # IDN-04
+            place.anonymous = self._stand_in(place.key)  # IDN-04
             place.media.anonymous = place.anonymous
         elif self.policy.releases_anonymous:
             return Refused(403, "Forbidden", "IDN-07", "Anonymity is not allowed")  # IDN-07
@@ -459,7 +487,7 @@ class FocusSession:
 
     def _media_lost(self, number: int, reason: str) -> None:
         log.info("session %s: media of a participant lost: %s", self.identity, reason)
-        self.tell(events.Lost(number))
+        self.tell(events.Remove(number, Why.NO_MEDIA) if self.is_large else events.Lost(number))
 
 
 def _asserted_name(message: Message) -> str:

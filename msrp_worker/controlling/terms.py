@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from msgspec import Struct
 
 from msrp_worker import sdp
 from msrp_worker.content_types import CPIM, IMDN, IS_COMPOSING, essence, intersect
-from msrp_worker.msrp import AcceptTypes, accept_types
-from msrp_worker.offer_answer import LocalEndpoint, LocalPolicy
+from msrp_worker.msrp import AcceptTypes, SessionOptions, accept_types
+from msrp_worker.offer_answer import LocalEndpoint, LocalPolicy, offered_line
 from msrp_worker.sdp import Line, Origin, SdpError, SessionDescription
-from msrp_worker.sdp_msrp import MsrpMedia, is_msrp
+from msrp_worker.sdp_msrp import Direction, MsrpMedia, Purpose, is_msrp, parse
 
 CHATROOM: Final = ("nickname", "private-messages")
 """What the room allows (RFC 7701 section 8)."""
@@ -40,18 +41,23 @@ class RoomTerms(Struct, frozen=True, kw_only=True):
     """Content types that the operator allows."""
     max_size: int | None = None
     """Bytes of one message."""
+    large: MsrpMedia | None = None
+    """The line of who sends a large message: the session is there for that alone (9.3.1.1)."""
 
     def policy(
         self, host: str, origin: Origin, session_ids: tuple[str, ...], narrowed: tuple[str, ...] = ()
     ) -> LocalPolicy:
         """The policy of one line. `narrowed`: types of the other side that the answer is to be cut down to (CNF-07)."""
         wrapped = self.wrapped_types
+        endpoint = LocalEndpoint(host, self.tcp_port, self.tls_port, self.ws_port)
+        if self.large is not None:
+            return LocalPolicy(endpoint, origin, session_ids, wrapped, wrapped, self.max_size, cema=False)  # LRG-02
         if "*" not in wrapped:
             wrapped = (*wrapped, *(kind for kind in ALWAYS if kind not in wrapped))
         if narrowed:
             wrapped = intersect(narrowed, wrapped) or wrapped
         return LocalPolicy(
-            endpoint=LocalEndpoint(host, self.tcp_port, self.tls_port, self.ws_port),
+            endpoint=endpoint,
             origin=origin,
             session_ids=session_ids,
             accept_types=(CPIM,),
@@ -61,6 +67,32 @@ class RoomTerms(Struct, frozen=True, kw_only=True):
             chatroom=CHATROOM,  # MED-07
             cema=False,
         )
+
+    def line(self, policy: LocalPolicy) -> MsrpMedia:
+        """One line for who is invited; that for a large message says what its sender's said (9.3.2.1-4)."""
+        large = self.large
+        if large is None:
+            return offered_line(policy, policy.session_ids[0])
+        line = offered_line(policy, policy.session_ids[0], Direction.SENDONLY, file=large.file)
+        return replace(line, accept_types=large.accept_types, accept_wrapped_types=large.accept_wrapped_types)  # LRG-02
+
+    @property
+    def options(self) -> SessionOptions:
+        """Of the MSRP sessions: what a large message came to is reported when it is known."""
+        return SessionOptions() if self.large is None else SessionOptions(auto_report=False)
+
+
+def large_line(body: bytes) -> MsrpMedia | None:
+    """The line of a large message or file in an offer (9.1.1.2, RFC 5547); None for an offer of anything else."""
+    try:
+        description = read(body)
+        for media in description.media:
+            if is_msrp(media) and not media.refused:
+                line = parse(description, media)
+                return line if line.purpose is Purpose.LARGE_MESSAGE and line.file is not None else None
+    except SdpError:
+        pass  # refused where the offer is judged
+    return None
 
 
 def read(body: bytes) -> SessionDescription:

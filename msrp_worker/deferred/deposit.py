@@ -75,6 +75,7 @@ class Deposit:
     ) -> None:
         self.identity = identity
         self.recipient = asked.recipient
+        self.sender = asked.originator
         self.contact = contact
         self.lines = lines
         self._asked = asked

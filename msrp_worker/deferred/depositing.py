@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -17,9 +18,9 @@ from msrp_worker.deferred.deposit import Deposit
 from msrp_worker.deferred.large_message import expected
 from msrp_worker.deferred.request import DEFERRED_USER, Refused
 from msrp_worker.functions import Functions
-from msrp_worker.media_session import new_session_id
+from msrp_worker.media_session import new_session_id, reachable
 from msrp_worker.msrp import MsrpEndpoint
-from msrp_worker.offer_answer import Answer, LocalEndpoint, LocalPolicy, Refusal, answer
+from msrp_worker.offer_answer import Answer, LocalPolicy, Refusal, answer
 from msrp_worker.sdp import Origin
 from msrp_worker.sip.leg_types import LegId, LegPolicy, Refuse
 from msrp_worker.sip.message import Message
@@ -32,10 +33,13 @@ log = logging.getLogger("im.deferred")
 
 MOST: Final = 1000
 """Large messages taken at once, each with at most a MiB of memory and a file."""
+MOST_OF_SENDER: Final = 50
+"""Of one sender: more than a person sends at once, few enough that nobody takes all (SEC-02)."""
 CLOSE_S: Final = 2.0
 """How long those may take to end when the worker stops, in seconds."""
 SETTLE_S: Final = 5.0
 """Seconds after which a write whose outcome is not known has happened or never will."""
+NO_SUCH_USER: Final = 404
 ALLOW: Final = ("INVITE", "ACK", "CANCEL", "BYE", "PRACK", "UPDATE", "OPTIONS")
 FEATURES: Final = ";automata;+g.oma.sip-im"
 
@@ -63,6 +67,9 @@ class DepositFunction:
         self._uri = f"sip:{DEFERRED_USER}@{config.domain}"
         self._deposits: dict[str, Deposit] = {}
         self._reserved: Counter[str] = Counter()
+        """Bytes by recipient."""
+        self._sending: Counter[str] = Counter()
+        """Sessions by sender."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._none_left = asyncio.Event()
         self._closing = False
@@ -85,7 +92,8 @@ class DepositFunction:
         for deposit in list(self._deposits.values()):
             deposit.release("Shutting down")
         if self._deposits:
-            await asyncio.wait([asyncio.ensure_future(self._none_left.wait())], timeout=CLOSE_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._none_left.wait(), CLOSE_S)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -112,13 +120,15 @@ class DepositFunction:
         else:
             self._accept(deposit, leg, description)
 
-    async def take_over(self, leg: LegId, request: Message, asked: SipRequest) -> None:
-        """Answer an INVITE whose leg somebody else has taken and could not bring to the recipient (PFS-16)."""
+    async def take_over(self, leg: LegId, request: Message, asked: SipRequest, failure: Refuse) -> None:
+        """Answer an INVITE whose leg somebody else has taken and could not bring to the recipient (PFS-16): with
+        `failure` when the recipient is not served here, whose own server would have kept the message."""
         agreed = await self._agree(request, asked)
         legs = self._functions.legs
         if isinstance(agreed, Refused):
-            refuse = Refuse(status=agreed.status, reason=agreed.reason, headers=self._warning(asked, agreed))
-            legs.order(leg, refuse)
+            if agreed.status != NO_SUCH_USER:
+                failure = Refuse(status=agreed.status, reason=agreed.reason, headers=self._warning(asked, agreed))
+            legs.order(leg, failure)
             return
         deposit, description = agreed
         if legs.hand_over(leg, deposit, deposit.contact):
@@ -138,7 +148,7 @@ class DepositFunction:
         try:
             facts = await self._store.users.facts(asked.recipient)
             if facts is None:
-                return Refused(404, "Not Found", "No such user", "COR-04")
+                return Refused(NO_SUCH_USER, "Not Found", "No such user", "COR-04")
             offered = sdp.parse(request.sdp)
             lines = expected(offered, facts.large_max_size)
             if isinstance(lines, Refused):
@@ -154,10 +164,11 @@ class DepositFunction:
         size = self._reserved[asked.recipient] + sum(line.size for line in lines)
         if not self._store.deferred.fits(usage, len(lines), size):
             return Refused(480, "Temporarily Unavailable", "Recipient's message store is full", "DEF-11")  # DEF-11
-        if len(self._deposits) >= MOST or self._closing:
+        full = len(self._deposits) >= MOST or self._sending[asked.originator] >= MOST_OF_SENDER
+        if full or self._closing:
             return Refused(503, "Service Unavailable", "Too many large messages", "SEC-06")
         policy = LocalPolicy(
-            LocalEndpoint(host, self._endpoint.port, self._endpoint.tls_port),
+            reachable(self._endpoint, host, self._config.http_port),
             _origin(host),
             tuple(new_session_id() for _ in lines),
             accept_types=facts.content_types,  # PAG-03
@@ -188,6 +199,7 @@ class DepositFunction:
         )
         self._deposits[identity] = deposit
         self._reserved[asked.recipient] += deposit.reserved
+        self._sending[asked.originator] += 1
         self._store.trace.add(_received(asked))
         return deposit, agreed
 
@@ -203,9 +215,13 @@ class DepositFunction:
     def _over(self, deposit: Deposit) -> None:
         if self._deposits.pop(deposit.identity, None) is None:
             return
-        self._reserved[deposit.recipient] -= deposit.reserved
-        if self._reserved[deposit.recipient] <= 0:
-            del self._reserved[deposit.recipient]
+        for counter, key, number in (
+            (self._reserved, deposit.recipient, deposit.reserved),
+            (self._sending, deposit.sender, 1),
+        ):
+            counter[key] -= number
+            if counter[key] <= 0:
+                del counter[key]
         if self._closing and not self._deposits:
             self._none_left.set()
 

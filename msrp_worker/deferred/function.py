@@ -26,9 +26,9 @@ from msrp_worker.deferred.payload import FormPolicy, sender_shown
 from msrp_worker.deferred.request import DEFERRED_USER, Refused, Wanted, judge, read_request
 from msrp_worker.deferred.session import DeliverySession
 from msrp_worker.functions import Functions
-from msrp_worker.media_session import accepted_session, new_session_id
+from msrp_worker.media_session import accepted_session, new_session_id, reachable
 from msrp_worker.msrp import MsrpEndpoint, SessionOptions
-from msrp_worker.offer_answer import LocalEndpoint, LocalPolicy, Negotiated, Refusal, answer, offer
+from msrp_worker.offer_answer import LocalPolicy, Negotiated, Refusal, answer, offer
 from msrp_worker.sdp import Origin
 from msrp_worker.sdp_msrp import Direction, MsrpMedia, Setup
 from msrp_worker.sip.leg_types import Accept, Invitation, LegPolicy
@@ -311,7 +311,7 @@ class DeferredFunction:
         offered = sdp.parse(request.sdp)
         host = await self._endpoint.local_host(asked.source.partition(":")[0] or None)
         policy = LocalPolicy(
-            LocalEndpoint(host, self._endpoint.port, self._endpoint.tls_port),
+            reachable(self._endpoint, host, self._config.http_port),
             _origin(host),
             (new_session_id(),),
             receives=False,

@@ -11,7 +11,11 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from msrp_worker import sdp
+from msrp_worker.content_types import CPIM, essence
+from msrp_worker.cpim import MAX_HEAD_BYTES
 from msrp_worker.deferred import delivery
 from msrp_worker.deferred.payload import Form, FormPolicy, Payload, form_of, payload_of, sender_shown
 from msrp_worker.msrp import MsrpEndpoint, OutgoingMessage, Session, SessionHandler, parse_path, send_from
@@ -266,7 +270,7 @@ class DeliverySession(SessionHandler):
         # The same each time, so that a client knows a message that comes once more.
         msrp_id = f"dm-{message.message_id.partition('@')[0]}"
         relayed = len(self._line.remote.path) > 1
-        self._flying[message.message_id] = message
+        self._flying[message.message_id] = await self._to_report(message)
         if message.content_path is not None:
             source = self._pieces(payload, self._state_dir / message.content_path)
             try:
@@ -288,6 +292,17 @@ class DeliverySession(SessionHandler):
         else:
             sent.on_done = lambda done: self._outcome(done, relayed)
         return True
+
+    async def _to_report(self, message: DeferredMessage) -> DeferredMessage:
+        """What is needed to report its delivery: of a large one the envelope, because its file goes with its row."""
+        if message.content_path is None or essence(message.content_type) != CPIM:
+            return message
+        path = self._state_dir / message.content_path
+        try:
+            head = await asyncio.to_thread(_read_head, path)
+        except OSError:
+            return message  # sending it will fail, and say so
+        return replace(message, message=b"\r\n\r\n" + head, content_path=None)
 
     def _file_size(self, message: DeferredMessage) -> int:
         if message.content_path is None:
@@ -379,3 +394,9 @@ class DeliverySession(SessionHandler):
             self.tell(delivery.Broken("answer: the client takes nothing"))
         else:
             self.agreed(lines[0], event.message)
+
+
+def _read_head(path: Path) -> bytes:
+    """As much of the content as an envelope may have."""
+    with path.open("rb") as file:
+        return file.read(MAX_HEAD_BYTES)

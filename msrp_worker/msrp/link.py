@@ -127,21 +127,20 @@ class Link:
     def receive(self, data: bytes, now: float) -> None:
         """Take the bytes of one read."""
         for event in self._parser.feed_batches(data):
-            if type(event) is Chunks:
-                self._chunks(event, now)
-            elif type(event) is Answers:
-                self._answers(event)
-            else:
-                try:
-                    if type(event) is Request:
-                        self._request(event, now)
-                    elif type(event) is Response:
-                        self.output.answered(event)
-                    else:
-                        self._rest(event, now)
-                except Exception:
-                    # A bug in one session's handler must not take the others on this connection with it.
-                    self._fail()
+            try:
+                if type(event) is Request:
+                    self._request(event, now)
+                elif type(event) is Response:
+                    self.output.answered(event)
+                elif type(event) is Chunks:
+                    self._chunks(event, now)
+                elif type(event) is Answers:
+                    self._answers(event)
+                else:
+                    self._rest(event, now)
+            except Exception:
+                # A bug in one session's handler must not take the others on this connection with it.
+                self._fail()
             if self.refused_because is not None:
                 return
 

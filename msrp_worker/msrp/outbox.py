@@ -149,10 +149,10 @@ class Outbox:
         With Failure-Report yes the window bounds how many are under way. With partial nothing is answered as
         long as all goes well, so the oldest ones are taken for good to bound what has to be remembered.
         """
-        if message.failure_report == YES:
-            self.expect_answers(message, 1)
-            return None
         message.unanswered += 1
+        if message.failure_report == YES:
+            self._unanswered += 1
+            return None
         if self._partial is None:
             self._partial = deque()
         self._partial.append(transaction_id)

@@ -233,12 +233,14 @@ class Output:
 
     def answered(self, response: Response) -> None:
         """A response came; those to nothing we know are ignored."""
-        known = self.answered_send(response.transaction_id, response.code, response.comment)
-        if not known and self._requests is not None and (request := self._requests.pop(response.transaction_id, None)):
+        transaction = self._transactions.pop(response.transaction_id, None)
+        if transaction is not None:
+            self._end_transaction(transaction, response.code, response.comment)
+        elif self._requests is not None and (request := self._requests.pop(response.transaction_id, None)):
             request.on_answer(response)
 
     def answered_send(self, transaction_id: str, code: int, comment: str | None) -> bool:
-        """A response came; False where it is to no SEND of ours."""
+        """As `answered`; False, and nothing done, where it is no response to a SEND of ours."""
         transaction = self._transactions.pop(transaction_id, None)
         if transaction is None:
             return False

@@ -23,7 +23,7 @@ class Registry:
     Session-ids are ours, random and unique, so they find the session; the rest of the URI is then compared.
     """
 
-    __slots__ = ("_awaited", "_sessions", "counters")
+    __slots__ = ("_awaited", "_on_closed", "_on_remote", "_sessions", "counters")
 
     def __init__(self) -> None:
         self.counters = Counters()
@@ -31,6 +31,8 @@ class Registry:
         self._awaited: dict[Session, float | None] = {}
         """Sessions that know their peer's path and wait for its connection, with the time until which; None until
         somebody looks at the clock."""
+        self._on_closed = self._remove  # bound once, for all sessions
+        self._on_remote = self._await
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -44,8 +46,8 @@ class Registry:
         if ident is None or ident in self._sessions:
             raise ValueError(f"no session-id, or one in use: {session.local_text}")
         self._sessions[ident] = session
-        session.on_closed = self._remove
-        session.on_remote = self._await
+        session.on_closed = self._on_closed
+        session.on_remote = self._on_remote
         if session.remote:
             self._await(session)
 

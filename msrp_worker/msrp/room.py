@@ -67,6 +67,8 @@ class Participant:
     """The anonymous URI by which the others know the participant (IDN-04); None: no privacy asked for."""
     accept: AcceptTypes = field(default_factory=lambda: accept_types((CPIM,), ("*",)))
     """What the endpoint takes: of its a=accept-types and a=accept-wrapped-types."""
+    rooms: frozenset[str] = frozenset()
+    """Keys of further URIs by which this participant knows the room: of a B2BUA between it and the focus."""
     private_messages: bool = False
     """The endpoint's a=chatroom has private-messages (RFC 7701 section 8)."""
     max_size: int | None = None

@@ -235,7 +235,7 @@ class Switch(SessionHandler):
         if not destinations:
             return UNKNOWN_RECIPIENT
         key = address_key(destinations[0].uri)
-        private = key not in self._uris
+        private = key not in self._uris and key not in sender.rooms
         found = self._private_recipients(session, key) if private else self._others(sender)
         if isinstance(found, int):
             return found

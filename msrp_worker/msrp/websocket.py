@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import ClientWebSocketResponse, WSCloseCode, WSMsgType, web
 
 from .endpoint import MsrpEndpoint
 from .link import Link
@@ -18,6 +18,7 @@ from .logs import limited_logger
 
 log = limited_logger(__name__)
 
+WebSocket = web.WebSocketResponse | ClientWebSocketResponse
 SUBPROTOCOL = "msrp"
 """RFC 7977 section 4.1."""
 PING_SECONDS = 30.0
@@ -77,8 +78,15 @@ class WebSocketShell:
         self._transport: asyncio.Transport | None = None
         self._writer: asyncio.Task[None] | None = None
 
-    async def run(self, socket: web.WebSocketResponse, transport: asyncio.Transport | None, *, secure: bool) -> None:
-        """Serve the connection until it ends."""
+    async def run(
+        self,
+        socket: WebSocket,
+        transport: asyncio.Transport | None,
+        *,
+        secure: bool,
+        on_open: Callable[[Link], None] = lambda link: None,
+    ) -> None:
+        """Serve the connection until it ends. `on_open` gets its link before anything is read."""
         link = Link(
             self.endpoint.registry,
             self.endpoint.idents,
@@ -93,6 +101,7 @@ class WebSocketShell:
         self.endpoint.watch(self)
         self._writer = asyncio.create_task(self._write(socket, link), name=f"msrp websocket {self.address}")
         try:
+            on_open(link)
             async for message in socket:
                 if message.type is WSMsgType.BINARY:
                     self._text, data = False, message.data
@@ -115,7 +124,7 @@ class WebSocketShell:
                 code = WSCloseCode.POLICY_VIOLATION if link.refused_because else WSCloseCode.GOING_AWAY
                 await socket.close(code=code, message=(link.refused_because or "").encode()[:120])
 
-    async def _write(self, socket: web.WebSocketResponse, link: Link) -> None:
+    async def _write(self, socket: WebSocket, link: Link) -> None:
         while True:
             await self._output.wait()
             self._output.clear()

@@ -20,7 +20,7 @@ from msrp_worker.participating.foci import Foci
 from msrp_worker.participating.media import BridgedMedia
 from msrp_worker.participating.session import ParticipatingSession
 from msrp_worker.sdp import Origin
-from msrp_worker.sip.leg_types import LegId
+from msrp_worker.sip.leg_types import LegId, Refuse
 from msrp_worker.sip.message import Message
 from msrp_worker.sip.outbox import RETRY_AFTER
 from msrp_worker.sip.port import Reply
@@ -36,14 +36,14 @@ RINGING_RETRY_S = 10
 ANY = ("", "0.0.0.0", "::")  # noqa: S104 - not bound, compared with
 
 
-Defer = Callable[[LegId, Message, SipRequest], Coroutine[Any, Any, None]]
+Defer = Callable[[LegId, Message, SipRequest, Refuse], Coroutine[Any, Any, None]]
 
 
 class ParticipatingFunction:
     """All bridged sessions of this worker."""
 
     def __init__(self, functions: Functions, endpoint: MsrpEndpoint, config: Config, defer: Defer) -> None:
-        """`defer` takes the leg of a large message that no device of its recipient took (PFS-16)."""
+        """`defer` takes the leg of a large message that nobody took, or answers it with the failure (PFS-16)."""
         self._defer = defer
         self._functions = functions
         self._endpoint = endpoint
@@ -103,7 +103,7 @@ class ParticipatingFunction:
         identity = " ".join((token, *map(str, transaction)))
         contact = f"sip:{LEG_TAG}{token}@{address}:{self._config.sip_port}"
         session = ParticipatingSession(self._functions.legs, media, contact, identity, asked.recipient, self._ended)
-        session.defer = lambda leg: self._start(self._defer(leg, request, asked))
+        session.defer = lambda leg, failure: self._start(self._defer(leg, request, asked, failure))
         session.on_answered = self._no_longer_rings
         self._sessions[token] = session
         session.begin(transaction, request, asked)

@@ -86,7 +86,7 @@ class ParticipatingSession:
         self.answered = False
         """The session stands."""
         self.on_answered: Callable[[ParticipatingSession], None] = lambda session: None
-        self.defer: Callable[[LegId], None] = lambda leg: None
+        self.defer: Callable[[LegId, Refuse], None] = lambda leg, failure: None
         """Takes the caller's leg of a large message that nobody could be reached for."""
         self._legs = legs
         self._media = media
@@ -170,13 +170,9 @@ class ParticipatingSession:
                     self._answer_came(end, event)
                 else:
                     self._accepted(event)
-            case Rejected() if self._is_large_message and event.status in INACCESSIBLE and End.CALLER in self._ids:
-                caller = self._ids.pop(End.CALLER)
-                self.defer(caller)  # PFS-16
-                self._end("deferred")
             case Rejected():
                 headers = () if event.response is None else relay.failure(event.response)
-                self._order(End.CALLER, Refuse(status=event.status, reason=event.reason, headers=headers))  # PFS-04
+                self._failed(Refuse(status=event.status, reason=event.reason, headers=headers))
             case Ended():
                 del self._ids[end]
                 self._media.finish(end, f"{end.value} left", partial(self._left, end, event.why))
@@ -192,6 +188,14 @@ class ParticipatingSession:
                 self._relayed.replied(end, event)
             case Confirmed():
                 pass
+
+    def _failed(self, failure: Refuse) -> None:
+        """The callee did not take it: the caller is told, or its leg goes to who may keep a large message."""
+        if self._is_large_message and failure.status in INACCESSIBLE and End.CALLER in self._ids:
+            self.defer(self._ids.pop(End.CALLER), failure)  # PFS-16
+            self._end("deferred")
+        else:
+            self._order(End.CALLER, failure)  # PFS-04
 
     def _left(self, end: End, why: str) -> None:
         """One side is gone, and the other has all that was acknowledged to it."""
@@ -341,6 +345,7 @@ class ParticipatingSession:
         if not focus or focus == self._foci.get(end):
             return
         self._foci[end] = focus
+        self._media.name_focus(end, self._contact, focus)
         self._order(end.other, Present(contact=self.contact(end.other)))
 
     def _order(self, end: End, order: Order) -> None:

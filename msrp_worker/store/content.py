@@ -30,18 +30,19 @@ class ContentFiles:
     def create(self, path: str) -> BinaryIO:
         """Open a new file for writing, readable by this user alone. OSError."""
         full = self._state_dir / path
-        full.parent.mkdir(mode=0o700, exist_ok=True)
+        try:
+            full.parent.mkdir(mode=0o700)
+        except FileExistsError:
+            pass
+        else:
+            _sync_directory(self._state_dir)
         return os.fdopen(os.open(full, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
 
     def make_durable(self, file: BinaryIO) -> None:
         """What was written, and the name of the file, survive a loss of power. OSError."""
         file.flush()
         os.fsync(file.fileno())
-        directory = os.open(self._state_dir / DIRECTORY, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _sync_directory(self._state_dir / DIRECTORY)
 
     def full(self, path: str) -> Path:
         """Where a file lies."""
@@ -57,3 +58,12 @@ class ContentFiles:
         """All files that a worker of this name has made."""
         found = (self._state_dir / DIRECTORY).glob(f"{node}-*")
         return sorted(f"{DIRECTORY}/{file.name}" for file in found)
+
+
+def _sync_directory(path: Path) -> None:
+    """The names in a directory survive a loss of power. OSError."""
+    number = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

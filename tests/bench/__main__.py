@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import bench_msrp, conference_notify, deferred_push, memory, pager, sessions
+from tests.bench import bench_msrp, conference, conference_notify, deferred_push, memory, pager, sessions
 
 
 def main() -> int:
@@ -21,6 +21,8 @@ def main() -> int:
         missed |= memory.main()
     print("\nNOTIFYs of conference state (target: linear)\n", flush=True)
     missed |= conference_notify.main(quick=quick)
+    print("\nConferences\n", flush=True)
+    missed |= conference.main(quick=quick)
     print("\nMSRP\n", flush=True)
     return bench_msrp.main() | missed
 

@@ -97,14 +97,16 @@ def settled(deployment: Deployment) -> Left:
         pause.wait(1.0)
 
 
-def call(deployment: Deployment, count: int, in_flight: int = IN_FLIGHT) -> tuple[float, int]:
+def call(
+    deployment: Deployment, count: int, in_flight: int = IN_FLIGHT, scenario: Path = SIPP / "session_caller.xml"
+) -> tuple[float, int]:
     """Sessions per second, and how many failed."""
     target = f"127.0.0.1:{deployment.config.sip_port}"
     with tempfile.TemporaryDirectory() as directory:
         command = [
             "sipp",
             "-sf",
-            str(SIPP / "session_caller.xml"),
+            str(scenario),
             "-i",
             "127.0.0.1",
             "-p",
@@ -163,13 +165,13 @@ def show_left(name: str, left: Left) -> None:
     print(f"{name:32}{numbers}{left.kamailio_kib / 1024:14.1f}{left.worker_kib / 1024:12.1f}", flush=True)
 
 
-def signalling(deployment: Deployment, count: int) -> bool:
+def signalling(deployment: Deployment, count: int, scenario: Path = SIPP / "session_caller.xml") -> bool:
     """Three runs of `count` sessions; whether the target is met and nothing is left."""
     register(deployment.config.sip_port, 3600)
-    call(deployment, count)
+    call(deployment, count, scenario=scenario)
     before = settled(deployment)
     used = cpu_seconds(deployment.kamailio.pid), cpu_seconds(deployment.worker.pid)
-    runs = [call(deployment, count) for _ in range(3)]
+    runs = [call(deployment, count, scenario=scenario) for _ in range(3)]
     total = count * len(runs)
     kamailio = (cpu_seconds(deployment.kamailio.pid) - used[0]) / total * 1e6
     worker = (cpu_seconds(deployment.worker.pid) - used[1]) / total * 1e6

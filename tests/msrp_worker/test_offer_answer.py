@@ -390,3 +390,65 @@ def test_a_side_that_serves_no_port_offers_to_connect() -> None:
     line = offered_line(replace(POLICY, endpoint=LocalEndpoint("198.51.100.1", tcp_port=None)), "f1")
     assert (line.setup, line.port) == (Setup.ACTIVE, 9)
     assert line.path == ("msrp://198.51.100.1:9/f1;tcp",)
+
+
+def concluded(ours: MsrpMedia, theirs: MsrpMedia, policy: LocalPolicy = POLICY) -> Negotiated | Refusal:
+    """What one line offered and one answered come to."""
+    found = conclude(offer(US, "198.51.100.1", [ours]), offered(theirs), policy)
+    return found if isinstance(found, Refusal) else found[0]
+
+
+@pytest.mark.requirement("MED-05")
+@pytest.mark.parametrize(
+    ("media", "tolerant", "active", "connect_to"),
+    [
+        (replace(MOVED, setup=Setup.ACTIVE), True, False, None),
+        (replace(RELAYED, address="203.0.113.5", setup=Setup.PASSIVE), True, True, ("192.0.2.7", 7394)),
+        (replace(MOVED, setup=Setup.PASSIVE, port=9), True, True, ("192.0.2.7", 7394)),  # port 9 is nobody's
+        (replace(MOVED, setup=Setup.ACTIVE), False, None, None),
+    ],
+)
+def test_an_answer_through_a_middlebox_without_cema(
+    media: MsrpMedia, tolerant: bool, active: bool | None, connect_to: tuple[str, int] | None
+) -> None:
+    """Tolerated as RFC 4975 has it; else offered again."""
+    policy = replace(POLICY, tolerate_address_mismatch=tolerant)
+    line = concluded(offered_line(POLICY, "n1"), media, policy)
+    if active is None:
+        assert isinstance(line, Refusal)
+    else:
+        assert isinstance(line, Negotiated)
+        assert (line.active, line.connect_to) == (active, connect_to)
+
+
+@pytest.mark.requirement("MED-04")
+@pytest.mark.parametrize("secure", [True, False])
+def test_an_answer_keeps_the_transport_of_the_offer(secure: bool) -> None:
+    theirs = replace(PLAIN, secure=not secure, path=(PLAIN.path[0].replace("msrp:", "msrp:" if secure else "msrps:"),))
+    assert isinstance(concluded(offered_line(POLICY, "n1", secure=secure), replace(theirs, setup=Setup.PASSIVE)), Refusal)
+
+
+@pytest.mark.requirement("MED-11")
+def test_who_connects_where_websocket_is_involved() -> None:
+    """The client of the two, whichever side it is on; what it says of TLS is about its own hop."""
+    browser = replace(PLAIN, path=("msrps://x.invalid:9/b1;ws",), secure=True, port=9, setup=None)
+    line = concluded(offered_line(POLICY, "n1"), browser)
+    assert isinstance(line, Negotiated)
+    assert not line.active
+    for setup in (None, Setup.ACTIVE, Setup.ACTPASS):
+        answered = one(answer(offered(replace(browser, setup=setup)), POLICY))
+        assert not answered.active
+        assert answered.local.path == ("msrps://198.51.100.1:8080/n1;ws",)
+        server = replace(answered.local, address="198.51.100.1")
+        line = concluded(replace(browser, setup=Setup.ACTIVE), server)
+        assert isinstance(line, Negotiated)
+        assert line.active
+
+
+@pytest.mark.requirement("LRG-05")
+def test_between_two_users_a_wanted_file_is_the_other_ones() -> None:
+    """A recvonly line with a selector: we have no files, and do not say that there is none."""
+    wanted = FileDescription(FileSelector(name="cat.jpg"))
+    line = replace(PLAIN, direction=Direction.RECVONLY, file=wanted)
+    assert isinstance(answer(offered(line), POLICY), Refusal)
+    assert one(answer(offered(line), replace(POLICY, between=True))).local.file is None

@@ -196,9 +196,9 @@ class FocusBench:
         """200 of who is invited."""
         await self.respond(self.sent(name), 200, body, lines)
 
-    async def ack(self, transaction: TransactionId) -> None:
+    async def ack(self, transaction: TransactionId, body: bytes = b"") -> None:
         """The ACK to our 200."""
-        await self._inside(transaction, "ACK", 1)
+        await self._inside(transaction, "ACK", 1, body)
 
     async def bye(self, transaction: TransactionId) -> None:
         """The BYE of who came in."""
@@ -209,7 +209,7 @@ class FocusBench:
         self.functions.legs.handle(CancelReceived(transaction))
         await self.settle()
 
-    async def _inside(self, transaction: TransactionId, method: str, cseq: int) -> None:
+    async def _inside(self, transaction: TransactionId, method: str, cseq: int, body: bytes = b"") -> None:
         asked = self.requests[transaction]
         tag = self.replies(transaction)[-1].to_tag
         lines = [
@@ -219,7 +219,7 @@ class FocusBench:
             ("Call-ID", asked.call_id),
             ("CSeq", f"{cseq} {method}"),
         ]
-        raw = text(f"{method} sip:x SIP/2.0", lines)
+        raw = text(f"{method} sip:x SIP/2.0", lines, body)
         other = (transaction[0], cseq)
         self.functions.legs.handle(AckReceived(raw) if method == "ACK" else RequestReceived(other, raw))
         await self.settle()

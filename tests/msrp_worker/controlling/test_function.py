@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from msrp_worker.controlling.release_policy import Why
 from msrp_worker.controlling.session_events import Connected
 from msrp_worker.group import Group, Member
+from msrp_worker.sip.leg_types import LegEvent, LegId
 from msrp_worker.sip.port import CancelInvite
 from msrp_worker.uri_list import Recipient
 from tests.msrp_worker.controlling.focus_bench import ANSWER, DOMAIN, focus, sdp, uri
+from tests.msrp_worker.sip.legs import INVITATION
 from tests.msrp_worker.sip.sip_text import header
 
 FRIENDS = f"sip:friends@{DOMAIN}"
@@ -142,6 +145,9 @@ async def test_a_group_is_changed_and_deleted() -> None:
         session.regroup(Group(FRIENDS, members=tuple(Member(uri(name)) for name in ("alice", "carol"))))
         await bench.settle()
         assert "403" in header(bench.sent("bob", "BYE"), "Reason")
+        bench.function._regrouped(FRIENDS, GROUP, Group(FRIENDS, members=GROUP.members, max_participants=2))
+        bench.groups.known[FRIENDS] = GROUP
+        assert bench.statuses(await bench.invite("bob", FRIENDS)) == [486]  # CNF-16: as the document says now
         session.regroup(None)
         await bench.settle()
         assert "404" in header(bench.sent("carol", "BYE"), "Reason")
@@ -158,7 +164,9 @@ async def test_adding_and_removing() -> None:
         told: list[int] = []
         by = next(place.by for place in session._places.values() if place.by is not None)
         assert session.can_add([uri("carol")]) and not session.can_add([uri("carol"), uri("dave")])
-        session.invite([Recipient(uri("carol"), uri("carol"))], by, lambda status, reason: told.append(status))
+        session.invite(
+            [Recipient(uri("carol"), uri("carol"))], by, lambda place, status, reason, warning="": told.append(status)
+        )
         await bench.settle()
         await bench.respond(bench.sent("carol"), 180)
         await bench.accept("carol")
@@ -215,13 +223,89 @@ async def test_coming_by_the_identity() -> None:
 @pytest.mark.requirement("CNF-02", "CNF-04")
 @pytest.mark.parametrize(
     ("sender", "body", "statuses"),
-    [("Stranger", None, [403]), ("alice", b"", [488]), ("alice", b"v=0", [400]), ("alice", sdp(types="a/b"), [488])],
+    [("Stranger", None, [403]), ("alice", b"v=0", [400]), ("alice", sdp(types="a/b"), [488])],
 )
 async def test_refusals(sender: str, body: bytes | None, statuses: list[int]) -> None:
     """Nothing is left of a session that did not begin."""
     async with focus() as bench:
         assert bench.statuses(await bench.invite(sender, names=("bob",), body=body)) == statuses
         assert not bench.port.requests() and not bench.function.sessions() and len(bench.functions.legs) == 0
+
+
+@pytest.mark.requirement("CNF-04", "CNF-07")
+async def test_an_invite_without_an_offer() -> None:
+    """The focus offers in its 200; the ACK has the answer, and the participant is in the room."""
+    async with focus() as bench:
+        bench.groups.known[FRIENDS] = Group(FRIENDS, members=GROUP.members)
+        asked = await bench.invite("alice", FRIENDS, body=b"")
+        (reply,) = bench.replies(asked)
+        assert reply.status == 200 and b"a=accept-types:message/cpim" in reply.body and b"a=setup:actpass" in reply.body
+        await bench.ack(asked, ANSWER)
+        assert [one.address.uri for one in bench.session.room.switch.participants] == [uri("alice")]
+
+
+@pytest.mark.requirement("IDN-08")
+async def test_one_name_for_who_hides() -> None:
+    """Whoever comes back, or comes with a second client, has the same URI for the others."""
+    async with focus() as bench:
+        await bench.invite("alice", names=("bob",), anonymous=True)
+        await bench.accept("bob")
+        identity = bench.session.address.uri
+        before = bench.session.users()[0].entity
+        await bench.invite("alice", identity, anonymous=True)
+        assert {place.entity for place in bench.session._places.values() if place.key == uri("alice")} == {before}
+
+
+@pytest.mark.requirement("CNF-11")
+@pytest.mark.parametrize("status", [420, 481])
+async def test_who_has_nothing_to_replace(status: int) -> None:
+    """Called once more without the header; a second refusal is its last word."""
+    async with focus() as bench:
+        lines = (("Replaces", "other@call;to-tag=theirs;from-tag=ours"),)
+        asked = await bench.invite("alice", names=("bob",), lines=lines)
+        first = bench.sent("bob")
+        assert header(first, "Replaces") == lines[0][1]
+        await bench.respond(first, status)
+        again = bench.sent("bob")
+        assert again is not first and not header(again, "Replaces")
+        await bench.respond(again, 481)
+        assert bench.statuses(asked) == [481]
+        assert bench.methods("bob") == ["INVITE", "INVITE"]
+
+
+class Bridge:
+    """Owner of two legs that are one session."""
+
+    kind = "bridge"
+    identity = "1"
+
+    def __init__(self) -> None:
+        self.legs: list[LegId] = []
+
+    def on_leg_event(self, leg_id: LegId, event: LegEvent) -> None:
+        """Nothing is done about it."""
+
+    def across(self, leg_id: LegId) -> LegId | None:
+        return next(one for one in self.legs if one != leg_id)
+
+
+@pytest.mark.requirement("CNF-11")
+async def test_a_session_through_the_server_is_replaced() -> None:
+    """The header names our leg towards Alice; Bob, and nobody else, hears of the dialog that he knows."""
+    async with focus() as bench:
+        bridge = Bridge()
+        for number, name in enumerate(("alice", "bob")):
+            invitation = replace(INVITATION, to_uri=uri(name), request_uri=uri(name), next_hop="")
+            bridge.legs.append(bench.functions.legs.call(invitation, bridge))
+            await bench.settle()
+            await bench.respond(bench.sent(name), 200, ANSWER, tag=f"peer{number}")
+        (call_a, tag_a), (call_b, tag_b) = bridge.legs
+        lines = (("Replaces", f"{call_a};to-tag={tag_a};from-tag=peer0"),)
+        await bench.invite("alice", names=("bob", "carol"), lines=lines)
+        assert header(bench.sent("bob"), "Replaces") == f"{call_b};to-tag=peer1;from-tag={tag_b}"
+        assert not header(bench.sent("carol"), "Replaces")
+        wrong = (("Replaces", f"{call_a};to-tag={tag_a};from-tag=stranger"),)
+        assert bench.statuses(await bench.invite("alice", names=("bob",), lines=wrong)) == [481]
 
 
 @pytest.mark.requirement("CNF-26", "SEC-06")

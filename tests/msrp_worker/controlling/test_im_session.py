@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msrp_worker.controlling.im_session import LOST_S, MEDIA_S, TABLE, ImSession, Stage, step
+from msrp_worker.controlling.im_session import LOST_S, MEDIA_S, ImSession, step
 from msrp_worker.controlling.release_policy import ReleasePolicy, SessionKind, Why
+from msrp_worker.controlling.seat import TABLE, Do, Stage, What
 from msrp_worker.controlling.session_events import (
     Accept,
     Admit,
@@ -368,8 +369,6 @@ def test_whatever_happens(kind: SessionKind, is_open: bool, limit: int, events: 
 
 def test_the_table_is_closed() -> None:
     """Every stage can be left by the user and by us, and only an asking seat waits for a final response of ours."""
-    from msrp_worker.controlling.im_session import Do, What
-
     for stage in Stage:
         assert TABLE[stage, What.REMOVE][0] is None
         assert TABLE[stage, What.LEFT][0] is None

@@ -38,14 +38,18 @@ async def test_everything_in_order(tmp_path: Path) -> None:
 
 @pytest.mark.requirement("LRG-04")
 async def test_durable_before_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file and its directory are synchronised, in this order, and `finish` waits for it."""
+    """The file and its directories are synchronised, and `finish` waits for it."""
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda number: synced.append(str(Path(f"/proc/self/fd/{number}").readlink())))
     writer = writer_in(tmp_path)
     writer.write(b"x")
     assert synced == []
     await writer.finish()
-    assert synced == [str(tmp_path / writer.path), str(tmp_path / "content")]
+    assert synced == [str(tmp_path), str(tmp_path / writer.path), str(tmp_path / "content")]
+    synced.clear()
+    again = writer_in(tmp_path)
+    await again.finish()
+    assert synced == [str(tmp_path / again.path), str(tmp_path / "content")], "the directory was there"
 
 
 @pytest.mark.requirement("LRG-04", "SEC-06")

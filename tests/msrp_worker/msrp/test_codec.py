@@ -263,6 +263,16 @@ def test_malformed_says_whom_to_answer() -> None:
     assert (event.to_path, event.from_path, event.failure_report) == (TO, FROM, "no")
 
 
+@pytest.mark.requirement("MED-01", "SEC-05")
+@pytest.mark.parametrize("header", [b"X: \xff\xfe", b"\r\n".join(b"X-%d: y" % number for number in range(70))])
+def test_malformed_says_whom_to_answer_where_the_paths_were_not_read(header: bytes) -> None:
+    """What fails before any header field is looked at: no UTF-8, too many fields."""
+    frame = b"MSRP tid1 SEND\r\nTo-Path: msrp://h:1/a;tcp\r\nFrom-Path: msrp://h:2/b;tcp\r\n" + header
+    (event,) = parse(frame + b"\r\n-------tid1$\r\n")
+    assert isinstance(event, Malformed)
+    assert (event.to_path, event.from_path) == ("msrp://h:1/a;tcp", "msrp://h:2/b;tcp")
+
+
 @pytest.mark.requirement("MED-01")
 def test_malformed_response_has_no_method() -> None:
     (event,) = parse(b"MSRP tid1 200 OK\r\n" + PATHS + b"bad\r\n-------tid1$\r\n")

@@ -11,12 +11,14 @@ from im_client.client import ImClient
 from im_client.exchange import ReceivedResponse
 from im_client.im_invitation import ImInvitation
 from im_client.im_session import ImSession
+from im_client.msrp_peer import ChatMessage
 from im_client.multipart import Part
 from im_client.recipients import RESOURCE_LISTS, CopyControl, Recipient, build_list
 from msrp_worker.cpim import Address
 from tests.scenarios.bed import DOMAIN, Instance
 
 PATIENCE = 10.0
+READY = "ready:"
 FACTORY = f"sip:conference-factory@{DOMAIN}"
 REQUIRE_LIST = ("Require", "recipient-list-invite")
 LIST_DISPOSITION = ("Content-Disposition", "recipient-list")
@@ -74,7 +76,7 @@ class User:
         """Set up an ad-hoc session with these users."""
         part = options.pop("part", None) or list_part(names)
         headers = [REQUIRE_LIST, *options.pop("headers", ())]
-        return in_room(await self.client.invite(FACTORY, extra=[part], headers=headers, **options))
+        return in_room(await self.client.invite(str(self.client.config.factory_uri), extra=[part], headers=headers, **options))
 
     async def join(self, uri: str, **options: Any) -> ImSession:
         """Come into the session at a URI."""
@@ -109,9 +111,26 @@ async def new_users(instance: Instance, new_user: Callable[..., str], count: int
         yield found
 
 
+async def message_of(session: ImSession) -> ChatMessage:
+    """The next message that is not one of `all_in`."""
+    while True:
+        message = await session.receive()
+        if not message.text.startswith(READY):
+            return message
+
+
 async def text_of(session: ImSession) -> str:
     """The text of the next message."""
-    return (await session.receive()).text
+    return (await message_of(session)).text
+
+
+async def all_in(first: ImSession, *others: ImSession) -> None:
+    """Wait until the focus knows of every answer: what somebody says is passed on once it does. Only from then on does
+    everybody get what is said."""
+    for number, other in enumerate(others):
+        await other.send(f"{READY}{number}")
+    for _ in others:
+        assert (await first.receive()).text.startswith(READY)
 
 
 async def over(session: ImSession) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.scenarios.bed import Instance
-from tests.scenarios.conference.conference import new_users, over, text_of
+from tests.scenarios.conference.conference import all_in, new_users, over, text_of
 
 
 @pytest.mark.requirement("CNF-03", "CNF-06", "CNF-07", "CNF-09", "CNF-26", "CNF-27", "CNF-29", "CNF-34", "HDR-03", "MED-08")
@@ -19,6 +19,7 @@ async def test_three_talk_and_leave(instance: Instance, new_user: Callable[..., 
         his, third = await bob.joined(), await carol.joined()
         assert hers.peer.focus and hers.peer.identity.startswith("sip:im-session-")
         assert his.peer.identity == third.peer.identity == hers.peer.identity
+        await all_in(hers, his, third)
         await hers.send("hello all")
         assert [await text_of(his), await text_of(third)] == ["hello all", "hello all"]
         await his.send("hi")

@@ -10,7 +10,7 @@ import pytest
 from im_client.im_session import ImSession
 from im_client.replaces import Replaces
 from tests.scenarios.bed import Instance, instance_with
-from tests.scenarios.conference.conference import User, address, new_users, over, text_of, users
+from tests.scenarios.conference.conference import User, address, all_in, new_users, over, text_of, users
 from tests.scenarios.conference.signalling import agents, answer, begin_session, refuse
 
 
@@ -38,6 +38,7 @@ async def test_two_become_three(instance: Instance, new_user: Callable[..., str]
         await asyncio.gather(over(old), over(his_old))
         assert his_old.why == "replaced"
         assert await text_of(his_old) == "before"
+        await all_in(hers, his, third)
         await hers.send("now three")
         assert [await text_of(his), await text_of(third)] == ["now three", "now three"]
 
@@ -55,6 +56,7 @@ async def test_with_the_server_between_them(tmp_path_factory: pytest.TempPathFac
             theirs, third = await two.joined(), await carol.joined()
             await asyncio.gather(over(old), over(other))
             assert other.why == "replaced"
+            await all_in(new, theirs, third)
             await new.send("now three")
             assert [await text_of(theirs), await text_of(third)] == ["now three", "now three"]
 

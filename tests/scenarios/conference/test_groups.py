@@ -9,7 +9,7 @@ import pytest
 
 from im_client.errors import SessionRefusedError
 from tests.scenarios.bed import Instance
-from tests.scenarios.conference.conference import User, new_users, over, text_of
+from tests.scenarios.conference.conference import User, all_in, message_of, new_users, over, text_of
 from tests.scenarios.conference.groups import ANONYMITY, INITIATE, JOIN, delete, identity, new_group, put, rules
 
 
@@ -36,6 +36,7 @@ async def test_first_begins_others_are_invited_or_join(instance: Instance, new_u
         third = await carol.join(group)
         assert third.peer.identity == hers.peer.identity == his.peer.identity
         assert third.peer.uri == group  # HDR-05
+        await all_in(hers, his)
         await third.send("here I am")
         assert [await text_of(hers), await text_of(his)] == ["here I am", "here I am"]
         await third.close()
@@ -58,7 +59,7 @@ async def test_what_the_rules_of_a_group_allow(instance: Instance, new_user: Cal
         assert await refused(bob, group, anonymous=True) == 403  # IDN-06
         his = await bob.join(group)
         await hers.send("guess who")
-        message = await his.receive()
+        message = await message_of(his)
         assert message.envelope is not None and message.envelope.sender is not None
         assert alice.name not in message.envelope.sender.uri  # IDN-04
 
@@ -99,6 +100,7 @@ async def test_two_begin_at_once(instance: Instance, new_user: Callable[..., str
         both = await asyncio.gather(alice.join(group), bob.join(group))
         third = await carol.joined()
         assert len({session.peer.identity for session in (*both, third)}) == 1
+        await all_in(both[0], third)
         await both[0].send("one session")
         assert [await text_of(both[1]), await text_of(third)] == ["one session", "one session"]
 
@@ -110,6 +112,7 @@ async def test_the_group_changes(instance: Instance, new_user: Callable[..., str
         group = new_group(instance, names(alice, bob, carol))
         hers = await alice.join(group)
         his, third = await bob.joined(), await carol.joined()
+        await all_in(hers, his, third)
         put(instance, group, names(alice, carol))
         assert "403" in await over(his)
         await hers.send("still here?")

@@ -16,15 +16,20 @@ from msrp_worker.cpim import Address
 from msrp_worker.offer_answer import LocalPolicy
 from msrp_worker.sdp_msrp import Direction
 from tests.scenarios.bed import Instance, async_until
-from tests.scenarios.conference.conference import User, address, new_users, over, text_of
+from tests.scenarios.conference.conference import User, address, all_in, new_users, over, text_of
+from tests.scenarios.conference.signalling import agents, answer, sdp
+from tests.scenarios.conference.wire import Wire, path
 
+ENOUGH = 400
+"""Messages of 8 kB that fill the window and the queue of a session whose client does not answer."""
 SETTINGS = {"IM_CONTENT_TYPES": "text/*", "IM_LARGE_MAX_SIZE": "100000"}
 
 
 async def three(alice: User, bob: User, carol: User) -> tuple[ImSession, ImSession, ImSession]:
     """All of them in one ad-hoc session."""
-    hers = await alice.create([bob.name, carol.name])
-    return hers, await bob.joined(), await carol.joined()
+    found = await alice.create([bob.name, carol.name]), await bob.joined(), await carol.joined()
+    await all_in(*found)
+    return found
 
 
 async def failed(session: ImSession, *args: object, **options: object) -> int:
@@ -135,6 +140,7 @@ async def test_terms_that_cannot_be(instance: Instance, new_user: Callable[..., 
     async with new_users(instance, new_user, 2) as (alice, bob):
         hers = await alice.create([bob.name])
         his = await bob.joined()
+        await all_in(hers, his)
         offer = hers.line.change(Direction.SENDRECV).data.replace(b"accept-types:*", b"accept-types:image/png")
         bad = Body("application/sdp", offer)
         response = await hers.session.modify(bad, method="INVITE")
@@ -163,5 +169,29 @@ async def test_who_leaves_is_told_by_bye_only(instance: Instance, new_user: Call
         await hers.close()
         await asyncio.gather(over(his), over(third))
     await async_until(
-        lambda: not instance.in_store(lambda store: store.legs.of_node(instance.deployment.config.domain)), "no leg stored"
+        lambda: not instance.in_store(lambda store: store.legs.of_node(instance.deployment.config.domain)),
+        "no leg stored",
+        45.0,  # a BYE to a client that was closed meanwhile is given up after 32
     )
+
+
+@pytest.mark.requirement("MED-08", "CNF-26")
+async def test_who_does_not_read_is_removed(instance: Instance, new_user: Callable[..., str]) -> None:
+    """One participant neither reads nor answers: the other gets everything meanwhile, and that one a BYE."""
+    third = new_user()
+    async with new_users(instance, new_user, 2) as (alice, bob):
+        with agents(instance, [third]) as (carol,):
+            setting_up = asyncio.create_task(alice.create([bob.name, third]))
+            invite = await asyncio.to_thread(carol.receive, "INVITE")
+            answer(carol, invite, body=sdp(setup="active", path=path("c")))
+            hers, his = await setting_up, await bob.joined()
+            wire = Wire(invite.body, path("c"))
+            assert b"200" in await asyncio.to_thread(wire.send, b"")
+            await all_in(hers, his)
+            for _ in range(ENOUGH):
+                await hers.send("x" * 8_000)
+            await hers.send("the last one")
+            assert [await text_of(his) for _ in range(ENOUGH + 1)][-1] == "the last one"
+            while (request := await asyncio.to_thread(carol.receive)).method != "BYE":
+                pass
+            assert "503" in request.value("Reason")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.scenarios.bed import Instance, instance_with
-from tests.scenarios.conference.conference import address, new_users, over
+from tests.scenarios.conference.conference import address, all_in, message_of, new_users, over
 from tests.scenarios.conference.groups import ANONYMITY, INITIATE, JOIN, identity, new_group, rules
 from tests.scenarios.conference.signalling import agents, answer, begin, begin_session, refuse
 
@@ -36,10 +36,11 @@ async def test_anonymous_messages(instance: Instance, new_user: Callable[..., st
         carol.answer_headers = [PRIVACY]
         hers = await alice.create([bob.name, carol.name], anonymous=True)
         his, third = await bob.joined(), await carol.joined()
+        await all_in(hers, his, third)
         senders = []
         for session, text in ((hers, "one"), (third, "two"), (hers, "three")):
             await session.send(text)
-            message = await his.receive()
+            message = await message_of(his)
             assert message.text == text
             assert message.envelope is not None and message.envelope.sender is not None
             assert alice.name not in str(message.envelope.head) and carol.name not in str(message.envelope.head)
@@ -70,7 +71,7 @@ async def test_an_anonymous_answer_in_a_group_that_forbids_it(instance: Instance
         hers = await alice.join(group)
         his = await bob.joined()
         await his.send("seen")
-        message = await hers.receive()
+        message = await message_of(hers)
         assert message.envelope is not None and message.envelope.sender is not None
         assert message.envelope.sender.uri == address(bob.name)
 
@@ -98,7 +99,7 @@ async def test_anonymous_in_a_group_that_allows_it(instance: Instance, new_user:
         hers = await alice.join(group)
         his = await bob.joined()
         await his.send("hidden")
-        message = await hers.receive()
+        message = await message_of(hers)
         assert message.text == "hidden"
         assert message.envelope is not None and message.envelope.sender is not None
         assert bob.name not in message.envelope.sender.uri

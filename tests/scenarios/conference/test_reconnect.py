@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import secrets
-import socket
 from collections.abc import Callable
 
 import pytest
@@ -13,69 +10,18 @@ from tests.scenarios.agent import Agent, Message
 from tests.scenarios.bed import Instance
 from tests.scenarios.conference.conference import address
 from tests.scenarios.conference.signalling import agents, answer, attributes, begin_session, sdp
-
-PATH = "msrp://127.0.0.1:9999/{};tcp"
-
-
-class Wire:
-    """One MSRP connection of a participant that is the active side."""
-
-    def __init__(self, description: bytes, path: str) -> None:
-        self.to = next(line for line in attributes(description) if line.startswith("path:")).removeprefix("path:")
-        self.path = path
-        port = re.search(r":(\d+)/", self.to)
-        assert port is not None
-        self._socket = socket.create_connection(("127.0.0.1", int(port[1])), timeout=10)
-        self._read = b""
-
-    def send(self, body: bytes, content_type: str = "message/cpim") -> bytes:
-        """One SEND; the status line of its response."""
-        ident = secrets.token_hex(6)
-        head = (
-            f"MSRP {ident} SEND\r\nTo-Path: {self.to}\r\nFrom-Path: {self.path}\r\n"
-            f"Message-ID: {secrets.token_hex(6)}\r\nByte-Range: 1-{len(body)}/{len(body)}\r\n"
-        )
-        data = f"Content-Type: {content_type}\r\n\r\n".encode() + body + b"\r\n" if body else b""
-        self._socket.sendall(head.encode() + data + f"-------{ident}$\r\n".encode())
-        return self.wait(f"MSRP {ident} ".encode())
-
-    def wait(self, wanted: bytes) -> bytes:
-        """Read until something is there; its line."""
-        while wanted not in self._read:
-            try:
-                more = self._socket.recv(65536)
-            except TimeoutError:
-                more = b""
-            assert more, (wanted, self._read)
-            self._read += more
-        return self._read[self._read.index(wanted) :].partition(b"\r\n")[0]
-
-    def close(self) -> None:
-        """Cut it."""
-        self._socket.close()
-
-
-def cpim(sender: str, room: str, text: str) -> bytes:
-    """A message to all."""
-    return f"From: <{sender}>\r\nTo: <{room}>\r\n\r\nContent-Type: text/plain\r\n\r\n{text}".encode()
-
-
-def room_of(message: Message) -> str:
-    """The IM Session Identity in a Contact."""
-    found = re.search(r"<([^>]*)>", message.value("Contact"))
-    assert found is not None
-    return found[1]
+from tests.scenarios.conference.wire import Wire, cpim, path, room_of
 
 
 def begin(alice: Agent, bob: Agent) -> tuple[Message, Message, Wire, Wire]:
     """A session of two with both connections: the initiator's 200, the other's INVITE."""
-    call_id = begin_session(alice, [address(bob.user)], offer=sdp(path=PATH.format("aaaa")))
+    call_id = begin_session(alice, [address(bob.user)], offer=sdp(path=path("a")))
     invite = bob.receive("INVITE")
-    answer(bob, invite, body=sdp(setup="active", path=PATH.format("bbbb")))
+    answer(bob, invite, body=sdp(setup="active", path=path("b")))
     accepted = alice.final(call_id)
     alice.send(alice.within(accepted, "ACK"))
     bob.receive("ACK")
-    ours, theirs = Wire(accepted.body, PATH.format("aaaa")), Wire(invite.body, PATH.format("bbbb"))
+    ours, theirs = Wire(accepted.body, path("a")), Wire(invite.body, path("b"))
     assert b"200" in ours.send(b"") and b"200" in theirs.send(b"")
     return accepted, invite, ours, theirs
 
@@ -93,8 +39,8 @@ def test_a_new_session_is_offered(instance: Instance, new_user: Callable[..., st
         assert [line for line in attributes(offer.body) if line.startswith("path")] != [
             line for line in attributes(invite.body) if line.startswith("path")
         ]
-        answer(bob, offer, body=sdp(setup="active", path=PATH.format("cccc"), version=2))
-        again = Wire(offer.body, PATH.format("cccc"))
+        answer(bob, offer, body=sdp(setup="active", path=path("c"), version=2))
+        again = Wire(offer.body, path("c"))
         assert b"200" in again.send(b"")
         assert b"200" in ours.send(cpim(address(names[0]), room_of(accepted), "are you back?"))
         again.wait(b"are you back?")
@@ -123,14 +69,14 @@ def test_a_client_moves_to_another_session(instance: Instance, new_user: Callabl
     names = [new_user() for _ in range(2)]
     with agents(instance, names) as (alice, bob):
         accepted, _, ours, theirs = begin(alice, bob)
-        offer = sdp(path=PATH.format("dddd"), version=2)
+        offer = sdp(path=path("d"), version=2)
         kind = f"Contact: <{alice.contact}>\r\nContent-Type: application/sdp\r\nContent-Length: {len(offer)}\r\n\r\n"
         request = alice.within(accepted, "INVITE").replace(b"Content-Length: 0\r\n\r\n", kind.encode() + offer)
         alice.send(request)
         response = alice.final(accepted.value("Call-ID"))
         assert response.status == 200
         alice.send(alice.within(response, "ACK"))
-        moved = Wire(response.body, PATH.format("dddd"))
+        moved = Wire(response.body, path("d"))
         assert moved.to != ours.to
         assert b"200" in moved.send(b"")
         assert b"200" in moved.send(cpim(address(names[0]), room_of(accepted), "moved"))
@@ -142,9 +88,9 @@ def test_a_message_overtakes_the_200(instance: Instance, new_user: Callable[...,
     """What who is invited sends over MSRP before its 200 is here reaches the others all the same."""
     names = [new_user() for _ in range(2)]
     with agents(instance, names) as (alice, bob):
-        call_id = begin_session(alice, [address(names[1])], offer=sdp(path=PATH.format("eeee")))
+        call_id = begin_session(alice, [address(names[1])], offer=sdp(path=path("e")))
         invite = bob.receive("INVITE")
-        early = Wire(invite.body, PATH.format("ffff"))
+        early = Wire(invite.body, path("f"))
         ident = b"early12"
         body = cpim(address(names[1]), room_of(invite), "first!")
         early._socket.sendall(
@@ -163,7 +109,7 @@ def test_a_message_overtakes_the_200(instance: Instance, new_user: Callable[...,
         answer(bob, invite, body=sdp(setup="active", path=early.path))
         accepted = alice.final(call_id)
         alice.send(alice.within(accepted, "ACK"))
-        ours = Wire(accepted.body, PATH.format("eeee"))
+        ours = Wire(accepted.body, path("e"))
         assert b"200" in ours.send(b"")
         ours.wait(b"first!")
         early.wait(b"MSRP " + ident + b" 200")

@@ -9,7 +9,7 @@ import pytest
 
 from im_client.errors import SessionRefusedError
 from tests.scenarios.bed import Instance, async_until, instance_with
-from tests.scenarios.conference.conference import address, over, text_of, users
+from tests.scenarios.conference.conference import address, all_in, over, text_of, users
 from tests.scenarios.conference.groups import new_group
 from tests.scenarios.conference.signalling import agents, answer, begin_session, sdp
 
@@ -106,6 +106,7 @@ async def test_the_worker_dies(tmp_path_factory: pytest.TempPathFactory) -> None
             assert refused.value.status == 404
             again = await alice.join(group)
             other = await bob.joined()
+            await all_in(again, other)
             await again.send("back")
             assert await text_of(other) == "back"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
@@ -13,6 +15,7 @@ import pytest
 from im_client.deferred import decode
 from im_client.message_summary import Counts
 from im_client.service_settings import ServiceSettings
+from msrp_worker import cpim, imdn
 from msrp_worker.msrp import IncomingMessage, Session
 from msrp_worker.store import Store
 from msrp_worker.store.database import Statement
@@ -21,7 +24,7 @@ from tests.scenarios.delivery.device import Device
 from tests.scenarios.delivery.test_killed import kill
 from tests.scenarios.evidence import address
 from tests.scenarios.large.conftest import Files
-from tests.scenarios.large.sender import IMAGE
+from tests.scenarios.large.sender import IMAGE, invite_large, send
 
 SETTINGS = {"IM_USER_RATE": "0"}
 CONTENT = bytes(index % 251 for index in range(3_000_000))
@@ -147,6 +150,27 @@ async def test_the_clients_commands(instance: Instance, new_user: Callable[..., 
     assert not instance.stored(recipient)
 
 
+@pytest.mark.requirement("CLI-06", "DEF-03", "DEF-04")
+async def test_a_listening_client_shows_what_is_pushed(
+    instance: Instance, new_user: Callable[..., str], deposit: Deposit, tmp_path: Path
+) -> None:
+    """`listen` prints deferred messages too, and saves large ones before they leave the store."""
+    recipient = new_user()
+    await willing(instance, recipient)
+    sender = await deposit(recipient, CONTENT)
+    async with instance.client(sender) as client:
+        assert (await client.send(address(recipient), "and a word")).status == 202
+    account = ("--identity", address(recipient), "--password", f"{recipient}-secret")
+    command = [sys.executable, "-m", "im_client", "listen", *account, "--proxy", f"127.0.0.1:{instance.sip_port}"]
+    command += ["--json", "--count", "2", "--directory", str(tmp_path)]
+    result = await asyncio.to_thread(subprocess.run, command, capture_output=True, timeout=30, check=True)
+    first, second = map(json.loads, result.stdout.splitlines())
+    assert Path(first["path"]).parent == tmp_path and Path(first["path"]).read_bytes() == CONTENT
+    assert (first["deferred"], first["sender"], first["content_type"]) == (True, address(sender), IMAGE)
+    assert (second["path"], base64.b64decode(second["body"])) == (None, b"and a word")
+    await async_until(lambda: not instance.stored(recipient), "nothing is left")
+
+
 @pytest.mark.requirement("DEF-05", "DEF-13", "LRG-04")
 @pytest.mark.parametrize("how", ["cut", "refuse", "kill"])
 async def test_interrupted_in_the_middle_it_comes_again_whole(
@@ -171,6 +195,39 @@ async def test_interrupted_in_the_middle_it_comes_again_whole(
         await async_until(lambda: not instance.stored(recipient), "all has come")
         bodies = [decode(kind, body)[0].body for session in device.taken for kind, body in session]
         assert sorted(bodies, key=len) == [CONTENT[:1000], CONTENT]
+        await async_until(lambda: not files(), "nothing is left")
+
+
+@pytest.mark.requirement("DEF-05", "DEF-13", "SEC-06")
+@pytest.mark.parametrize(
+    "step", ["the INVITE is there", "the first is half there", "the first was acknowledged", "all were"]
+)
+async def test_killed_at_a_step_of_a_push(
+    instance: Instance, new_user: Callable[..., str], deposit: Deposit, files: Files, step: str
+) -> None:
+    """Nothing is lost; what comes twice was acknowledged a moment before, and has the same Message-ID and bytes."""
+    recipient = new_user()
+    contents = [CONTENT, CONTENT[:900_000], CONTENT[:800_000]]
+    await willing(instance, recipient)
+    await deposit(recipient, *contents)
+    async with Slow(instance, recipient, 1_000_000, "go on") as device:
+        device.answers = step != "the INVITE is there"
+        await device.register()
+        async with asyncio.timeout(20):
+            if not device.answers:
+                await device.until(lambda: device.offers)
+            elif step == "the first is half there":
+                await device.stopped.wait()
+            else:
+                count = 1 if step == "the first was acknowledged" else 3
+                await device.until(lambda: device.taken and len(device.taken[0]) >= count)
+        await kill(instance)
+        device.answers = True
+        await asyncio.to_thread(instance.deployment.start_worker)
+        await async_until(lambda: not instance.stored(recipient), "all has come")
+        bodies = [decode(kind, body)[0].body for session in device.taken for kind, body in session]
+        assert list(dict.fromkeys(bodies)) == contents
+        assert len(bodies) <= 2 * len(contents)
         await async_until(lambda: not files(), "nothing is left")
 
 
@@ -257,3 +314,33 @@ async def test_the_purge_takes_the_content_along(
     instance.in_store(age)
     await async_until(lambda: not files(), "the purge has run")
     assert not instance.stored(recipient)
+
+
+@pytest.mark.requirement("PAG-21", "LRG-07", "DEF-05")
+async def test_the_sender_is_told_of_the_delivery(instance: Instance, new_user: Callable[..., str]) -> None:
+    """A large message in an envelope that asks for it: a notification when the recipient has it, not before."""
+    sender, recipient = new_user(), new_user()
+    await willing(instance, recipient)
+    asking = cpim.compose(
+        cpim.Address(address(sender)),
+        [cpim.Address(address(recipient))],
+        IMAGE,
+        date_time="2026-11-21T00:00:00Z",
+        message_id="asked1",
+        disposition_notification="positive-delivery",
+    )
+    async with instance.client(sender) as author:
+        await author.register()
+        session = await invite_large(author, address(recipient), len(CONTENT))
+        assert await send(session, asking.head + CONTENT, "message/cpim") == 200
+        await session.close()
+        with pytest.raises(TimeoutError):
+            await author.next_message(0.5)
+        async with Device(instance, recipient) as device:
+            await device.register()
+            await device.until(lambda: device.ended)
+            assert decode(*device.taken[0][0])[0].body == asking.head + CONTENT
+        envelope, payload = cpim.parse((await author.next_message()).body)
+        told = imdn.parse(payload)
+        assert (told.message_id, told.kind, told.status) == ("asked1", imdn.Kind.DELIVERY, imdn.Status.DELIVERED)
+        assert envelope.sender == cpim.Address(address(recipient))

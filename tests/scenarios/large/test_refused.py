@@ -9,6 +9,7 @@ import pytest
 
 from im_client.errors import SessionRefusedError
 from im_client.im_invitation import ImInvitation
+from msrp_worker.deferred.depositing import MOST_OF_SENDER
 from msrp_worker.msrp import outcome
 from msrp_worker.sdp_msrp import Direction
 from tests.scenarios.bed import Instance, async_until
@@ -192,3 +193,19 @@ async def test_the_declared_size_and_type_between_two_who_are_there(
                 await invite_large(client, address(to), size)
             assert refused.value.status == status
     assert heard == [address(free)]
+
+
+@pytest.mark.requirement("SEC-02", "LRG-04")
+async def test_one_sender_does_not_take_all_places(instance: Instance, new_user: Callable[..., str]) -> None:
+    """Beyond so many at once 503 with Retry-After; others are served, and places become free again."""
+    recipient = new_user()
+    async with instance.client(new_user()) as greedy, instance.client(new_user()) as other:
+        sessions = [await invite_large(greedy, address(recipient), 10) for _ in range(MOST_OF_SENDER)]
+        with pytest.raises(SessionRefusedError) as refused:
+            await invite_large(greedy, address(recipient), 10)
+        assert refused.value.status == 503
+        await other.send_large(address(recipient), b"x", content_type=IMAGE)
+        for session in sessions:
+            await session.close()
+        await greedy.send_large(address(recipient), b"y", content_type=IMAGE)
+    assert [entry["size"] for entry in instance.stored(recipient)] == [1, 1]

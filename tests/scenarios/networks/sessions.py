@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from im_client.errors import SessionRefusedError
 from im_client.im_invitation import ImInvitation, ReceivedFile
 from im_client.im_session import ImSession
 from tests.scenarios.networks.networks import Networks
@@ -64,3 +67,30 @@ async def transfer(networks: Networks, directory: Path) -> None:
         assert file.path.read_bytes() == source.read_bytes()
         assert file.selector.name == "cat.jpg"
         assert file.sender == here.uri(alice)
+
+
+async def keep(networks: Networks) -> None:
+    """A large message for somebody of the other network who is away: kept there, fetched there; not kept for a stranger."""
+    here, there = networks.one, networks.two
+    alice, bob = here.new_user(), there.new_user()
+    content = bytes(range(256)) * 1_000
+    async with here.client(alice) as one:
+        await one.register()
+        with pytest.raises(SessionRefusedError) as refused:
+            await one.send_large(there.uri("nobody"), content, content_type="image/png")
+        assert refused.value.status == 404
+        await one.send_large(there.uri(bob), content, content_type="image/png", success_report=True)
+    async with there.client(bob) as two:
+        (found,) = await two.deferred_get()
+        assert (found.body, found.sender) == (content, here.uri(alice))
+
+
+async def not_kept_here(networks: Networks) -> None:
+    """The other network's refusal comes back to the sender as it is: its own server keeps nothing for others."""
+    here, there = networks.one, networks.two
+    alice, bob = here.new_user(), there.new_user(session_barred="yes")
+    async with here.client(alice) as one:
+        await one.register()
+        with pytest.raises(SessionRefusedError) as refused:
+            await one.send_large(there.uri(bob), b"x", content_type="image/png")
+        assert refused.value.status == 480

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.networks.networks import SERVERS, Networks
-from tests.scenarios.networks.sessions import converse, transfer
+from tests.scenarios.networks.sessions import converse, keep, not_kept_here, transfer
 
 SETTINGS = {"IM_MEDIA_PATH": "always"}
 
@@ -22,3 +22,10 @@ async def test_conversation(networks: Networks) -> None:
 async def test_file(networks: Networks, tmp_path: Path) -> None:
     """With its name, and every byte of it."""
     await transfer(networks, tmp_path)
+
+
+@pytest.mark.requirement("LRG-04", "PFS-16")
+async def test_a_large_message_for_somebody_away(networks: Networks) -> None:
+    """The recipient's home network keeps it."""
+    await keep(networks)
+    await not_kept_here(networks)
