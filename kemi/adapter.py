@@ -31,6 +31,7 @@ from kemi.messages import (
     ANSWER,
     BEAT,
     CANCEL_INVITE,
+    KEEP,
     MAX_PACKET,
     RELOAD_SUBSCRIPTIONS,
     SEND_REQUEST,
@@ -261,6 +262,8 @@ class Adapter:
             KSR.tmx.t_cancel_callid(str(command["call_id"]), str(command["cseq"]), 0)
         elif name == RELOAD_SUBSCRIPTIONS:
             KSR.jsonrpcs.exec('{"jsonrpc":"2.0","method":"htable.reload","params":["im_without_service"],"id":1}')
+        elif name == KEEP:
+            self._reply(200, "OK")  # the only one with a transaction of Kamailio behind it
         else:
             KSR.err(f"IM control: unknown command {sent_safely(str(name))}\n")
         return next_step("done")
@@ -348,10 +351,8 @@ class Adapter:
         return bool(created > 0)
 
     def _send_request(self, request: SendRequest) -> None:
-        own = f"127.0.0.1:{setting('IM_CONTROL_PORT')}"
-        socket = f"udp:{own}" if request.next_hop == f"sip:{own}" else "."  # SEC-01: from this host, to this host
         hop = request.next_hop or "."
-        if KSR.tm.t_uac_send(request.method, request.request_uri, hop, socket, request.headers, request.body) < 0:
+        if KSR.tm.t_uac_send(request.method, request.request_uri, hop, ".", request.headers, request.body) < 0:
             KSR.err(f"IM leg: cannot send {sent_safely(request.method)} to {sent_safely(request.request_uri)}\n")
             self._link().send(encode_question(None, not_sent(request)), SEND_WAIT)
 

@@ -24,7 +24,8 @@ from msrp_worker.controlling.refusal import Refused
 from msrp_worker.controlling.release_policy import ReleasePolicy, SessionKind, Why
 from msrp_worker.controlling.replacing import replacement
 from msrp_worker.controlling.room import Observer
-from msrp_worker.controlling.session import FocusSession, SessionPolicy
+from msrp_worker.controlling.session import FocusSession
+from msrp_worker.controlling.session_policy import SessionPolicy
 from msrp_worker.controlling.terms import RoomTerms, large_line
 from msrp_worker.functions import Functions
 from msrp_worker.group import Group
@@ -48,10 +49,10 @@ MOST_SESSIONS = 20_000
 """Sessions of one worker; beyond them INVITEs that begin one get 503. Legs have a limit of their own."""
 GROUP_CEILING = 100_000
 """Most participants of a group whose document names no number."""
-ANY = ("0.0.0.0", "::")  # noqa: S104 - not bound, compared with
-FAILED = Refused(500, "Server Internal Error", "SEC-06")
 LARGE_PATIENCE_S = 60.0
 """How long a large message waits, once somebody has accepted it, for the others called: time for a person to accept."""
+ANY = ("0.0.0.0", "::")  # noqa: S104 - not bound, compared with
+FAILED = Refused(500, "Server Internal Error", "SEC-06")
 UNAVAILABLE = Refused(503, "Service Unavailable", "SEC-02", "Try again later")
 
 Handler = Callable[[TransactionId, Message, SipRequest], None]

@@ -24,7 +24,17 @@ ALLOW_EVENTS: Final = ("Allow-Events", "conference")
 
 def new_session_user() -> str:
     """The user part of a new IM Session Identity, unguessable and used once."""  # CNF-03
-    return SESSION_PREFIX + "".join(secrets.choice(_ALPHABET) for _ in range(RANDOM_CHARACTERS))
+    return SESSION_PREFIX + _random(RANDOM_CHARACTERS)
+
+
+def _random(length: int) -> str:
+    """So many characters, each as likely as any other."""
+    number = secrets.randbelow(len(_ALPHABET) ** length)
+    found = []
+    for _ in range(length):
+        number, digit = divmod(number, len(_ALPHABET))
+        found.append(_ALPHABET[digit])
+    return "".join(found)
 
 
 def user_of(address: str) -> str:
@@ -69,5 +79,4 @@ class SessionAddress(Struct, frozen=True):
 
 def anonymous_uri() -> str:
     """A URI for a participant who wants privacy: tells nothing, and is nobody else's in the session (IDN-04, CES-05)."""
-    name = "".join(secrets.choice(_ALPHABET) for _ in range(8))
-    return f"sip:anonymous-{name}@anonymous.invalid"
+    return f"sip:anonymous-{_random(8)}@anonymous.invalid"

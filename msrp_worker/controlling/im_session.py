@@ -111,7 +111,7 @@ class ImSession(Struct, frozen=True, kw_only=True):
         times = [seat.media_by for seat in self.seats.values()]
         if self.policy.max_seconds:
             times.append(self.began + self.policy.max_seconds)
-        if self.patience and self.answered_at is not None and any(one.stage is Stage.ASKING for one in self.seats.values()):
+        if self.patience and self.answered_at is not None and self.asking:
             times.append(self.answered_at + self.patience)
         first = min(times, default=float("inf"))
         return None if first == float("inf") else first

@@ -39,8 +39,8 @@ def limit_of(group: Group, ceiling: int) -> int:
 
 def members_to_invite(group: Group, initiator: str, limit: int, *, all_of_them: bool = False) -> tuple[Member, ...]:
     """Whom a beginning session invites (7.2.2.3): the members in the order of the document, as many as fit beside the
-    initiator (CNF-17). Nobody for a public group (CNF-19). `all_of_them`: whatever the document says of sessions, as what
-    is sent to the group is for its members (LRG-02)."""
+    initiator (CNF-17). Nobody for a public group (CNF-19). `all_of_them`: whatever the document says of sessions:
+    what is sent to a group is for its members (LRG-02)."""
     if not (group.invite_members or all_of_them) or group.kind is GroupKind.PUBLIC:
         return ()
     others = [member for member in group.members if member.uri != initiator]

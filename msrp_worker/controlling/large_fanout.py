@@ -98,6 +98,9 @@ class LargeSwitch(Switch):
         if not stream.write(data):
             self._stop(stream, "longer than announced")
             return 400
+        if not stream.waiting and not stream.taken_by:  # nobody is left to send the rest for
+            self._forget(stream)
+            return stream.failed or NOBODY
         if stream.is_congested:
             self._held.add(stream.sender)
             stream.sender.hold()  # MED-08
@@ -116,7 +119,10 @@ class LargeSwitch(Switch):
         stream.ended = True
         if stream.waiting:
             return DEFERRED
-        return stream.failed or NOBODY
+        if not stream.taken_by:
+            return stream.failed or NOBODY
+        session.report(message, stream.failed or 200)
+        return None
 
     def done(self, session: Session, message: OutgoingMessage) -> None:
         """A recipient has taken its copy, or has not."""

@@ -72,6 +72,8 @@ class SeatMedia:
         self._session: Session | None = None
         self._offered: SessionDescription | None = None
         """The offer of the other side that waits for its answer."""
+        self._judged: Answer | None = None
+        """The answer to it, if nothing narrows it."""
         self._asked: _Asked | None = None
         """An offer of ours without its answer."""
         self._early: _Early | None = None
@@ -98,7 +100,7 @@ class SeatMedia:
         outcome = self._answer(offered, self._policy())
         if isinstance(outcome, Refused):
             return outcome
-        self._offered = read(offered)
+        self._offered, self._judged = read(offered), outcome
         self._carried = carried(self._offered)
         return None
 
@@ -111,8 +113,9 @@ class SeatMedia:
         """The answer to the offer that was heard; the participant is in the room from now on (CNF-07, CNF-09)."""
         if self._offered is None:
             return self.offer()
-        policy = self._policy(narrowed)
-        outcome = answer(self._offered, policy)
+        outcome: Answer | Refusal | None = self._judged
+        if narrowed not in ((), ("*",)):
+            outcome = answer(self._offered, self._policy(narrowed))
         assert isinstance(outcome, Answer), "it was judged before, by the same policy"
         line = outcome.lines[0]
         self._session = accepted_session(self._room.endpoint, line, self._room.switch, self._room.terms.options)

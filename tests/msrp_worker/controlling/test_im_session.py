@@ -373,3 +373,41 @@ def test_the_table_is_closed() -> None:
         assert TABLE[stage, What.REMOVE][0] is None
         assert TABLE[stage, What.LEFT][0] is None
     assert [key for key, (_, doing) in TABLE.items() if Do.REFUSE in doing] == [(Stage.ASKING, What.REMOVE)]
+
+
+@pytest.mark.requirement("LRG-02")
+def test_a_large_message_waits_for_all() -> None:
+    """It begins but once: who sends it is let in when the last one has answered."""
+    script = asking(B, C, patience=60.0)
+    assert script.do(Answered(B)) == [Admit(B)]
+    assert script.do(Rang(C)) == [Ring(A)]
+    assert script.do(Failed(C, 486, "Busy Here")) == [Unseat(C), Accept(A)]
+    script = asking(B, C, patience=60.0)
+    script.do(Answered(B))
+    assert script.do(Answered(C)) == [Admit(C), Accept(A)]
+    refused = Refuse(A, 486, "Busy Here", requirement="CNF-08")
+    assert refused in asking(B, patience=60.0).do(Failed(B, 486, "Busy Here"))
+
+
+@pytest.mark.requirement("LRG-02")
+def test_a_large_message_does_not_wait_for_ever() -> None:
+    """So long after the first answer it goes to those who are here; the others are called no more."""
+    script = asking(B, C, patience=20.0)
+    assert script.session.next_deadline() is None
+    script.now += 100
+    script.do(Answered(B))
+    assert script.session.next_deadline() == NOW + 120
+    script.now += 19
+    assert script.do(Tick()) == []
+    script.now += 1
+    assert script.do(Tick()) == [Accept(A), Release(C, Why.TOO_LATE)]
+
+
+@pytest.mark.requirement("LRG-03")
+def test_a_large_message_is_taken_back() -> None:
+    """Who has accepted is released as well as who is called."""
+    script = asking(B, C, patience=60.0)
+    script.do(Answered(B))
+    effects = script.do(Left(A))
+    assert {type(one) for one in effects} == {Unseat, Release, Over}
+    assert {one.seat for one in effects if isinstance(one, Release)} == {B, C}

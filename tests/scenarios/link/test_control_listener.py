@@ -94,36 +94,6 @@ def test_another_address_is_refused_even_with_the_key(instance: Instance, key: s
 
 
 @pytest.mark.requirement("SEC-01")
-@pytest.mark.parametrize(
-    ("method", "keyed", "line"),
-    [
-        ("IMW", True, "IM control: refused IMW from 127.0.0.1:{port}, not over TCP"),
-        ("OPTIONS", True, "IM control: refused OPTIONS from 127.0.0.1:{port}, not over TCP"),
-        ("INVITE", False, "IM control: refused INVITE from 127.0.0.1:{port}"),
-        ("MESSAGE", False, "IM control: refused MESSAGE from 127.0.0.1:{port}"),
-        ("CANCEL", False, ""),
-    ],
-)
-def test_over_udp_come_requests_with_the_key_alone(
-    instance: Instance, key: str, method: str, *, keyed: bool, line: str
-) -> None:
-    """What Kamailio sends for the worker comes back over UDP; commands do not, and a CANCEL has to match its INVITE."""
-    known = revision(instance)
-    peer = RawSip(instance.deployment.config.control_port)
-    try:
-        with Whole(instance):
-            peer.send(command(key if keyed else "0" * 64, method=method))
-            if line:
-                expected = line.format(port=peer.port)
-                wait_until(lambda: expected in instance.kamailio_log(), expected)
-            with pytest.raises(TimeoutError):
-                peer.receive(0.3)
-            assert revision(instance) == known
-    finally:
-        peer.close()
-
-
-@pytest.mark.requirement("SEC-01")
 def test_a_command_on_another_port_is_no_command(instance: Instance, key: str) -> None:
     """On the SIP port it is a request of an unknown method, key or not."""
     known = revision(instance)
