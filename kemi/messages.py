@@ -27,9 +27,8 @@ LARGEST_SETTINGS = 1 << 16
 """Bytes of a document of service settings (SEC-05). Real ones have 1 KB."""
 
 INACCESSIBLE = frozenset({404, 408, 410, 430, 477, 480, 500, 503, 504})
-"""Final responses after which a recipient counts as inaccessible and a message is deferred (6.2.8.2, 6.2.8.3): nothing
-reached a client that decided. 404 and 410 come from who has a device's address now. A client's own refusals (486, 603, 415
-and the like) go back to the sender."""
+"""Final responses after which a recipient counts as inaccessible and a message is deferred (6.2.8.2, 6.2.8.3): no client of
+his has decided (404, 410: who has its address now). Its own refusals (486, 603, 415 and the like) go back to the sender."""
 
 PAGER = "pager"
 DEFER = "defer"

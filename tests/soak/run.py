@@ -25,6 +25,8 @@ PROGRESS_SECONDS = 10.0
 SETTLE_SECONDS = 100.0
 """For everything to come to rest once all is well: timers of SIP (64*T1 twice), leases of deliveries (60 s). Less than
 the time after which a device registers again, so that a message is not helped by that."""
+REST_SECONDS = 150.0
+"""For the last SIP transaction to end: an INVITE that rings has 120 s (fr_inv_timer), also when its worker died."""
 Say = Callable[[str], None]
 
 
@@ -191,7 +193,7 @@ class Soak:
         async def at_rest() -> bool:
             return await asyncio.to_thread(self._site.transactions) <= 0
 
-        if not await _until(at_rest):
+        if not await _until(at_rest, REST_SECONDS):
             self._failures.append(f"{self._site.transactions()} SIP transactions are left")
         for user in self._users.values():
             await user.vanish()
@@ -212,9 +214,9 @@ class Soak:
             )
 
 
-async def _until(condition: Callable[[], Awaitable[bool]]) -> bool:
-    """Look again and again until it holds; False when it does not in SETTLE_SECONDS."""
-    deadline = time.monotonic() + SETTLE_SECONDS
+async def _until(condition: Callable[[], Awaitable[bool]], seconds: float = SETTLE_SECONDS) -> bool:
+    """Look again and again until it holds; False when it does not within `seconds`."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if await condition():
             return True
