@@ -31,6 +31,7 @@ from kemi.messages import (
     ANSWER,
     BEAT,
     CANCEL_INVITE,
+    KEEP,
     MAX_PACKET,
     RELOAD_SUBSCRIPTIONS,
     SEND_REQUEST,
@@ -58,6 +59,7 @@ from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
 from kemi.request import LONGEST_READ, Request
 from kemi.shared_facts import SharedFacts, encode_shared
 from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds, without_session_parameter
+from kemi.websocket_offer import is_of_websocket
 
 QUESTION_SOCKET = "question.sock"
 CONTROL_KEY = "control.key"
@@ -115,7 +117,8 @@ class Adapter:
         uri = read("$var(im_uri)")
         separate_core = KSR.isflagset(self._flags.separate_core) > 0
         serves_recipient = KSR.isflagset(self._flags.serves_recipient) > 0
-        large = read_large_message(read("$rb")) if read("$rm") == "INVITE" else None
+        offer = read("$rb") if read("$rm") == "INVITE" else ""
+        large = read_large_message(offer)
         return Request(
             method=read("$rm"),
             request_uri=uri,
@@ -138,6 +141,8 @@ class Adapter:
             available=look_up and serves_recipient and not separate_core and self._look_up(uri, large is not None),
             separate_core=separate_core,
             large_message=large,
+            websocket=is_of_websocket(offer),
+            own=read("$Rp") == setting("IM_CONTROL_PORT"),
             from_server=bool(read("$hdr(IM-Function)")),
         )
 
@@ -257,6 +262,8 @@ class Adapter:
             KSR.tmx.t_cancel_callid(str(command["call_id"]), str(command["cseq"]), 0)
         elif name == RELOAD_SUBSCRIPTIONS:
             KSR.jsonrpcs.exec('{"jsonrpc":"2.0","method":"htable.reload","params":["im_without_service"],"id":1}')
+        elif name == KEEP:
+            self._reply(200, "OK")  # the only one with a transaction of Kamailio behind it
         else:
             KSR.err(f"IM control: unknown command {sent_safely(str(name))}\n")
         return next_step("done")
@@ -344,10 +351,8 @@ class Adapter:
         return bool(created > 0)
 
     def _send_request(self, request: SendRequest) -> None:
-        own = f"127.0.0.1:{setting('IM_CONTROL_PORT')}"
-        socket = f"udp:{own}" if request.next_hop == f"sip:{own}" else "."  # SEC-01: from this host, to this host
         hop = request.next_hop or "."
-        if KSR.tm.t_uac_send(request.method, request.request_uri, hop, socket, request.headers, request.body) < 0:
+        if KSR.tm.t_uac_send(request.method, request.request_uri, hop, ".", request.headers, request.body) < 0:
             KSR.err(f"IM leg: cannot send {sent_safely(request.method)} to {sent_safely(request.request_uri)}\n")
             self._link().send(encode_question(None, not_sent(request)), SEND_WAIT)
 

@@ -45,6 +45,9 @@ SETTLE = "settle"
 ANSWER = "answer"
 BEAT = "beat"
 RELOAD_SUBSCRIPTIONS = "reload-subscriptions"
+KEEP = "keep"
+KEEP_COMMAND = json.dumps({"do": KEEP})
+"""Does nothing; Kamailio sends it to itself, so that its connection to itself stands before it is needed."""
 
 
 @dataclass(frozen=True, slots=True)

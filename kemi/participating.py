@@ -68,17 +68,19 @@ def refuse_expired(request: Request, requirement: str) -> Refuse | None:
 
 
 def stay_in_media_path(request: Request, facts: PagerFacts, policy: Policy) -> ToWorker | None:
-    """The B2BUA for a session that the operator wants here, or whose history one of its users keeps (6.2.3.2-2, -3).
+    """The B2BUA for a session that the operator wants here, whose history one of its users keeps, or whose originator can
+    have no other peer, as a browser on WebSocket (6.2.3.2-2, -3).
 
     With "never" nothing is recorded: the operator's word is the last one. Behind a separate core the way to the recipient
-    is the core's Route, which a request of our own would not have: there this stays a proxy.
+    is the core's Route, which a request of our own would not have: there this stays a proxy. What our own focus
+    sends needs no second hop: its switch has the media.
     """
-    if request.method != "INVITE" or request.separate_core or policy.media_path == "never":
+    if request.method != "INVITE" or request.separate_core or request.own or policy.media_path == "never":
         return None
     originator = facts.originator is not None and facts.originator.session_history
     recipient = facts.recipient is not None and facts.recipient.session_history
-    if policy.media_path == "always" or originator or recipient:
-        return ToWorker("participating", originator, recipient)  # PFS-02 PFS-03 PFS-14
+    if policy.media_path == "always" or originator or recipient or request.websocket:
+        return ToWorker("participating", originator, recipient)  # PFS-02 PFS-03 PFS-14 MED-11
     return None
 
 

@@ -47,5 +47,9 @@ class Request:
     """Deployment (b): availability is known from third-party registration (COR-05)."""
     large_message: LargeMessage | None = None
     """What an INVITE offers when it is that of a large message or file (9.1.1.2, PFS-01)."""
+    websocket: bool = False
+    """An INVITE whose offer is that of an MSRP client on WebSocket, which needs a server as its peer (MED-11)."""
+    own: bool = False
+    """It started in the worker and came back over the control listener."""
     from_server: bool = False
     """An INVITE of the worker itself, which hears its failure and decides."""

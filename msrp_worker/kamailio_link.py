@@ -24,6 +24,7 @@ from typing import Any
 
 from kemi.messages import (
     BEAT,
+    KEEP_COMMAND,
     MAX_PACKET,
     RELOAD_SUBSCRIPTIONS,
     Answer,
@@ -56,6 +57,8 @@ log = logging.getLogger("im.link")
 QUESTION_SOCKET = "question.sock"
 BEAT_SECONDS = 0.25
 """Interval of the heartbeat; Kamailio takes the worker for hung after 1.5 s without (`kemi/policy.py`)."""
+KEEP_SECONDS = 20.0
+"""Between two looks after Kamailio's connection to itself; it closes one that is idle for two minutes by default."""
 REVISION_SECONDS = 0.05
 """Between two looks whether the store was changed by another process; a few microseconds each."""
 PACKETS_PER_TURN = 64
@@ -129,6 +132,7 @@ class KamailioLink:
         self._control = ControlChannel(address.control_host, address.control_port, self._key, self._heard)
         self._branches = itertools.count(1)
         self._branch = secrets.token_hex(8)
+        self._hop = f"sip:{address.control_host}:{address.control_port};transport=tcp"
         self._beat_task: asyncio.Task[None] | None = None
 
     @property
@@ -175,7 +179,7 @@ class KamailioLink:
         """Have Kamailio send a request; False when it is away. An initial one is routed by Kamailio like one of the
         core; within a dialog it goes to the next hop of the route set. The From tag begins with LEG_TAG."""
         if initial:
-            hop = f"sip:{self._address.control_host}:{self._address.control_port}"
+            hop = self._hop
             headers = f"{request.headers}IM-Key: {self._key.decode()}\r\n"
             request = dataclasses.replace(request, next_hop=hop, headers=headers)
         return self._control.send(encode_send_request(request), pin)
@@ -231,10 +235,25 @@ class KamailioLink:
         self._told = self.connected
         self._told_revision = revision if self._told else None
 
+    def _keep(self) -> None:
+        """Let Kamailio keep the connection to itself on which it routes what it sends for us. Two processes that open it at
+        once lose what one of them has written, and nobody repeats that over TCP."""
+        host = self._address.control_host
+        headers = (
+            f"From: <sip:worker@{host}>;tag=keep\r\nTo: <sip:kamailio@{host}>\r\n"
+            f"IM-Key: {self._key.decode()}\r\nContent-Type: application/json\r\n"
+        )
+        uri = self._hop.partition(";")[0]
+        self._control.send(encode_send_request(SendRequest("IMW", uri, self._hop, headers, KEEP_COMMAND)), BEAT_PIN)
+
     async def _beat(self) -> None:
         last = 0.0
+        keep_at = 0.0
         while True:
             now = time.monotonic()
+            if now >= keep_at and self.connected:
+                self._keep()
+                keep_at = now + KEEP_SECONDS
             if now - last >= BEAT_SECONDS:
                 self._send_beat()
                 last = now

@@ -91,6 +91,7 @@ def _of_msrp(endpoint: MsrpEndpoint) -> Iterator[Reading]:
         "msrp_over_limit_total", "MSRP connections refused: too many, in all or of one address", counters.over_limit
     )
     yield Reading("msrp_never_bound_total", "MSRP connections closed that named no session in time", counters.never_bound)
+    yield Reading("msrp_never_came_total", "MSRP sessions ended whose peer did not connect in time", counters.never_came)
     yield Reading("msrp_stalled_total", "MSRP connections cut because the peer took nothing", counters.stalled)
     yield Reading("msrp_malformed_total", "MSRP frames outside the grammar", counters.malformed)
     refused = (

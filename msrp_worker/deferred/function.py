@@ -49,6 +49,8 @@ HELD: Final = 100_000
 """Users remembered for whom something waits that may not be pushed now."""
 LOOK_SECONDS: Final = 0.5
 """Between two looks whether settings have changed: how late a push may be after the operator made a user willing."""
+STORE_RETRY_S: Final = 5.0
+"""Seconds after which a push that the store has interrupted is tried again."""
 CLOSE_S: Final = 2.0
 """How long deliveries may take to end when the worker stops, in seconds."""
 RING_S: Final = 60.0
@@ -201,10 +203,16 @@ class DeferredFunction:
             async with self._room:
                 began = await self._begin_push(recipient)
         except StoreError as error:
-            log.error("nothing pushed to %s: %s", recipient, error)
+            log.error("nothing pushed to %s, tried again in %d s: %s", recipient, STORE_RETRY_S, error)
+            self._later(recipient)
         finally:
             if not began:
                 self._pushed(recipient, again=self._pushing.get(recipient, False))
+
+    def _later(self, recipient: str) -> None:
+        """The store failed, not the client, which is still there and will not register again for that."""
+        if not self._closing:
+            asyncio.get_running_loop().call_later(STORE_RETRY_S, self.available, recipient)
 
     def _pushed(self, recipient: str, *, again: bool) -> None:
         self._pushing.pop(recipient, None)
@@ -373,6 +381,8 @@ class DeferredFunction:
         if session.push:
             more = session.narrowed and state.delivered > 0 and not state.why
             self._pushed(session.recipient, again=more or self._pushing.get(session.recipient, False))
+            if session.store_failed:
+                self._later(session.recipient)
 
     def _report(self, message: DeferredMessage) -> None:
         """The delivery notification that the sender asked for (PAG-21, RFC 5438 section 7.2.1)."""

@@ -89,6 +89,8 @@ class DeliverySession(SessionHandler):
         self.leg: LegId | None = None
         self.media: Session | None = None
         self.state = delivery.Delivery()
+        self.store_failed = False
+        """It ended because of the store, not because of the client."""
         self.narrowed = False
         """Messages of other senders were left for a delivery of their own."""
         self._store = store
@@ -202,9 +204,13 @@ class DeliverySession(SessionHandler):
         try:
             entries = await self._store.leases.claim(self.recipient, self.owner, alone=self.push)
         except StoreError as error:
-            self.tell(delivery.Broken(f"store: {error}"))
+            self._store_failed(error)
             return
         self.tell(delivery.Claimed(self._items(entries)))
+
+    def _store_failed(self, error: StoreError) -> None:
+        self.store_failed = True
+        self.tell(delivery.Broken(f"store: {error}"))
 
     async def _delete(self, message_ids: tuple[str, ...]) -> None:
         try:
@@ -246,7 +252,7 @@ class DeliverySession(SessionHandler):
             try:
                 messages = await self._store.deferred.get_many(self.recipient, message_ids)
             except StoreError as error:
-                self.tell(delivery.Broken(f"store: {error}"))
+                self._store_failed(error)
                 return
             there = {message.message_id: message for message in messages}
             for message_id in message_ids:

@@ -43,7 +43,7 @@ from .frames import (
     parse_status,
 )
 from .ranges import parse_byte_range
-from .usual import UsualFrames
+from .usual import MAX_FIELDS, START, ChunkHead, chunk_head, read_responses, read_send
 
 MAX_START_LINE = 256
 """Octets of a start line with its CRLF; the expression below allows 244."""
@@ -105,7 +105,7 @@ class Parser:
     It holds at most one header section, one non-SEND body or one possible end-line between two calls.
     """
 
-    __slots__ = ("_buffer", "_discard", "_limits", "_marker", "_skip", "_usual", "broken")
+    __slots__ = ("_buffer", "_discard", "_head", "_limits", "_marker", "_responses", "_skip", "broken", "shortcuts")
 
     def __init__(self, limits: CodecLimits | None = None, *, shortcuts: bool = True) -> None:
         """`shortcuts` False takes every frame the general way; for the tests that compare both."""
@@ -118,8 +118,11 @@ class Parser:
         self._discard = False
         """True while the rest of a malformed SEND is skipped."""
         self.broken = False
-        limits = self._limits
-        self._usual = UsualFrames(limits.header_bytes, limits.header_count) if shortcuts else None
+        self.shortcuts = shortcuts
+        self._responses = False
+        """The last frame of a usual form was a response."""
+        self._head: ChunkHead | None = None
+        """Of the last chunk that was not the last of its message."""
 
     @property
     def in_frame(self) -> bool:
@@ -146,23 +149,53 @@ class Parser:
         buffer = self._buffer + data if self._buffer else data
         size = len(buffer)
         position = 0
-        usual = self._usual
         while position < size:
             if self._marker is not None:
                 position = self._body(buffer, position, self._marker, events)
-            elif usual is None or not (after := usual.read(buffer, position, events)):
-                position = self._frame(buffer, position, events)
-            elif after > 0:
+            elif self.shortcuts and (after := self._usual_frames(buffer, position, events)):
                 position = after
-            else:  # a chunk that goes on
-                position = ~after
-                self._marker = usual.marker
-                self._skip = 2
+            else:
+                position = self._frame(buffer, position, events)
             if position < 0:  # wait for more, and keep what begins at the complement
                 position = ~position
                 break
         self._buffer = buffer[position:]
         return events
+
+    def _usual_frames(self, buffer: bytes, position: int, events: list[Event | Batch]) -> int:
+        """Take frames of a usual form; returns the position after them, or 0 where the general way has to look at the
+        frame at `position`. A connection mostly carries one kind in a row, so the kind that came last is tried first."""
+        header_bytes = self._limits.header_bytes
+        head = self._head
+        if head is not None:
+            start = START(buffer, position)
+            if start is not None and buffer.startswith(head.before, start.end()):
+                after = head.read(buffer, start, header_bytes, events)
+                if head.over:
+                    self._head = None
+                if after < 0:  # a chunk that goes on
+                    self._marker = head.marker
+                    self._skip = 2
+                    return ~after
+                if after:
+                    return after
+        if self._responses:
+            after = read_responses(buffer, position, header_bytes, events)
+            if after:
+                return after
+        usual = read_send(buffer, position, header_bytes) if self._limits.header_count >= MAX_FIELDS else None
+        if usual is not None:
+            request, body_at, after = usual
+            self._responses = False
+            events.append(request)
+            if request.flag == "+":
+                self._head = chunk_head(request, buffer, position, body_at)
+            return after
+        if self._responses:
+            return 0
+        after = read_responses(buffer, position, header_bytes, events)
+        self._responses = after > 0
+        return after
 
     def _frame(self, buffer: bytes, position: int, events: list[Event | Batch]) -> int:
         """Read the frame that starts at position, the general way.
@@ -189,8 +222,8 @@ class Parser:
             return self._break(f"body over {MAX_NON_SEND_BODY} bytes outside SEND", buffer, events)
         event = self._build(start, buffer[headers_at:header_end], body, chr(buffer[after]))
         events.append(event)
-        if self._usual is not None and type(event) is Request and event.flag == "+":
-            self._usual.learn(event, buffer, position, blank + 4)
+        if type(event) is Request and event.flag == "+":
+            self._head = chunk_head(event, buffer, position, blank + 4)
         return after + 3
 
     def _await_start_line(self, buffer: bytes, position: int, events: list[Event | Batch]) -> int:
@@ -222,8 +255,8 @@ class Parser:
         event = self._build(start, buffer[start.end() : blank], None, None)
         events.append(event)
         self._discard = type(event) is Malformed
-        if self._usual is not None and type(event) is Request:
-            self._usual.learn(event, buffer, position, blank + 4)
+        if type(event) is Request:
+            self._head = chunk_head(event, buffer, position, blank + 4)
         self._marker = marker
         self._skip = 2
         return blank + 2

@@ -27,6 +27,9 @@ GATHER_BYTES = 2_048
 joined."""
 
 
+FULL_READ_BYTES = 65_536
+"""What a read of at least this size brought is written at once, to whatever connection it goes: more reads may follow
+before anything else gets its turn, and meanwhile its receiver would wait."""
 KEEPALIVE_INTERVAL_SECONDS = 15
 """Between two TCP keepalive probes that are not answered."""
 KEEPALIVE_PROBES = 4
@@ -116,6 +119,8 @@ class Connection(asyncio.Protocol):
         if link is not None:
             self.heard = now = self.endpoint.now()
             link.receive(data, now)
+            if len(data) >= FULL_READ_BYTES:
+                self.endpoint.flush()
             if link.output.waiting_bytes >= self.endpoint.config.write_high_bytes:
                 self.flush(now)  # uvloop may deliver many full reads before anything else gets its turn
 

@@ -15,6 +15,8 @@ class Counters:
     """Connections refused because there were too many, in all or from their address."""
     never_bound: int = 0
     """Connections closed because they named no session in time, or too many unknown ones."""
+    never_came: int = 0
+    """Sessions ended because the peer did not connect in time."""
     stalled: int = 0
     """Connections cut because the peer took nothing."""
     malformed: int = 0

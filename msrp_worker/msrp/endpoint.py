@@ -116,7 +116,7 @@ class MsrpEndpoint:
             server.close()
         for session in self.registry:
             session.close("endpoint stopped")
-        self._flush()
+        self.flush()
         for connection in list(self._connections):
             connection.close("endpoint stopped")
         for server in self._servers:
@@ -295,7 +295,7 @@ class MsrpEndpoint:
     def mark(self, connection: Connection) -> None:
         """The connection has something to write: once everything that can be read now has been."""
         if not self._marked and self._loop is not None:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._marked.append(connection)
 
     def watch(self, connection: EndpointShell) -> None:
@@ -308,7 +308,8 @@ class MsrpEndpoint:
         """Connections open now."""
         return len(self._connections)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what the marked connections have to say."""
         marked, self._marked = self._marked, []
         now = self.now()
         for connection in marked:
@@ -338,6 +339,8 @@ class MsrpEndpoint:
         if not seconds:
             return
         for session in self.registry.overdue(now, seconds):
+            self.registry.counters.never_came += 1
+            log.info("SEC-02 msrp: nobody connected to %s within %g s", session.local_text, seconds)
             try:
                 session.close(f"peer did not connect within {seconds:g} s")
             except Exception:  # of its handler: the others have to end all the same

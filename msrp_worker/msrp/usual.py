@@ -16,7 +16,7 @@ from .frames import PARTIAL, YES, Answers, Batch, Chunks, Event, Request, Respon
 from .ranges import MAX_POSITION_DIGITS, ByteRange, parse_byte_range
 
 _IDENT = rb"[A-Za-z0-9][A-Za-z0-9.\-+%=]{3,31}"
-_START: Final = re.compile(rb"MSRP (%b) " % _IDENT).match
+START: Final = re.compile(rb"MSRP (%b) " % _IDENT).match
 _SEND: Final = re.compile(
     rb"MSRP (%b) SEND\r\n"
     rb"To-Path: ([\x20-\x7e]{1,2048})\r\nFrom-Path: ([\x20-\x7e]{1,2048})\r\n"
@@ -24,106 +24,144 @@ _SEND: Final = re.compile(
     rb"(?:Byte-Range: ([0-9*/-]{5,60})\r\n)?((?:(?:Success|Failure)-Report: (?:yes|no|partial)\r\n){0,2})"
     rb"Content-Type: ([\x20-\x7e]{3,200}))\r\n\r\n" % (_IDENT, _IDENT)
 ).match
-_MAX_FIELDS: Final = 7
+MAX_FIELDS: Final = 7
 """Header fields of the above, at most."""
-_ANSWER: Final = re.compile(
-    rb"([0-9]{3}) ([\x20-\x7e]{0,200})\r\n"
-    rb"To-Path: ([\x20-\x7e]{1,2048})\r\nFrom-Path: ([\x20-\x7e]{1,2048})\r\n-------"
+_RESPONSE: Final = re.compile(
+    rb"MSRP (%b) ([0-9]{3}) ([\x20-\x7e]{0,200})\r\n"
+    rb"To-Path: ([\x20-\x7e]{1,2048})\r\nFrom-Path: ([\x20-\x7e]{1,2048})\r\n-------\1\$\r\n" % _IDENT
 ).match
 _RANGE: Final = re.compile(rb"([1-9][0-9]{0,17})-(?:\*|([1-9][0-9]{0,17}))").match
 _BYTE_RANGE: Final = b"\r\nByte-Range: "
 _MAX_HEAD: Final = 2_048
 """Octets of a head that is remembered: several times what clients write, and no burden where thousands are."""
-_NOTHING_YET: Final = b"\r"
-"""No frame continues so after its transaction id."""
-_NO_RESPONSE: Final = Response("", 0, None, "", "", [])
 
 
-class UsualFrames:
-    """Reads the complete frames of one direction of a connection that are of a usual form."""
+def read_responses(buffer: bytes, position: int, header_bytes: int, events: list[Event | Batch]) -> int:
+    """Take the response at `position`, and the ones after it that differ in their transaction id alone; returns the
+    position after them, or 0 where the general way has to look at it."""
+    usual = _RESPONSE(buffer, position)
+    if usual is None:
+        return 0
+    done = usual.end()
+    if done - position > header_bytes:
+        return 0
+    ident, code, comment, to_path, from_path = usual.groups()
+    first = Response(ident.decode(), int(code), comment.decode(), to_path.decode(), from_path.decode(), [])
+    start = START(buffer, done) if done < len(buffer) else None
+    if start is None:
+        events.append(first)
+        return done
+    answer = buffer[usual.end(1) + 1 : done - len(ident) - 3]
+    idents = [first.transaction_id]
+    size = len(answer)
+    while start is not None:
+        at = start.end()
+        ident = start[1]
+        after = at + size + len(ident) + 3
+        if not buffer.startswith(answer, at) or buffer[at + size : after] != ident + b"$\r\n":
+            break
+        if after - done > header_bytes:
+            break
+        idents.append(ident.decode())
+        done = after
+        start = START(buffer, after) if after < len(buffer) else None
+    events.append(Answers(first, idents) if len(idents) > 1 else first)
+    return done
 
-    __slots__ = ("_answer", "_answered", "_head", "_header_bytes", "_responses", "_with_fields", "marker")
 
-    def __init__(self, header_bytes: int, header_count: int) -> None:
-        """The limits are those of `codec.CodecLimits`."""
-        self._header_bytes = header_bytes
-        self._with_fields = header_count >= _MAX_FIELDS
-        self._responses = False
-        """The last frame read here was a response: a connection mostly carries one kind in a row."""
-        self._head: _ChunkHead | None = None
-        """Of the last chunk that was not the last of its message."""
-        self._answer = _NOTHING_YET
-        """What stood between the two transaction ids of the last response."""
-        self._answered = _NO_RESPONSE
+def read_send(buffer: bytes, position: int, header_bytes: int) -> tuple[Request, int, int] | None:
+    """The SEND at `position`, where its body begins, and the position after it; None where the general way has to look
+    at it."""
+    fields = _SEND(buffer, position)
+    if fields is None:
+        return None
+    body_at = fields.end()
+    marker = b"\r\n-------" + fields[1]
+    end = buffer.find(marker, body_at - 2, body_at + WINDOW)
+    after = end + len(marker) + 3
+    flag = FLAGS.get(buffer[after - 3 : after])
+    if end < body_at or flag is None or body_at - position - 4 > header_bytes:
+        return None
+    ident, to_path, from_path, block, message_id, byte_range, reports, content_type = fields.groups()
+    where = None
+    if byte_range is not None:
+        where = parse_byte_range(byte_range.decode())
+        if where is None:
+            return None
+    kind = content_type.decode()
+    if not is_media_type(kind):
+        return None
+    request = Request(ident.decode(), "SEND", to_path.decode(), from_path.decode(), block, message_id.decode())
+    request.byte_range = where
+    request.content_type = kind
+    if reports:
+        for line in reports.decode().split("\r\n")[:-1]:
+            name, _, value = line.partition(": ")
+            if name == "Failure-Report":
+                request.failure_report = value
+            elif value == PARTIAL:
+                return None
+            else:
+                request.success_report = value == YES
+    request.body = buffer[body_at:end]
+    request.flag = flag
+    request.usual = True
+    return request, body_at, after
+
+
+def chunk_head(request: Request, buffer: bytes, position: int, body_at: int) -> ChunkHead | None:
+    """The head of a SEND, between `position` and `body_at`, to know the chunks of its message by that will follow; None
+    where it cannot be used so."""
+    where = request.byte_range
+    at = position + 6 + len(request.transaction_id)
+    if where is None or body_at - position > _MAX_HEAD:
+        return None
+    text = str(where).encode()
+    value = buffer.find(_BYTE_RANGE, at, body_at) + len(_BYTE_RANGE)
+    if value < at or not buffer.startswith(text + b"\r\n", value):
+        return None
+    rest = buffer[value + text.rindex(b"/") : body_at]
+    return ChunkHead(request.without_body(), where, buffer[at:value], rest)
+
+
+class ChunkHead:
+    """The head of a chunk: what comes before the numbers of its Byte-Range, what comes after them, and its meaning."""
+
+    __slots__ = ("before", "like", "marker", "most", "next", "over", "rest", "size")
+
+    def __init__(self, like: Request, where: ByteRange, before: bytes, rest: bytes) -> None:
+        self.like = like
+        longest = 10**MAX_POSITION_DIGITS - 2
+        self.most = longest if where.total is None else min(where.total, longest)
+        """Where a chunk may end."""
+        self.before = before
+        """From the space after the transaction id to `Byte-Range: `."""
+        self.rest = rest
+        """From the slash to the blank line."""
+        self.size = None if where.end is None else where.end - where.start + 1
+        """Of the last chunk, as announced; None where it was not."""
+        self.next = where.start + (self.size or 0)
+        """Where the next chunk will probably start, as in `ByteRange`."""
         self.marker = b""
         """CRLF, seven hyphens and the transaction id of the chunk that began last."""
+        self.over = False
+        """The last chunk of the message has come."""
 
-    def read(self, buffer: bytes, position: int, events: list[Event | Batch]) -> int:
-        """Take the frame that starts at `position`, and the ones after it that are alike.
+    def read(self, buffer: bytes, start: re.Match[bytes] | None, header_bytes: int, events: list[Event | Batch]) -> int:
+        """Take the chunks from `start` on that differ from the last one in transaction id and Byte-Range alone.
 
         Returns the position after them, or 0 to have the frame read the general way. Of a chunk that goes on beyond
         the buffer the complement of where its blank line ends, less the CRLF that may begin the end-line: its body
         and end-line are to be read from there.
         """
-        head = self._head
-        if head is not None:
-            start = _START(buffer, position)
-            if start is not None and buffer.startswith(head.before, start.end()):
-                after = self._read_chunks(buffer, start, head, events)
-                if after:
-                    return after
-        if self._responses:
-            return self._read_responses(buffer, position, events) or self._read_send(buffer, position, events)
-        return self._read_send(buffer, position, events) or self._read_responses(buffer, position, events)
-
-    def _read_responses(self, buffer: bytes, position: int, events: list[Event | Batch]) -> int:
-        """Take responses that differ in their transaction id alone. Returns as `read` does."""
-        start = _START(buffer, position)
-        if start is None:
-            return 0
-        if not buffer.startswith(self._answer, start.end()):
-            answered = _ANSWER(buffer, start.end())
-            if answered is None:
-                return 0
-            code, comment, to_path, from_path = answered.groups()
-            self._answer = answered[0]
-            self._answered = Response("", int(code), comment.decode(), to_path.decode(), from_path.decode(), [])
-        self._responses = True
-        answer = self._answer
-        size = len(answer)
-        idents: list[str] = []
-        done = 0
-        while start is not None:
-            at = start.end()
-            ident = start[1]
-            after = at + size + len(ident) + 3
-            if not buffer.startswith(answer, at) or buffer[at + size : after] != ident + b"$\r\n":
-                break
-            if after - start.start() > self._header_bytes:
-                break
-            idents.append(ident.decode())
-            done = after
-            start = _START(buffer, after) if after < len(buffer) else None
-        same = self._answered
-        if len(idents) == 1:
-            events.append(Response(idents[0], same.code, same.comment, same.to_path, same.from_path, []))
-        elif idents:
-            events.append(Answers(same, idents))
-        return done
-
-    def _read_chunks(
-        self, buffer: bytes, start: re.Match[bytes] | None, head: _ChunkHead, events: list[Event | Batch]
-    ) -> int:
-        """Take chunks that differ from the last one in transaction id and Byte-Range alone. Returns as `read` does."""
-        before, rest, most = head.before, head.rest, head.most
-        header_bytes = self._header_bytes
+        before, rest, most = self.before, self.rest, self.most
         rows: list[tuple[str, int, int | None, bytes, str | None]] = []
         done = 0
         while start is not None:
             at = start.end()
             # Most chunks follow the one before and are as long.
-            first = head.next
-            last = None if head.size is None else first + head.size - 1
+            first = self.next
+            last = None if self.size is None else first + self.size - 1
             line = b"%b%d-*%b" % (before, first, rest) if last is None else b"%b%d-%d%b" % (before, first, last, rest)
             if buffer.startswith(line, at):
                 body_at = at + len(line)
@@ -147,95 +185,20 @@ class UsualFrames:
                 flag = FLAGS.get(buffer[after - 3 : after])
             if body_at - start.start() - 4 > header_bytes or body_at - 2 <= end < body_at:
                 break
-            head.size = None if last is None else last - first + 1
+            self.size = None if last is None else last - first + 1
             if end < 0:
                 self.marker = marker
                 rows.append((ident.decode(), first, last, b"", None))
-                head.next = first + (head.size or 0)
+                self.next = first + (self.size or 0)
                 done = 1 - body_at
                 break
             rows.append((ident.decode(), first, last, buffer[body_at:end], flag))
-            head.next = first + end - body_at
+            self.next = first + end - body_at
             done = after
             if flag != "+":
-                self._head = None  # the message is over
+                self.over = True
                 break
-            start = _START(buffer, after) if after < len(buffer) else None
+            start = START(buffer, after) if after < len(buffer) else None
         if rows:
-            events.append(Chunks(head.like, rows))
+            events.append(Chunks(self.like, rows))
         return done
-
-    def _read_send(self, buffer: bytes, position: int, events: list[Event | Batch]) -> int:
-        """Take one SEND. Returns as `read` does."""
-        fields = _SEND(buffer, position)
-        if fields is None or not self._with_fields:
-            return 0
-        body_at = fields.end()
-        marker = b"\r\n-------" + fields[1]
-        end = buffer.find(marker, body_at - 2, body_at + WINDOW)
-        after = end + len(marker) + 3
-        flag = FLAGS.get(buffer[after - 3 : after])
-        if end < body_at or flag is None or body_at - position - 4 > self._header_bytes:
-            return 0
-        ident, to_path, from_path, block, message_id, byte_range, reports, content_type = fields.groups()
-        where = None
-        if byte_range is not None:
-            where = parse_byte_range(byte_range.decode())
-            if where is None:
-                return 0
-        kind = content_type.decode()
-        if not is_media_type(kind):
-            return 0
-        request = Request(ident.decode(), "SEND", to_path.decode(), from_path.decode(), block, message_id.decode())
-        request.byte_range = where
-        request.content_type = kind
-        if reports:
-            for line in reports.decode().split("\r\n")[:-1]:
-                name, _, value = line.partition(": ")
-                if name == "Failure-Report":
-                    request.failure_report = value
-                elif value == PARTIAL:
-                    return 0
-                else:
-                    request.success_report = value == YES
-        request.body = buffer[body_at:end]
-        request.flag = flag
-        request.usual = True
-        self._responses = False
-        events.append(request)
-        if flag == "+" and where is not None:
-            self.learn(request, buffer, position, body_at)
-        return after
-
-    def learn(self, request: Request, buffer: bytes, position: int, body_at: int) -> None:
-        """Remember the head of a SEND, between `position` and `body_at`, as more chunks of its message will follow."""
-        self._head = None
-        where = request.byte_range
-        at = position + 6 + len(request.transaction_id)
-        if where is None or body_at - position > _MAX_HEAD:
-            return
-        text = str(where).encode()
-        value = buffer.find(_BYTE_RANGE, at, body_at) + len(_BYTE_RANGE)
-        if value > at and buffer.startswith(text + b"\r\n", value):
-            rest = buffer[value + text.rindex(b"/") : body_at]
-            self._head = _ChunkHead(request.without_body(), where, buffer[at:value], rest)
-
-
-class _ChunkHead:
-    """The head of a chunk: what comes before the numbers of its Byte-Range, what comes after them, and its meaning."""
-
-    __slots__ = ("before", "like", "most", "next", "rest", "size")
-
-    def __init__(self, like: Request, where: ByteRange, before: bytes, rest: bytes) -> None:
-        self.like = like
-        longest = 10**MAX_POSITION_DIGITS - 2
-        self.most = longest if where.total is None else min(where.total, longest)
-        """Where a chunk may end."""
-        self.before = before
-        """From the space after the transaction id to `Byte-Range: `."""
-        self.rest = rest
-        """From the slash to the blank line."""
-        self.size = None if where.end is None else where.end - where.start + 1
-        """Of the last chunk, as announced; None where it was not."""
-        self.next = where.start + (self.size or 0)
-        """Where the next chunk will probably start, as in `ByteRange`."""

@@ -31,9 +31,10 @@ from msrp_worker.offer_answer import (
     answer,
     conclude,
 )
+from msrp_worker.participating.renaming import LARGEST_RENAMED, RenamingHop, renamed
 from msrp_worker.participating.terms import End, Face, only, section_across, section_back
 from msrp_worker.sdp import Media, Origin, SdpError, SessionDescription
-from msrp_worker.sdp_msrp import TCP, MsrpMedia, is_msrp
+from msrp_worker.sdp_msrp import TCP, MsrpMedia, Purpose, is_msrp
 
 log = logging.getLogger("im.participating")
 
@@ -144,6 +145,21 @@ class BridgedMedia:
         self._faces: dict[End, Face[Stream]] = {end: Face(origin()) for end in End}
         self._proposal: Proposal | None = None
         self._closed = False
+        self._focus: tuple[End, str, str] | None = None
+
+    def name_focus(self, end: End, ours: str, theirs: str) -> None:
+        """The side `end` is a focus of the URI `theirs`, which the other side knows as `ours` (PFS-11)."""
+        self._focus = end, ours, theirs
+        parts = [] if self._proposal is None else [part.stream for part in self._proposal.parts]
+        for stream in (*self._faces[End.CALLER].slots, *parts):
+            for session in () if stream is None else stream.sessions.values():
+                session.options = replace(session.options, collect=LARGEST_RENAMED)
+
+    def _renamed(self, stream: Stream, sender: Session, body: bytes) -> bytes:
+        if self._focus is None:
+            return body
+        end, ours, theirs = self._focus
+        return renamed(body, theirs, ours) if stream.sessions[end] is sender else renamed(body, ours, theirs)
 
     # --- offers and answers ---
 
@@ -291,8 +307,9 @@ class BridgedMedia:
 
     def _new_stream(self, line: MsrpMedia, by: End) -> Stream:
         """Both sessions at once: what the other side sends ahead of its answer waits in ours towards the offerer."""
-        hop = Hop(self.observer)
+        hop = RenamingHop(self.observer, confirms=line.purpose is Purpose.LARGE_MESSAGE)  # LRG-01
         stream = Stream(hop)
+        hop.rename = lambda sender, body: self._renamed(stream, sender, body)
         stream.sessions[by] = self._new_session(hop, line.secure, line.websocket)
         # What a WebSocket client says of TLS is about its own hop, whose end is here (RFC 7977 5.2.2).
         stream.sessions[by.other] = self._new_session(hop, line.secure and not line.websocket)
@@ -366,6 +383,8 @@ class BridgedMedia:
     def _new_session(self, handler: SessionHandler, secure: bool, websocket: bool = False) -> Session:
         path = self._local.path(new_session_id(), secure, websocket)
         options = leg_options(options=SessionOptions(max_size=self._max_size))
+        if self._focus is not None:
+            options = replace(options, collect=LARGEST_RENAMED)
         session = Session(parse_uri(path[-1]), handler, self._endpoint.idents, options)
         self._endpoint.registry.add(session)
         return session

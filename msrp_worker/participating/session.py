@@ -345,6 +345,7 @@ class ParticipatingSession:
         if not focus or focus == self._foci.get(end):
             return
         self._foci[end] = focus
+        self._media.name_focus(end, self._contact, focus)
         self._order(end.other, Present(contact=self.contact(end.other)))
 
     def _order(self, end: End, order: Order) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from msrp_worker.multipart import MultipartError, read_parts
 
@@ -100,11 +101,17 @@ class Message:
     @property
     def sdp(self) -> bytes:
         """The session description: the body, or its part of type application/sdp; empty when there is none."""
-        try:
-            parts = read_parts(self.first("content-type"), self.body)
-        except MultipartError:
-            return b""
-        return next((part.body for part in parts if part.media_type == "application/sdp"), b"")
+        return _description(self.first("content-type"), self.body) if self.body else b""
+
+
+@lru_cache(maxsize=32)
+def _description(content_type: str, body: bytes) -> bytes:
+    """The session description in a body; it is asked for several times while its message is worked on."""
+    try:
+        parts = read_parts(content_type, body)
+    except MultipartError:
+        return b""
+    return next((part.body for part in parts if part.media_type == "application/sdp"), b"")
 
 
 def read(data: bytes) -> Message:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench import bench_msrp, conference, conference_notify, deferred_push, memory, pager, sessions
+from tests.bench import bench_msrp, conference, conference_notify, deferred_push, focus, memory, pager, sessions
 
 
 def main() -> int:
@@ -14,6 +14,8 @@ def main() -> int:
     missed = pager.main(quick=quick)
     print("\nSessions through the participating function in the media path (target: 300/s, nothing left)\n", flush=True)
     missed |= sessions.main(quick=quick)
+    print("\nSessions of two at the focus (target: 300/s, nothing left)\n", flush=True)
+    missed |= focus.main(quick=quick)
     print("\nDeferred delivery (targets: push 2000 msg/s; the same cost at 10,000 stored; memory constant)\n", flush=True)
     missed |= deferred_push.main()
     if not quick:

@@ -414,6 +414,8 @@ class FakeKamailio:
                 return message.source[0].encode()
             case "$sp":
                 return message.source[1]
+            case "$Rp":
+                return 5060  # a request of a client; those of the worker come in elsewhere
             case "$rb":
                 return message.body or None
             case "$mb":

@@ -37,10 +37,20 @@ def test_who_stays_on_the_terminating_side(
     assert pager_terminating.decide(request(method="INVITE"), facts, policy(media_path=media_path)) == expected
 
 
-@pytest.mark.requirement("PFS-02", "PFS-03")
+@pytest.mark.requirement("PFS-02")
+def test_the_media_of_our_own_focus_are_here_already() -> None:
+    facts = PagerFacts(None, KEEPS)
+    action = pager_terminating.decide(request(method="INVITE", own=True), facts, policy(media_path="always"))
+    assert isinstance(action, ToRecipient)
+
+
+@pytest.mark.requirement("PFS-02", "PFS-03", "MED-11")
 @pytest.mark.parametrize(
     ("changes", "media_path", "originator", "expected"),
     [
+        ({"websocket": True}, "auto", PLAIN, ToWorker("participating")),
+        ({"websocket": True}, "never", PLAIN, ToCore("sip:bob@example.com")),
+        ({"websocket": True, "serves_recipient": True}, "auto", PLAIN, ToCore("sip:bob@example.com")),
         ({}, "always", PLAIN, ToWorker("participating")),
         ({}, "auto", KEEPS, ToWorker("participating", records_originator=True)),
         ({}, "auto", PLAIN, ToCore("sip:bob@example.com")),

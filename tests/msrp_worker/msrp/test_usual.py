@@ -162,10 +162,9 @@ def test_nothing_of_a_body_is_kept_for_the_next_chunk() -> None:
     assert isinstance(event, Chunks)
     assert event.like.body is None
     assert parser._buffer == b""
-    assert parser._usual is not None
-    assert parser._usual._head is not None
+    assert parser._head is not None
     parser.feed(chunk("tid3", "200000-200000/200000", b"x", "$"))
-    assert parser._usual._head is None
+    assert parser._head is None
 
 
 @pytest.mark.requirement("SEC-05")
@@ -173,8 +172,7 @@ def test_long_heads_are_not_remembered() -> None:
     stream = chunk("tid1", "1-5/10", b"first", after=f"X-Long: {'x' * 2_000}\r\n")
     parser = Parser()
     parser.feed(stream + stream)
-    assert parser._usual is not None
-    assert parser._usual._head is None
+    assert parser._head is None
 
 
 bodies = st.binary(max_size=30) | st.sampled_from(

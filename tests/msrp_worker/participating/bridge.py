@@ -211,9 +211,10 @@ def parsed(body: bytes) -> SessionDescription:
 
 
 @asynccontextmanager
-async def bridge() -> AsyncIterator[Bridge]:
+async def bridge(*, peer_seconds: float = 40.0) -> AsyncIterator[Bridge]:
     """A bridge on an endpoint that listens on a free port of the loopback address."""
-    endpoint = MsrpEndpoint(EndpointConfig(listen="127.0.0.1", port=0, tls_port=None))
+    config = EndpointConfig(listen="127.0.0.1", port=0, tls_port=None, peer_seconds=peer_seconds, tick_seconds=0.01)
+    endpoint = MsrpEndpoint(config)
     await endpoint.start()
     made = Bridge(endpoint)
     try:

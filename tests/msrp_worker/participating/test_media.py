@@ -15,6 +15,7 @@ from msrp_worker.msrp.hop import Hop, HopPolicy
 from msrp_worker.msrp.incoming import IncomingMessage
 from msrp_worker.offer_answer import Refusal
 from msrp_worker.participating.media import BridgedMedia
+from msrp_worker.participating.renaming import LARGEST_RENAMED, renamed
 from msrp_worker.participating.terms import End
 from msrp_worker.sdp import Origin
 from tests.msrp_worker.msrp.conftest import until
@@ -202,3 +203,54 @@ async def test_the_end_of_one_connection_is_the_end_of_the_session(bed: Bed) -> 
     await until(lambda: bool(bed.lost))
     assert len(bed.lost) == 1
     assert len(bed.server.registry) == 0
+
+
+OURS, THEIRS = "sip:im-leg-1@192.0.2.9:5060", "sip:room@focus.example.org;transport=tcp"
+
+
+def envelope(to: str, content: bytes = b"hello") -> bytes:
+    """A message/cpim to the conference."""
+    head = f"From: Bob <sip:bob@example.com>\r\nTo: <{to}>\r\n\r\nContent-Type: text/plain\r\n\r\n"
+    return head.encode() + content
+
+
+@pytest.mark.requirement("PFS-11", "PFS-06")
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (envelope(OURS), envelope(THEIRS)),
+        (envelope(OURS, f"To: <{OURS}>".encode()), envelope(THEIRS, f"To: <{OURS}>".encode())),
+        (envelope(OURS).replace(b"To: ", b'To: "The room" '), envelope(THEIRS).replace(b"To: ", b'To: "The room" ')),
+        (envelope(OURS).replace(b"From: Bob <sip:bob@example.com>", f"Subject: <{OURS}>".encode()), None),
+        (envelope("sip:im-leg-12@192.0.2.9:5060"), envelope("sip:im-leg-12@192.0.2.9:5060")),
+        (envelope(OURS).partition(b"\r\n\r\n")[0], envelope(OURS).partition(b"\r\n\r\n")[0]),
+        (b"", b""),
+    ],
+)
+def test_only_the_envelope_is_renamed(before: bytes, after: bytes | None) -> None:
+    subject = envelope(THEIRS).replace(b"From: Bob <sip:bob@example.com>", f"Subject: <{OURS}>".encode())
+    expected = subject if after is None else after
+    assert renamed(before, OURS, THEIRS) == expected
+
+
+@pytest.mark.requirement("PFS-11", "PFS-06")
+@pytest.mark.parametrize("size", [5, 40_000])
+async def test_each_side_calls_the_conference_as_it_knows_it(bed: Bed, size: int) -> None:
+    """The focus is Bob's side; its messages name it as the client knows it, whatever number of chunks they come in."""
+    assert await bed.alice.read() == b"ahead of the answer"
+    bed.media.name_focus(End.CALLEE, OURS, THEIRS)
+    content = b"x" * size
+    for sender, reader, sent, read in ((bed.alice, bed.bob, OURS, THEIRS), (bed.bob, bed.alice, THEIRS, OURS)):
+        message = sender.session.send(envelope(sent, content), "message/cpim", success_report=True)
+        assert await reader.read() == envelope(read, content)
+        async with asyncio.timeout(SECONDS):
+            assert await reported(message) == 200
+
+
+@pytest.mark.requirement("PFS-11")
+async def test_what_is_too_long_to_be_collected_passes_as_it_is(bed: Bed) -> None:
+    assert await bed.alice.read() == b"ahead of the answer"
+    bed.media.name_focus(End.CALLEE, OURS, THEIRS)
+    body = envelope(OURS, b"x" * 2 * LARGEST_RENAMED)
+    bed.alice.session.send(body, "message/cpim")
+    assert await bed.bob.read() == body

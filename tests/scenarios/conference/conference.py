@@ -76,7 +76,8 @@ class User:
         """Set up an ad-hoc session with these users."""
         part = options.pop("part", None) or list_part(names)
         headers = [REQUIRE_LIST, *options.pop("headers", ())]
-        return in_room(await self.client.invite(FACTORY, extra=[part], headers=headers, **options))
+        factory = str(self.client.config.factory_uri)
+        return in_room(await self.client.invite(factory, extra=[part], headers=headers, **options))
 
     async def join(self, uri: str, **options: Any) -> ImSession:
         """Come into the session at a URI."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from im_client.callee import IncomingCall
+from msrp_worker.deferred.delivery import WINDOW_MESSAGES
 from msrp_worker.msrp import DEFERRED, IncomingMessage, Session
 from tests.scenarios.bed import Instance, async_until
 from tests.scenarios.delivery.conftest import Store
@@ -61,5 +63,37 @@ async def test_a_lock_while_messages_are_acknowledged(
         lock.execute("ROLLBACK")
         lock.close()
         await device.until(lambda: device.ended, 30)
-        await async_until(lambda: not instance.stored(recipient), "all are deleted")
+        await async_until(lambda: not instance.stored(recipient), "all have come and are deleted", 30)
         assert len(device.bodies) == COUNT == len(set(device.message_ids)), "each came once"
+
+
+class Locking(Device):
+    """A device whose first session begins under a locked database."""
+
+    lock: sqlite3.Connection | None = None
+    database = ""
+
+    async def _on_call(self, call: IncomingCall) -> None:
+        if self.lock is None:
+            self.lock = sqlite3.connect(self.database, isolation_level=None)
+            self.lock.execute("BEGIN EXCLUSIVE")
+        await super()._on_call(call)
+
+
+@pytest.mark.requirement("DEF-05", "DEF-13", "SEC-06")
+async def test_a_lock_interrupts_a_push_and_nobody_registers_again(
+    instance: Instance, new_user: Callable[..., str], store: Store
+) -> None:
+    """The rest cannot be leased: the session ends, and the push goes on by itself when the store does."""
+    recipient = new_user()
+    await store(recipient, COUNT)
+    async with Locking(instance, recipient) as device:
+        device.database = str(instance.state_dir / "im.sqlite")
+        await device.register()
+        await device.until(lambda: device.ended, 30)
+        assert device.lock is not None
+        device.lock.execute("ROLLBACK")
+        device.lock.close()
+        await async_until(lambda: not instance.stored(recipient), "all have come and are deleted", 40)
+        assert len(set(device.message_ids)) == COUNT
+        assert len(device.bodies) <= COUNT + WINDOW_MESSAGES

@@ -36,7 +36,7 @@ def _unsent(instance: Instance) -> list[object]:
 
 def _killed_after_the_202(instance: Instance, number: int) -> None:
     with Agent(instance.sip_port, "sender") as origin:
-        assert origin.message(GROUP, b"Message %d" % number).status == 202
+        wait_until(lambda: origin.message(GROUP, b"Message %d" % number).status == 202, "the message is accepted")
     worker = instance.deployment.worker
     worker.send(signal.SIGKILL)
     wait_until(lambda: not worker.running(), "the worker is dead")

@@ -11,7 +11,7 @@ import pytest
 
 from im_client.im_invitation import ImInvitation, ReceivedFile
 from im_client.im_session import ImSession
-from tests.scenarios.bed import DOMAIN, Instance
+from tests.scenarios.bed import DOMAIN, Instance, instance_with
 from tests.scenarios.media.parties import idle, metrics
 from tests.scenarios.media.wire import frame
 
@@ -61,6 +61,31 @@ async def test_a_browser_and_a_tcp_client_talk(instance: Instance, new_user: New
         async with asyncio.timeout(SECONDS):
             await incoming.ended
     await asyncio.to_thread(idle, instance)
+
+
+@pytest.mark.requirement("MED-11", "PFS-02")
+async def test_a_browser_invites_without_any_setting(tmp_path: Path) -> None:
+    """The worker steps in by itself, as a browser can have no other peer; between two TCP clients it does not."""
+    ends: asyncio.Queue[ImSession] = asyncio.Queue()
+
+    async def accept(invitation: ImInvitation) -> None:
+        ends.put_nowait(await invitation.accept())
+
+    with instance_with(tmp_path) as instance:
+        for options, bridged in (({"msrp_websocket": url(instance)}, True), ({}, False)):
+            async with instance.client("alice", **options) as one, instance.client("bob") as two:
+                two.on_invite = accept
+                await one.register()
+                await two.register()
+                outgoing = await one.invite(f"sip:bob@{DOMAIN}")
+                async with asyncio.timeout(SECONDS):
+                    incoming = await ends.get()
+                assert (metrics(instance)["im_sessions_bridged"] == 1) is bridged
+                await outgoing.send("hello", success_report=True)
+                assert (await incoming.receive()).text == "hello"
+                await outgoing.close()
+                async with asyncio.timeout(SECONDS):
+                    await incoming.ended
 
 
 @pytest.mark.requirement("MED-11", "LRG-01", "LRG-05")
