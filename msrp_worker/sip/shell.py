@@ -371,6 +371,25 @@ class LegManager:
         else:
             self._schedule(entry)
         self._outbox.add(entry, batch)
+        for effect in effects:
+            if isinstance(effect, CancelInvite):
+                self._cancel_here(after, effect.cseq)
+
+    def _cancel_here(self, sender: Leg, cseq: int) -> None:  # CNF-30
+        """An INVITE of ours that has come back through the core and waits here again (a session of ours with the user of a
+        participating function that stays in the path): its CANCEL does not pass Kamailio, which cannot tell the two
+        transactions of one Call-ID and CSeq apart, and cancels the one that has no branch.
+        """
+        transaction = self._merged.get((sender.dialog.call_id, sender.dialog.local_tag, cseq))
+        if transaction is None:
+            return
+        leg_id = self._invites.legs.get(transaction)
+        asked = None if leg_id is None else self.find(leg_id)
+        if transaction not in self._waiting and (asked is None or asked.transaction != transaction):
+            return  # it has its final response
+        self._cancelled(transaction)
+        reply = Reply(transaction, 487, "Request Terminated", self._new_id())
+        self.sender.send(reply, sender.dialog.call_id)
 
     def _remove(self, entry: Entry) -> None:
         """The leg is over: it hears nothing any more. What it has queued still goes out."""

@@ -352,6 +352,28 @@ async def test_a_call_that_comes_back_to_the_same_worker(make: type[Bench]) -> N
     assert len(bench.manager) == 0 and bench.store.rows == {}
 
 
+@pytest.mark.requirement("CNF-30")
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_call_that_came_back_is_cancelled_here(make: type[Bench], taken: bool) -> None:
+    """Kamailio cannot tell the two transactions apart: who waits hears of it, and gets its 487, once."""
+    bench = make()
+    ours = await bench.call()
+    (invite,) = bench.port.requests()
+    bench.manager.handle(RequestReceived(T1, on_the_wire(invite)))
+    callee = FakeOwner()
+    theirs = bench.manager.take(T1, callee, "<sip:other@h>") if taken else None
+    if theirs is not None:
+        bench.manager.order(theirs, Ring())
+    await bench.respond(invite, 180, to_tag="x")
+    bench.manager.order(ours, Release())
+    await settle()
+    assert [one.status for one in bench.port.replies()] == ([180, 487] if taken else [487])
+    assert not taken or isinstance(callee.heard[-1], Ended)
+    assert bench.manager.take(T1, callee, "<sip:other@h>") is None
+    await bench.respond(invite, 487)
+    assert len(bench.manager) == 0
+
+
 async def test_refused_invites_become_no_leg(make: type[Bench]) -> None:
     bench = make()
     bench.manager.handle(RequestReceived(T1, request("INVITE", 1, contact="")))

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from im_client.errors import SessionRefusedError
 from im_client.im_invitation import ImInvitation
 from im_client.msrp_peer import MessageFailedError
 from tests.scenarios.agent import Agent
-from tests.scenarios.bed import Instance, async_until
+from tests.scenarios.bed import Instance, async_until, instance_with
 from tests.scenarios.conference.conference import User, address, new_users, text_of
 from tests.scenarios.conference.groups import new_group
 from tests.scenarios.conference.signalling import (
@@ -32,6 +32,13 @@ SETTINGS = {"IM_SETTINGS_OFFLINE_DELIVERY": "yes", "IM_USER_RATE": "0"}
 CONTENT = bytes(index % 251 for index in range(3_000_000))
 SELECTOR = "file-selector:type:image/png size:5"
 TRANSFER = "file-transfer-id:abcdefghij"
+
+
+@pytest.fixture(scope="module", params=["auto", "always"])
+def instance(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Instance]:
+    """With and without the participating functions in the path of the media."""
+    with instance_with(tmp_path_factory.mktemp("large"), {**SETTINGS, "IM_MEDIA_PATH": request.param}) as running:
+        yield running
 
 
 class Receiver:
@@ -153,7 +160,8 @@ def test_every_line(instance: Instance, new_user: Callable[..., str]) -> None:
         for one in (bob, carol):
             invite = one.receive("INVITE")
             lines = attributes(invite.body)
-            assert {"sendonly", SELECTOR, TRANSFER, "x-unknown:1", "accept-types:image/png"} <= set(lines)
+            assert {"sendonly", SELECTOR, TRANSFER, "accept-types:image/png"} <= set(lines)
+            assert "x-unknown:1" in lines or instance.deployment.config.media_path == "always"
             assert not any(line.startswith("chatroom") for line in lines)
             assert address(alice.user) in invite.value("P-Asserted-Identity")
             if one is bob:

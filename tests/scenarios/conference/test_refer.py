@@ -51,6 +51,20 @@ async def test_one_user_is_added(instance: Instance, new_user: Callable[..., str
         assert invitation.call.referred_by == address(alice.name)
 
 
+@pytest.mark.requirement("CNF-22", "CNF-24")
+async def test_by_one_who_was_called(instance: Instance, new_user: Callable[..., str]) -> None:
+    """Within the dialog that the focus began; the one who is added adds the next."""
+    async with new_users(instance, new_user, 4) as (alice, bob, carol, dave):
+        hers = await alice.create([bob.name])
+        adding, added = await bob.joined(), (carol, dave)
+        for one in added:
+            outcome = await (await adding.add([address(one.name)])).outcome()
+            assert outcome is not None and outcome.status == 200
+            adding = await one.joined()
+            await adding.send(one.name)
+            assert await text_of(hers) == one.name
+
+
 @pytest.mark.requirement("CNF-22", "CNF-23")
 async def test_several_are_added(instance: Instance, new_user: Callable[..., str]) -> None:
     """By one who was invited, outside any dialog, with a list and without notifications."""

@@ -106,6 +106,26 @@ def test_cancel_and_answer_cross(instance: Instance, new_user: Callable[..., str
         nothing_left(instance)
 
 
+@pytest.mark.requirement("CNF-30", "PFS-09")
+def test_cancel_through_participating_functions(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Which stay in the path of the media: the CANCEL of the focus reaches who is called through them too."""
+    with (
+        instance_with(tmp_path_factory.mktemp("between"), {"IM_MEDIA_PATH": "always"}) as instance,
+        agents(instance, ["alice", "bob", "carol"]) as (alice, bob, carol),
+    ):
+        call_id = begin_session(alice, [address("bob"), address("carol")])
+        invites = {one: one.receive("INVITE") for one in (bob, carol)}
+        for one, invite in invites.items():
+            ring(one, invite)
+        assert alice.quiet(0.3)
+        alice.send(alice.cancel(next(data for data in reversed(alice.sent) if data.startswith(b"INVITE"))))
+        for one, invite in invites.items():
+            one.accept("CANCEL")
+            refuse(one, invite, 487, "Request Terminated")
+        assert {alice.final(call_id).status, alice.final(call_id).status} == {200, 487}
+        nothing_left(instance)
+
+
 @pytest.fixture(scope="module")
 def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     """An instance whose worker may be killed."""
