@@ -171,19 +171,20 @@ class OutgoingCall:
         if early is None and len(self._early) < EARLY_LIMIT:
             early = self._early[tag] = _Early(Leg(self._layer, dialog.of_caller(self._sent, response.message)))
             self._layer.add(early.leg.dialog.id, EarlyDialog(early.leg, self))
-        if early is not None:
-            self._confirm(early, response)
+        if early is not None and not self._confirm(early, response):
+            return  # repeated, or before its turn: it comes again
         self.identities += response.header_values("Contact")
         if self._on_progress is not None:
             self._on_progress(response)
 
-    def _confirm(self, early: _Early, response: ReceivedResponse) -> None:
-        """PRACK, where one is due (RFC 3262 section 4). PFS-15."""
+    def _confirm(self, early: _Early, response: ReceivedResponse) -> bool:
+        """PRACK, where one is due (RFC 3262 section 4); False for a reliable response that is not the next. PFS-15."""
         early.rseq, rack = reliable.rack(early.rseq, response.message)
         if rack:
             early.leg.dialog = dialog.answered(early.leg.dialog, response.message)
             prack = early.leg.try_request("PRACK", headers=[("RAck", rack), *self._fields])
             early.pracks.append(self._layer.spawn(prack))
+        return bool(rack) or not reliable.required(response.message)
 
     def _on_success(self, response: ReceivedResponse) -> None:
         found = dialog.of_caller(self._sent, response.message)
