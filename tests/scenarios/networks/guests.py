@@ -58,7 +58,8 @@ def new_group(home: Home, members: Sequence[Guest], actions: str = "") -> str:
     )
     document = (
         '<group xmlns="urn:oma:xml:poc:list-service" xmlns:cr="urn:ietf:params:xml:ns:common-policy">'
-        f'<list-service uri="{uri}"><list>{entries}</list><invite-members>true</invite-members>{rules}</list-service></group>'
+        f'<list-service uri="{uri}"><list>{entries}</list><invite-members>true</invite-members>{rules}</list-service>'
+        "</group>"
     ).encode()
     home.instance.in_store(lambda store: store.groups.put(uri, document))
     return uri
