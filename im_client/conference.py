@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -18,6 +18,7 @@ from .conference_info import User
 from .dialogs import DialogLayer
 from .errors import ImClientError, MalformedMessageError, SubscriptionError
 from .im_session import ImSession
+from .media import CHATROOM, MediaLine
 from .messaging import INVITE_LIST, RECIPIENT_LIST, Messaging
 from .multipart import Part
 from .pager import SessionType
@@ -179,6 +180,7 @@ async def start(
     headers = [INVITE_LIST, *options.pop("headers", ())]
     options.setdefault("session_type", SessionType.ADHOC)
     factory = str(messaging.config.factory_uri)
+    options.setdefault("line", _line(messaging))
     session = await messaging.invite(factory, extra=[part], headers=headers, **options)
     return Conference(messaging.calls.layer, session)
 
@@ -188,7 +190,12 @@ async def join(messaging: Messaging, uri: str, **options: Any) -> Conference:
 
     Raises what `Messaging.invite` raises.
     """
+    options.setdefault("line", _line(messaging))
     return Conference(messaging.calls.layer, await messaging.invite(uri, **options))
+
+
+def _line(messaging: Messaging) -> MediaLine:
+    return messaging.line(replace(messaging.plan(), chatroom=CHATROOM))
 
 
 async def refer(calls: Calls, identity: str, users: Sequence[str], *, remove: bool = False) -> Referring:

@@ -23,6 +23,8 @@ from .errors import MediaFailedError
 from .msrp_peer import MsrpPeer
 from .negotiation import NotAcceptableError
 
+CHATROOM = ("nickname", "private-messages")
+"""What this client can do in a conference."""
 DYNAMIC_ID_BITS = 62
 """Bits of the session identifier in o=, below the 63 that fit everywhere (RFC 8866 section 5.2)."""
 
@@ -37,6 +39,7 @@ class MediaPlan:
     direction: Direction = Direction.SENDRECV
     file: FileDescription | None = None
     conversation: Address | None = None  # the room, for CPIM envelopes
+    chatroom: tuple[str, ...] | None = None  # what this side takes in a conference (RFC 7701 section 8)
     max_size: int | None = None
     chunk_size: int = 2048  # bytes; what every client takes (design.md 7)
     secure: bool = False
@@ -77,6 +80,9 @@ class MediaLine:
     async def answer(self, offer: Body) -> Body:
         """The answer to an offer of the peer. Raises NotAcceptableError, and then nothing has changed."""
         offered = _parse(offer)
+        line = describe(offer)
+        if line is not None and line.chatroom is not None:
+            self.plan = replace(self.plan, chatroom=CHATROOM)  # MED-07
         before = self.negotiated
         peer = self.peer
         answer = self._answered(offered, peer)
@@ -181,6 +187,7 @@ class MediaLine:
             origin=Origin("-", self._id, self._version, address, sdp.address_type(address)),
             session_ids=(uri.session_id or "",),
             max_size=self.plan.max_size,
+            chatroom=self.plan.chatroom,
             sends=self.plan.direction is not Direction.RECVONLY,
             receives=self.plan.direction is not Direction.SENDONLY,
             behind_nat=bool(self.plan.websocket),
