@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import ipaddress
 import itertools
 import logging
@@ -18,7 +17,7 @@ from functools import partial
 import uvloop
 from aiohttp import web
 
-from msrp_worker import PRODUCT
+from msrp_worker import PRODUCT, garbage
 from msrp_worker.answers import Answers
 from msrp_worker.config import Config
 from msrp_worker.controlling.conference_notifier import ConferenceNotifier
@@ -140,9 +139,7 @@ async def _serve(config: Config) -> None:
         stack.push_async_callback(exploder.close)
         stack.push_async_callback(_cancel, asyncio.create_task(_purge(store)))
         stack.push_async_callback(_cancel, asyncio.create_task(_expire_settings(store, link)))
-        # What is there now stays: a full collection would look at all of it again, for 15 ms in which no message moves.
-        gc.collect()
-        gc.freeze()
+        garbage.settle()
         log.info("%s serves %s, store %s", PRODUCT, config.domain, config.database_shown)
         await stopped.wait()
         log.info("stopping")

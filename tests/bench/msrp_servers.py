@@ -13,13 +13,13 @@ input.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import sys
 from typing import cast
 
 import uvloop
 
+from msrp_worker import garbage
 from msrp_worker.cpim import Address
 from msrp_worker.msrp import EndpointConfig, MsrpEndpoint, Session, SessionHandler, SessionOptions, parse_path
 from msrp_worker.msrp.hop import OLDER_CLIENT_CHUNK, Hop, leg_options
@@ -110,8 +110,7 @@ async def serve(role: str, count: int, target: str) -> None:
         else:
             sessions = [waiting_session(endpoint, f"u{n}", SessionOptions()) for n in range(count)]
         ready = {"port": endpoint.port, "uris": [session.local_text for session in sessions]}
-    gc.collect()
-    gc.freeze()
+    garbage.settle()
     print(json.dumps(ready), flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
