@@ -112,6 +112,26 @@ async def test_group(homes: tuple[Home, Home]) -> None:
         assert "410" in await over(hers)
 
 
+@pytest.mark.requirement("CNF-22", "CNF-24", "CNF-25", "CNF-26")
+async def test_refer(homes: tuple[Home, Home]) -> None:
+    """A participant in the other network has somebody of each network added, hears how it went, and one removed."""
+    here, there = homes
+    async with guests(here, there, there, here) as (alice, bob, carol, dave):
+        hers = await alice.start((bob,))
+        his = await bob.joined()
+        for newcomer in (carol, dave):
+            outcome = await (await his.add([newcomer.uri])).outcome()
+            assert outcome is not None and outcome.status == 200
+        third, fourth = await carol.joined(), await dave.joined()
+        await all_in(hers, his, third, fourth)
+        await heard(third, "added", carol, hers, his, fourth)
+        await hers.add([carol.uri], remove=True)
+        assert await over(third)
+        await heard(fourth, "one less", dave, hers, his)
+        await hers.close()
+        await asyncio.gather(over(his), over(fourth))
+
+
 @pytest.mark.requirement("CES-01", "CES-02", "CES-03", "CES-04", "CES-06")
 async def test_conference_state(homes: tuple[Home, Home]) -> None:
     """Who is there is told across, to participants only, until the end."""
