@@ -23,10 +23,11 @@ def networks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         yield running
 
 
-@pytest.fixture(params=["focus in the first", "focus in the second"])
+@pytest.fixture
 def homes(request: pytest.FixtureRequest, networks: Networks) -> tuple[Home, Home]:
     """The home of the focus, and the other one."""
-    return (networks.one, networks.two) if "first" in request.param else (networks.two, networks.one)
+    first = getattr(request, "param", "the first") == "the first"
+    return (networks.one, networks.two) if first else (networks.two, networks.one)
 
 
 async def heard(sender: ImSession, text: str, author: Guest, *others: ImSession) -> None:
@@ -40,6 +41,7 @@ async def heard(sender: ImSession, text: str, author: Guest, *others: ImSession)
 
 
 @pytest.mark.requirement("CNF-03", "CNF-07", "CNF-08", "CNF-27", "CNF-29", "MED-08", "HDR-03", "HDR-06")
+@pytest.mark.parametrize("homes", ["the first", "the second"], indirect=True)
 async def test_ad_hoc(homes: tuple[Home, Home]) -> None:
     """Everybody hears everybody, by the address that his home asserts; who is left alone last is released."""
     here, there = homes
