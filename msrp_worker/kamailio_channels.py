@@ -6,6 +6,7 @@ Only `kamailio_link` uses them; `docs/decisions/0001-link.md` says why they are 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -30,6 +31,10 @@ BEAT_PIN = 0
 RECONNECT_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0)
 RPC_SOCKET = "kamailio-rpc.sock"
 MAX_WAITING_REPLIES = 50_000
+HOLD_SECONDS = 0.005
+"""How long each reply is held. One that overtakes the SIP process which has just suspended its request is built from a
+message that this process still works on: seen in 2 of 100 refusals sent at once, as a reply without the headers of ours, and
+behind it what was in that memory before. None in 1,800 held so."""
 REPLY_RETRY_SECONDS = 0.002
 """Until the next look at a full datagram queue; Kamailio takes about 30 replies per millisecond."""
 
@@ -187,7 +192,8 @@ class ReplyChannel:
     def __init__(self, state_dir: Path) -> None:
         self._path = str(state_dir / RPC_SOCKET)
         self._socket: socket.socket | None = None
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[tuple[float, bytes]] = deque()
+        """When each may go, and the packet."""
         self.lost = 0
 
     def send(self, transaction: TransactionId, status: int, reason: str, to_tag: str, headers: str, body: str) -> None:
@@ -197,14 +203,20 @@ class ReplyChannel:
         if len(self._waiting) >= MAX_WAITING_REPLIES:
             self.lost += 1
             return
-        self._waiting.append(packet)
+        loop = asyncio.get_running_loop()
+        self._waiting.append((loop.time() + HOLD_SECONDS, packet))
         if len(self._waiting) == 1:
-            self._drain()
+            loop.call_later(HOLD_SECONDS, self._drain)
 
     def close(self) -> None:
-        """Close the socket."""
-        if self._socket is not None:
-            self._socket.close()
+        """Send what is held, close the socket."""
+        if self._socket is not None or self._waiting:
+            connection = self._open()
+            for _due, packet in self._waiting:
+                with contextlib.suppress(OSError):
+                    connection.sendto(packet, self._path)
+            self._waiting.clear()
+            connection.close()
             self._socket = None
 
     def _open(self) -> socket.socket:
@@ -215,12 +227,17 @@ class ReplyChannel:
 
     def _drain(self) -> None:
         connection = self._open()
+        loop = asyncio.get_running_loop()
         while self._waiting:
+            due, packet = self._waiting[0]
+            if due > loop.time():
+                loop.call_at(due, self._drain)
+                return
             try:
-                connection.sendto(self._waiting[0], self._path)
+                connection.sendto(packet, self._path)
             except BlockingIOError:
                 # A datagram socket that is not connected is always writable: look again in a moment.
-                asyncio.get_running_loop().call_later(REPLY_RETRY_SECONDS, self._drain)
+                loop.call_later(REPLY_RETRY_SECONDS, self._drain)
                 return
             except OSError as error:
                 self.lost += 1
