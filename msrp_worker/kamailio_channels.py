@@ -33,8 +33,8 @@ RPC_SOCKET = "kamailio-rpc.sock"
 MAX_WAITING_REPLIES = 50_000
 HOLD_SECONDS = 0.005
 """How long each reply is held. One that overtakes the SIP process which has just suspended its request is built from a
-message that this process still works on: seen in 2 of 100 refusals sent at once, as a reply without the headers of ours, and
-behind it what was in that memory before. None in 1,800 held so."""
+message that this process still works on: seen in 2 of 100 refusals sent at once, as a reply without the headers of ours,
+and behind it what was in that memory before. None in 1,800 held so."""
 REPLY_RETRY_SECONDS = 0.002
 """Until the next look at a full datagram queue; Kamailio takes about 30 replies per millisecond."""
 

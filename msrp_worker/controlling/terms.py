@@ -51,9 +51,7 @@ class RoomTerms(Struct, frozen=True, kw_only=True):
     ) -> LocalPolicy:
         """The policy of one line. `narrowed`: types of the other side that the answer is to be cut down to (CNF-07)."""
         wrapped = self.wrapped_types
-        endpoint = LocalEndpoint(
-            host, self.tcp_port, self.tls_port, ws_port=self.ws_port, fingerprints=self.fingerprints
-        )
+        endpoint = LocalEndpoint(host, self.tcp_port, self.tls_port, ws_port=self.ws_port, fingerprints=self.fingerprints)
         if self.large is not None:
             return LocalPolicy(endpoint, origin, session_ids, wrapped, wrapped, self.max_size, cema=False)  # LRG-02
         if "*" not in wrapped:

@@ -82,7 +82,7 @@ async def test_private_messages(instance: Instance, new_user: Callable[..., str]
         hers, his, third = await three(alice, bob, carol)
         await hers.send("psst", to=Address(address(bob.name)))
         assert await text_of(his) == "psst"
-        assert await failed(hers, "psst", to=Address(address(carol.name))) == 428
+        assert await failed(his, "psst", to=Address(address(alice.name))) == 428
         await hers.send("all of you")
         assert [await text_of(his), await text_of(third)] == ["all of you", "all of you"]
 

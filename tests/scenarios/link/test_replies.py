@@ -20,6 +20,6 @@ def test_refusals_at_once(instance: Instance, new_user: Callable[..., str]) -> N
     with Agent(instance.sip_port, new_user()) as agent:
         for _ in range(REFUSALS):
             response = agent.ask("INVITE", FACTORY, ACCEPT_CONTACT, f"Contact: <{agent.contact}>")
-            head, end, rest = response.raw.partition(b"\r\n\r\n")
+            _, end, rest = response.raw.partition(b"\r\n\r\n")
             assert response.values("Warning") and response.values("Allow"), response.raw
             assert end and not rest and response.value("Content-Length") == "0", response.raw
