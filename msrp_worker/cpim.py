@@ -204,10 +204,16 @@ class Envelope:
 
     def anonymised(self, uri: str = ANONYMOUS_URI, name: str = "Anonymous") -> Envelope:
         """This envelope with the sender replaced, all else in its order (IDN-04)."""
-        own = {id(header) for header in self.all("From")}
-        sender = Header("From", Address(uri, name).build())
-        headers = [sender if id(header) in own else header for header in self.headers]
-        return _envelope(headers, self.content_headers)  # IDN-04
+        return self._replaced("From", Address(uri, name))  # IDN-04
+
+    def addressed(self, uri: str) -> Envelope:
+        """This envelope with another URI in To, all else in its order."""
+        return self._replaced("To", Address(uri))
+
+    def _replaced(self, name: str, address: Address) -> Envelope:
+        own = {id(header) for header in self.all(name)}
+        other = Header(name, address.build())
+        return _envelope([other if id(header) in own else header for header in self.headers], self.content_headers)
 
     def _addresses(self, name: str) -> list[Address]:
         return [parse_address(header.value) for header in self.all(name)]

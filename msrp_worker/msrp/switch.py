@@ -51,6 +51,7 @@ class Switch(SessionHandler):
         "_now",
         "_participants",
         "_streams",
+        "_uri",
         "_uris",
         "nicknames",
         "observer",
@@ -62,6 +63,7 @@ class Switch(SessionHandler):
         self.policy = policy if policy is not None else RoomPolicy()
         self.observer = observer if observer is not None else RoomObserver()
         self.nicknames = Nicknames(self.policy.reserved_nicknames, self.policy.nickname_quarantine)
+        self._uri = uris[0] if uris else ""
         self._uris = frozenset(map(address_key, uris))
         self._participants: dict[Session, Participant] = {}
         self._by_key: dict[str, list[Participant]] = {}
@@ -250,6 +252,8 @@ class Switch(SessionHandler):
             return UNSUPPORTED_TYPE  # MED-12
         if sender.anonymous is not None and address_key(origin.uri) != address_key(sender.anonymous):
             envelope = envelope.anonymised(sender.anonymous)  # IDN-04
+        if not private and key not in self._uris:
+            envelope = envelope.addressed(self._uri)  # IDN-04: the others learn nothing of the sender's own network
         recordable = essence(content_type) != IS_COMPOSING  # MED-09
         taken = SwitchedMessage(sender, envelope, recipients, private, recordable, message)
         refused = self.observer.begin(taken)

@@ -10,6 +10,7 @@ import pytest
 from msrp_worker import cpim
 from msrp_worker.cpim import Address
 from msrp_worker.is_composing import Composing, State
+from msrp_worker.msrp.address_key import address_key
 from msrp_worker.msrp.frames import Request, encode_request
 from msrp_worker.msrp.media_types import accept_types
 from msrp_worker.msrp.options import SessionOptions
@@ -188,6 +189,19 @@ def test_private_messages_not_allowed_in_the_room() -> None:
     room = Room(RoomPolicy(private_messages=False))
     alice, _ = room.clients("alice", "bob")
     assert room.say(alice, envelope("alice", uri("bob"))).status == 403
+
+
+@pytest.mark.requirement("IDN-04")
+def test_the_room_as_one_sender_knows_it_is_told_to_nobody() -> None:
+    own = "sip:im-leg-7@192.0.2.99:5060"
+    room = Room()
+    alice, _ = room.join("alice", rooms=frozenset({address_key(own)}))
+    (bob,) = room.clients("bob")
+    assert room.say(alice, envelope("alice", own)).status == 200
+    (message,) = received(bob)
+    head, body = cpim.parse(message)
+    assert [one.uri for one in head.recipients] != [own] and b"192.0.2.99" not in message
+    assert body == b"hello"
 
 
 @pytest.mark.requirement("IDN-04")
