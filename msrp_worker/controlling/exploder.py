@@ -31,6 +31,7 @@ from msrp_worker.controlling.explode import (
     refuse_by_group,
     screen,
 )
+from msrp_worker.controlling.identity import FACTORY_USER, SESSION_PREFIX
 from msrp_worker.functions import Functions
 from msrp_worker.group import Group
 from msrp_worker.kamailio_link import LEG_TAG
@@ -44,8 +45,6 @@ from msrp_worker.web import Reading
 
 log = logging.getLogger("im.exploder")
 
-FACTORY_USER: Final = "conference-factory"
-SESSION_PREFIX: Final = "im-session-"
 AT_ONCE = 200
 """Copies under way at once, of all messages together: messaging between two users is not to feel them."""
 AT_ONCE_OF_ONE = 20
