@@ -15,8 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = ("kemi", "msrp_worker", "im_client")
-SHELL = frozenset({"kemi.adapter", "kemi.app", "kemi.breaker", "kemi.im", "kemi.ksr"})
-TOUCHES_KAMAILIO = frozenset({"kemi.adapter", "kemi.ksr"})
+SHELL = frozenset({"kemi.adapter", "kemi.app", "kemi.bindings", "kemi.breaker", "kemi.im", "kemi.ksr"})
+TOUCHES_KAMAILIO = frozenset({"kemi.adapter", "kemi.bindings", "kemi.ksr"})
 """The adapter, and what reads values for it."""
 """The modules of kemi/ that live inside Kamailio; every other one is pure."""
 IMPURE = frozenset(
