@@ -109,6 +109,7 @@ def defer(request: Request, reason: str) -> Action:
         received=request.received,
         expires=expiry(request.expires, request.date, request.received),
         reason=reason,
+        advertisement=asks_for_advertisement_devices(request.accept_contact),
     )
     return Ask(question, DEFER_STAGE, with_message=True)
 

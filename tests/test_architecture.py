@@ -24,7 +24,8 @@ IMPURE = frozenset(
 )
 """A pure module of kemi/ has no clock, no randomness and no I/O."""
 SHARED_WITH_CLIENT = re.compile(
-    r"msrp_worker\.(msrp(\.\w+)*|sdp\w*|cpim|imdn|is_composing|file_transfer|content_types|offer_answer)"
+    r"msrp_worker\.(msrp(\.\w+)*|sdp\w*|cpim|imdn|is_composing|file_transfer|content_types|offer_answer|"
+    r"group_advertisement)"
 )
 CONFERENCE = {"msrp_worker.msrp.switch", "msrp_worker.msrp.room", "msrp_worker.msrp.fanout"}
 """The switch reads the envelopes it passes on (RFC 7701 section 6.2); nothing else of MSRP knows a content format."""

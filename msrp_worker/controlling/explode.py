@@ -8,8 +8,7 @@ from typing import Final
 
 import msgspec
 
-from msrp_worker.controlling import group_advertisement
-from msrp_worker.controlling.group_advertisement import AdvertisementError
+from msrp_worker import group_advertisement
 from msrp_worker.group import Group
 from msrp_worker.group_rules import rights
 from msrp_worker.multipart import MultipartError, build, direct_parts, read_parts
@@ -38,8 +37,6 @@ COPIED: Final = (
 """Header fields of the message that every copy has."""
 CONTENT: Final = ("content-disposition", "content-encoding", "content-language", "content-id")
 """Those that speak of the body, where it is copied as it came."""
-ADVERTISEMENT_TAG: Final = "+g.poc.groupad"
-"""Feature tag of devices that take group advertisements (ADV-03)."""
 DENIED: Final = frozenset({"FALSE", "!TRUE"})
 """Values with which a feature tag asks for the opposite (RFC 3840 section 9)."""
 
@@ -96,8 +93,8 @@ def refuse_advertisement(request: Message, *, anonymous: bool) -> Refused | None
         return Refused(403, "Forbidden", "ADV-01", "A group advertisement is not anonymous")  # ADV-01
     try:
         for document in documents:
-            group_advertisement.validate(document)
-    except AdvertisementError as error:
+            group_advertisement.parse(document)
+    except group_advertisement.AdvertisementError as error:
         return Refused(400, "Bad Request", "ADV-02", f"Group advertisement: {error}")  # ADV-02
     return None
 
@@ -137,7 +134,7 @@ def _asks_for_advertisement_devices(request: Message) -> bool:
     for value in request.values("accept-contact"):
         for parameter in list(split(value, ";"))[1:]:
             name, _, said = parameter.partition("=")
-            if name.strip().lower() == ADVERTISEMENT_TAG and said.strip(' "').upper() not in DENIED:
+            if name.strip().lower() == group_advertisement.FEATURE_TAG and said.strip(' "').upper() not in DENIED:
                 return True
     return False
 
@@ -173,7 +170,7 @@ def explosion(
         return Refused(400, "Bad Request", "SEC-05", str(error))
     tags = "*;+g.oma.sip-im;require;explicit"
     if advertisement:
-        tags = f"*;+g.oma.sip-im;{ADVERTISEMENT_TAG};require;explicit"  # ADV-03
+        tags = f"*;+g.oma.sip-im;{group_advertisement.FEATURE_TAG};require;explicit"  # ADV-03
     headers: list[tuple[str, str]] = [
         ("P-Asserted-Identity", f"<{originator}>"),  # PAG-15
         ("Accept-Contact", tags),  # PAG-15

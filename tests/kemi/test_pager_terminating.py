@@ -300,6 +300,8 @@ def test_an_advertisement_is_for_devices_that_take_it(
         assert outcome(action) == expected
     if isinstance(action, Refuse):
         assert action.status == 480
+    if isinstance(action, Ask) and isinstance(action.question, DeferQuestion):
+        assert action.question.advertisement
 
 
 @pytest.mark.requirement("ADV-03")
