@@ -6,7 +6,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.scenarios.agent import ACCEPT_CONTACT, FEATURE_TAG, Agent
+from im_client.advertising import of_message, outgoing
+from im_client.config import Contact
+from msrp_worker.group_advertisement import AdvertisedGroup, Advertisement
+from tests.scenarios.agent import ACCEPT_CONTACT, FEATURE_TAG, SECONDS, Agent
 from tests.scenarios.bed import Instance
 from tests.scenarios.evidence import address, assert_refused, kinds
 from tests.scenarios.group_messages.messages import FACTORY, NewUser, copies, outcomes, put_group, uri_list, with_list
@@ -218,3 +221,22 @@ def test_to_a_list(instance: Instance, new_user: NewUser) -> None:
         for copy in copies(agents):
             assert (copy.value("Content-Type"), copy.body) == (TYPE, body)
             assert TAG in copy.value("Accept-Contact")
+
+
+@pytest.mark.requirement("ADV-03", "ADV-02")
+async def test_between_two_clients(instance: Instance, new_user: NewUser) -> None:
+    """The reference client on both sides: registered as a device that takes them, it reads what the other has sent."""
+    sender, bob = new_user(), new_user()
+    group = address(f"group-of-{sender}")
+    put_group(instance, group, (sender, bob))
+    told = Advertisement((AdvertisedGroup((group,), "Chess club", "dialed-out"),), "Tuesdays")
+    contacts = (Contact(group_advertisements=True),)
+    async with instance.client(sender) as origin, instance.client(bob, contacts=contacts) as client:
+        await client.register()
+        assert (await origin.send_message(outgoing(group, told))).status == 202
+        message = await client.next_message(SECONDS)
+        assert of_message(message) == told
+        assert message.sender == address(sender)
+        await client.registration.leave_im()
+        assert (await origin.send_message(outgoing(address(bob), told))).status == 202
+    assert len(instance.stored(bob)) == 1
