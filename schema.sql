@@ -149,12 +149,14 @@ CREATE TABLE deferred (
     message BYTEA NOT NULL,
     lease_owner VARCHAR(64),
     lease_expires DOUBLE PRECISION,
+    advertisement SMALLINT DEFAULT 0 NOT NULL,
     CONSTRAINT deferred_once UNIQUE (recipient, call_id, cseq, from_tag)
 );
 CREATE INDEX deferred_in_order ON deferred (recipient, id);
 CREATE INDEX deferred_leased ON deferred (lease_owner) WHERE lease_owner IS NOT NULL;
 CREATE INDEX deferred_held ON deferred (recipient, lease_expires) WHERE lease_expires IS NOT NULL;
 CREATE INDEX deferred_content ON deferred (content_path) WHERE content_path IS NOT NULL;
+CREATE INDEX deferred_advertisement ON deferred (recipient) WHERE advertisement = 1;
 CREATE INDEX deferred_received ON deferred (received);
 CREATE INDEX deferred_expires ON deferred (expires) WHERE expires IS NOT NULL;
 

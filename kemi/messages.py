@@ -75,6 +75,8 @@ class DeferQuestion:
     received: float
     expires: float | None
     reason: str
+    advertisement: bool = False
+    """Only for devices that take group advertisements (ADV-03)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,8 @@ class NewDeferred(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the epoch."""
     expires: float | None = None
     """When it stops being of use (DEF-10), seconds since the epoch."""
+    advertisement: bool = False
+    """To be pushed to devices that take group advertisements, and to no other (ADV-03)."""
 
 
 class DeferredEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,8 +119,8 @@ _TAKE_QUOTA = (
 )
 _INSERT = (
     "INSERT INTO deferred (recipient, originator, private, anonymous, call_id, cseq, from_tag, received, "
-    "expires, size, content_type, subject, priority, from_header, to_header, message, content_path) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "expires, size, content_type, subject, priority, from_header, to_header, message, content_path, advertisement) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (recipient, call_id, cseq, from_tag) DO NOTHING RETURNING id"
 )
 _FIND = "SELECT id, content_path FROM deferred WHERE recipient = ? AND call_id = ? AND cseq = ? AND from_tag = ?"
@@ -133,6 +135,7 @@ _KINDS = (
     "SELECT content_type, priority, content_path IS NOT NULL, COUNT(*) FROM deferred "
     f"WHERE recipient = ? AND {ALIVE} GROUP BY content_type, priority, content_path IS NOT NULL"
 )
+_ADVERTISEMENT = f"SELECT 1 FROM deferred WHERE recipient = ? AND advertisement = 1 AND {ALIVE} LIMIT 1"
 _RECIPIENTS = "SELECT recipient FROM deferred_usage WHERE messages > 0 AND recipient > ? ORDER BY recipient LIMIT ?"
 _EXPIRED = "SELECT recipient, id FROM deferred WHERE expires <= ? ORDER BY expires LIMIT ?"
 _PAST_RETENTION = "SELECT recipient, id FROM deferred WHERE received <= ? ORDER BY received LIMIT ?"
@@ -247,6 +250,10 @@ class Deferred:
         rows = await self._database.read(_KINDS, recipient, *self.alive(now))
         return [Kind(row[0], row[1], bool(row[2]), row[3]) for row in rows]
 
+    async def has_advertisement(self, recipient: str, *, now: float | None = None) -> bool:
+        """Whether something waits that is for devices that take group advertisements alone (ADV-03)."""
+        return bool(await self._database.read(_ADVERTISEMENT, recipient, *self.alive(now)))
+
     async def recipients(self, after: str = "", limit: int = 1000) -> Ids:
         """Those for whom something is stored, in order of their addresses."""
         rows = await self._database.read(_RECIPIENTS, after, limit)
@@ -356,6 +363,7 @@ def _values(new: NewDeferred, call_id: str, from_tag: str) -> tuple[object, ...]
         storable(new.to_header),
         new.message,
         new.content_path,
+        int(new.advertisement),
     )
 
 

@@ -109,6 +109,11 @@ _CONTENT = (
     "CREATE INDEX deferred_held ON deferred (recipient, lease_expires) WHERE lease_expires IS NOT NULL",
 )
 
+_ADVERTISEMENTS = (
+    "ALTER TABLE deferred ADD COLUMN advertisement SMALLINT DEFAULT 0 NOT NULL",
+    "CREATE INDEX deferred_advertisement ON deferred (recipient) WHERE advertisement = 1",
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first schema", ()),
     Migration(2, "published service settings", _PUBLICATIONS),
@@ -117,6 +122,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(5, "group documents", _GROUPS),
     Migration(6, "messages to many", (_EXPLOSION, "CREATE INDEX explosion_node ON explosion (node, identity)")),
     Migration(7, "content of large messages, and who holds leases", _CONTENT),
+    Migration(8, "deferred group advertisements", _ADVERTISEMENTS),
 )
 """In order, numbered from 1. The statements of the first are schema.sql."""
 

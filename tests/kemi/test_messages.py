@@ -52,7 +52,7 @@ TRANSACTION = st.tuples(NUMBER, NUMBER)
 EVENT_KINDS = ("response", "timeout", "ack", "cancelled")
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(PagerQuestion, TEXT, TEXT, TEXT, st.booleans(), st.booleans(), st.booleans(), TEXT),
-    st.builds(DeferQuestion, TEXT, TEXT, TEXT, st.booleans(), TIME, st.none() | TIME, TEXT),
+    st.builds(DeferQuestion, TEXT, TEXT, TEXT, st.booleans(), TIME, st.none() | TIME, TEXT, st.booleans()),
     st.builds(RegisterQuestion, TEXT, TEXT, NUMBER, st.booleans()),
     st.builds(FocusQuestion, TEXT, TEXT),
     st.builds(PublishQuestion, TEXT, TEXT, TEXT, st.none() | NUMBER),
