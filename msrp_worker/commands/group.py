@@ -10,6 +10,7 @@ import msgspec
 
 from msrp_worker.address import user_address
 from msrp_worker.commands.common import CommandError, print_json, print_table, run_with_store, shown_time
+from msrp_worker.commands.contact_lists import notes_on_lists
 from msrp_worker.config import Config
 from msrp_worker.group import Group, GroupError, check_address, parse_group
 from msrp_worker.store import AddressTaken, GroupDocument, Store
@@ -65,14 +66,16 @@ def _put(arguments: argparse.Namespace, config: Config) -> int:
             etag = await store.groups.put(group.uri, document)
         except AddressTaken as error:
             raise CommandError(f"{error}; `user delete` frees it") from None
-        return etag, is_new, await _strangers(store, group, config.domain)
+        strangers = await _strangers(store, group, config.domain)
+        notes = [f"Note: the member {uri} is no user yet; `user add` creates one." for uri in strangers]
+        return etag, is_new, notes + await notes_on_lists(store, group.external_lists)
 
-    etag, is_new, strangers = run_with_store(config, work)
+    etag, is_new, notes = run_with_store(config, work)
     verb = "Created" if is_new else "Replaced"
     members = f"{len(group.members)} members" if len(group.members) != 1 else "1 member"
     print(f"{verb} the {group.kind.value} group {group.uri}: {members}, {len(document)} bytes, etag {etag}.")
-    for uri in strangers:
-        print(f"Note: the member {uri} is no user yet; `user add` creates one.")
+    for note in notes:
+        print(note)
     return 0
 
 

@@ -109,6 +109,17 @@ _CONTENT = (
     "CREATE INDEX deferred_held ON deferred (recipient, lease_expires) WHERE lease_expires IS NOT NULL",
 )
 
+_LISTS = """
+    CREATE TABLE resource_lists (
+        owner VARCHAR(255) NOT NULL,
+        name VARCHAR(255) NOT NULL,
+        document BYTEA NOT NULL,
+        etag VARCHAR(64) NOT NULL,
+        changed_at DOUBLE PRECISION NOT NULL,
+        PRIMARY KEY (owner, name)
+    )
+"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first schema", ()),
     Migration(2, "published service settings", _PUBLICATIONS),
@@ -117,6 +128,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(5, "group documents", _GROUPS),
     Migration(6, "messages to many", (_EXPLOSION, "CREATE INDEX explosion_node ON explosion (node, identity)")),
     Migration(7, "content of large messages, and who holds leases", _CONTENT),
+    Migration(8, "lists of contacts", (_LISTS,)),
 )
 """In order, numbered from 1. The statements of the first are schema.sql."""
 
