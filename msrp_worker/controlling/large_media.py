@@ -135,7 +135,7 @@ class LargeMedia(SeatMedia):
         if not offered:
             return self._current()
         # A recipient that repeats the selector of the file asks nothing of us that we would have to look for.
-        outcome = self._answer(offered, replace(self._policy(), between=True))
+        outcome = self._answer(offered, replace(self._policy(), session_ids=self._names(offered), between=True))
         if isinstance(outcome, Refused):
             return outcome
         lines = {line.index: line for line in outcome.lines}
@@ -184,11 +184,17 @@ class LargeMedia(SeatMedia):
         return replace(description, media=tuple(sections))
 
     def _policy(self, narrowed: tuple[str, ...] = (), name: str = "") -> LocalPolicy:
-        """With names for all MSRP sessions: those there are, else new ones."""
-        policy = super()._policy(narrowed, name)
-        names = [file.session.local.session_id or "" for _, file in sorted(self._files.items())]
+        """With names for the MSRP sessions of all files; of a first offer nobody knows yet how many they are."""
         count = len(self._switch.files) or MOST_FILES
-        return replace(policy, session_ids=tuple(names) or tuple(new_session_id() for _ in range(count)))
+        return replace(super()._policy(narrowed, name), session_ids=tuple(new_session_id() for _ in range(count)))
+
+    def _names(self, offered: bytes) -> tuple[str, ...]:
+        """The names of our MSRP sessions for the lines of a later offer."""
+        names = {file.index: file.session.local.session_id or "" for file in self._files.values()}
+        try:
+            return tuple(names[at] for at, section in enumerate(self._read(offered).media) if not section.refused)
+        except SdpError:
+            return ()  # it is refused where it is answered
 
     def _keep(self, indexes: Collection[int]) -> None:
         """Give up the files whose lines are not among these."""
