@@ -84,11 +84,16 @@ class Groups:
         if rows:  # other changes are far more frequent: an unchanged document is neither sent nor parsed again
             unchanged = known is not None and rows[0][1] is None
             found = known.document if known is not None and unchanged else await _in_time(_read, bytes(rows[0][1]), uri)
-        lists, group = await self._complete(found, known)
+        lists, group = await self._with_lists(found, known)
         self._keep(uri, _Known(revision, rows[0][0] if rows else "", found, lists, group))
         return group
 
-    async def _complete(self, found: Group | None, known: _Known | None) -> tuple[dict[str, ContactList], Group | None]:
+    async def complete(self, document: Group) -> Group:
+        """The group of a parsed document with who is on the lists it refers to (XDM-04)."""
+        _, group = await self._with_lists(document, None)
+        return document if group is None else group
+
+    async def _with_lists(self, found: Group | None, known: _Known | None) -> tuple[dict[str, ContactList], Group | None]:
         """A group with its lists; the same object when neither is another one."""  # XDM-04
         if found is None or not found.external_lists:
             return {}, found

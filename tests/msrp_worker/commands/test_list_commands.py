@@ -104,3 +104,6 @@ def test_a_group_or_rules_of_a_list_that_is_not_there_are_noted(command: Command
     command("list", "put", "alice", "-", stdin=lists("sip:carol@example.com"))
     for arguments, document in puts:
         assert command(*arguments, stdin=document).stdout.decode().splitlines()[1:] == []
+    assert b"sip:chess@example.com: 1 member," in command("group", "put", "-", stdin=group).stdout
+    listed = json.loads(command("group", "list", "--json").stdout)
+    assert (listed[0]["uri"], listed[0]["members"]) == ("sip:chess@example.com", 1)
