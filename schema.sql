@@ -124,6 +124,16 @@ CREATE TABLE im_group (
     changed_at DOUBLE PRECISION NOT NULL
 );
 
+-- Lists of contacts (XDM-04, RFC 4826) as their owners put them, which groups and rules refer to.
+CREATE TABLE resource_lists (
+    owner VARCHAR(255) NOT NULL,
+    name VARCHAR(255) NOT NULL,
+    document BYTEA NOT NULL,
+    etag VARCHAR(64) NOT NULL,
+    changed_at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (owner, name)
+);
+
 -- Messages for users who were not there (DEF-01, DEF-02, DEF-10). id rises with arrival and is never used
 -- again; the Message-ID is id@domain. The unique rule makes a repeated request the same message.
 -- content_path is where the content of a large message lies; message then holds the SIP part only.

@@ -16,6 +16,7 @@ from msrp_worker.controlling.conference_state import ConferenceUser
 from msrp_worker.controlling.identity import ALLOW_EVENTS, SessionAddress, anonymous_uri
 from msrp_worker.controlling.im_session import ImSession
 from msrp_worker.controlling.invitation import OUTGOING, Inviter, asks_for_privacy, invitation, plain_name
+from msrp_worker.controlling.large_media import LargeMedia
 from msrp_worker.controlling.media import Room, SeatMedia
 from msrp_worker.controlling.place import Place, Progress
 from msrp_worker.controlling.refusal import Refused, too_many
@@ -130,7 +131,7 @@ class FocusSession:
     @property
     def is_large(self) -> bool:
         """There for one large message, not for conversation (9.3.1.1): nobody joins, is added, or is told of it."""
-        return self.room.terms.large is not None
+        return self.room.terms.large
 
     # --- what the conference package shows (StateSource)
 
@@ -168,7 +169,7 @@ class FocusSession:
         """A seat that nobody has yet; `host`: our MSRP address towards this user."""
         number = next(_SEATS)
         shown = self._stand_in(key) if anonymous else ""
-        media = SeatMedia(
+        media = (LargeMedia if self.is_large else SeatMedia)(
             self.room,
             host or self._host,
             number,
@@ -247,7 +248,7 @@ class FocusSession:
     def media_connected(self, media: SeatMedia) -> None:
         """The MSRP connection of a participant stands."""
         place = self._places.get(media.number)
-        if place is not None:
+        if place is not None and media.connected:
             self.tell(events.Connected(place.number))
 
     def cut(self, media: SeatMedia) -> None:

@@ -113,6 +113,16 @@ _ADVERTISEMENTS = (
     "ALTER TABLE deferred ADD COLUMN advertisement SMALLINT DEFAULT 0 NOT NULL",
     "CREATE INDEX deferred_advertisement ON deferred (recipient) WHERE advertisement = 1",
 )
+_LISTS = """
+    CREATE TABLE resource_lists (
+        owner VARCHAR(255) NOT NULL,
+        name VARCHAR(255) NOT NULL,
+        document BYTEA NOT NULL,
+        etag VARCHAR(64) NOT NULL,
+        changed_at DOUBLE PRECISION NOT NULL,
+        PRIMARY KEY (owner, name)
+    )
+"""
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first schema", ()),
@@ -123,6 +133,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(6, "messages to many", (_EXPLOSION, "CREATE INDEX explosion_node ON explosion (node, identity)")),
     Migration(7, "content of large messages, and who holds leases", _CONTENT),
     Migration(8, "deferred group advertisements", _ADVERTISEMENTS),
+    Migration(9, "lists of contacts", (_LISTS,)),
 )
 """In order, numbered from 1. The statements of the first are schema.sql."""
 
