@@ -9,6 +9,7 @@ from pathlib import Path
 
 from msrp_worker.config import Config
 from msrp_worker.store import postgres, sqlite
+from msrp_worker.store.credentials import Credentials
 from msrp_worker.store.database import Database
 from msrp_worker.store.deferred import Deferred
 from msrp_worker.store.errors import StoreError
@@ -29,6 +30,7 @@ class Store:
     def __init__(self, database: Database, config: Config, clock: Callable[[], float] = time.time) -> None:
         self.database = database
         self.users = Users(database, config, clock)
+        self.credentials = Credentials(database)
         self.rules = RulesStore(database, self.users, clock)
         self.groups = Groups(database, clock)
         self.settings = SettingsStore(database, self.users, config, clock)
