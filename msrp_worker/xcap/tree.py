@@ -312,7 +312,9 @@ def _fragment_of(element: Element) -> bytes:
     name = _free_name(root)
     marks = etree.ProcessingInstruction(name), etree.ProcessingInstruction(name)
     element.addprevious(marks[0])
+    tail, element.tail = element.tail, None
     element.addnext(marks[1])
+    marks[1].tail = tail
     text = _serialise(root)
     for mark in marks:
         _remove(mark)
