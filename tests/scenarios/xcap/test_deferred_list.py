@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -10,11 +9,9 @@ import pytest
 from im_client import message_summary
 from im_client.errors import XcapError
 from im_client.message_summary import Counts
-from im_client.xcap import DEFERRED_LIST
 from tests.scenarios.bed import Instance
 from tests.scenarios.delivery.conftest import Store
 from tests.scenarios.traffic import address
-from tests.scenarios.xcap.conftest import ask, list_of
 
 SETTINGS = {"IM_TRUSTED_PEERS": "127.0.0.9", "IM_USER_RATE": "0", "IM_SOURCE_RATE": "100000"}
 
