@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import ssl
 from dataclasses import dataclass
+from typing import Self
 from urllib.parse import quote
 
 import aiohttp
@@ -53,7 +54,7 @@ class DeferredEntry:
 
 
 class XcapClient:
-    """The documents of one user. `close` it in the end."""
+    """The documents of one user. Use as `async with`, or `close` it in the end."""
 
     def __init__(self, root: str, identity: str, username: str, password: str, tls: ssl.SSLContext | None = None) -> None:
         """`root` is the XCAP root URI, `identity` the user's IM address, which names the tree of its documents."""
@@ -65,6 +66,12 @@ class XcapClient:
         self._http: aiohttp.ClientSession | None = None
         self._challenge: Challenge | None = None
         self._uses = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def close(self) -> None:
         """Close the connections."""

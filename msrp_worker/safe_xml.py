@@ -48,8 +48,11 @@ def parse(data: bytes, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH, *
     depth = 0
     root: etree._Element | None = None
     try:
-        for start in range(0, len(data), _PIECE):
-            parser.feed(data[start : start + _PIECE])
+        for start in (*range(0, len(data), _PIECE), None):
+            if start is None:
+                parser.close()  # the end may bring events: a document of four bytes brings all of them
+            else:
+                parser.feed(data[start : start + _PIECE])
             for event, element in parser.read_events():
                 assert isinstance(element, etree._Element)
                 depth += 1 if event == "start" else -1
@@ -58,7 +61,6 @@ def parse(data: bytes, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH, *
                 if root is None:
                     root = element
                     _refuse_dtd(root)
-        parser.close()
     except etree.XMLSyntaxError as error:
         raise XmlError(f"not well-formed XML: {_one_line(error.msg)}") from None
     if root is None:
