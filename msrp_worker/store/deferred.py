@@ -143,7 +143,14 @@ _KINDS = (
     "SELECT content_type, priority, content_path IS NOT NULL, COUNT(*) FROM deferred "
     f"WHERE recipient = ? AND {ALIVE} GROUP BY content_type, priority, content_path IS NOT NULL"
 )
-_EXTENT = f"SELECT COUNT(*), COALESCE(MAX(id), 0) FROM deferred WHERE recipient = ? AND {ALIVE}"
+# By what is counted already, less the few that expired and wait to be purged: no row of the others is looked at. The empty
+# text keeps the database from going through all rows of the recipient to find those.
+_EXTENT = (
+    "SELECT COALESCE((SELECT messages FROM deferred_usage WHERE recipient = ?), 0) "
+    "- (SELECT COUNT(*) FROM deferred WHERE recipient || '' = ? AND expires <= ?) "
+    "- (SELECT COUNT(*) FROM deferred WHERE recipient || '' = ? AND received <= ? AND (expires IS NULL OR expires > ?)), "
+    f"COALESCE((SELECT id FROM deferred WHERE recipient = ? AND {ALIVE} ORDER BY id DESC LIMIT 1), 0)"
+)
 _RECIPIENTS = "SELECT recipient FROM deferred_usage WHERE messages > 0 AND recipient > ? ORDER BY recipient LIMIT ?"
 _EXPIRED = "SELECT recipient, id FROM deferred WHERE expires <= ? ORDER BY expires LIMIT ?"
 _PAST_RETENTION = "SELECT recipient, id FROM deferred WHERE received <= ? ORDER BY received LIMIT ?"
@@ -294,7 +301,7 @@ class Deferred:
 
     async def extent(self, recipient: str, *, now: float | None = None) -> Extent:
         """How many messages the recipient has, and the last one's number."""
-        rows = await self._database.read(_EXTENT, recipient, *self.alive(now))
+        rows = await self._database.read(_EXTENT, *_extent_parameters(recipient, *self.alive(now)))
         return Extent(rows[0][0], rows[0][1])
 
     async def purge(self, now: float, limit: int = 1000) -> Ids:
@@ -362,6 +369,10 @@ class Deferred:
         }
 
 
+def _extent_parameters(recipient: str, now: float, oldest: float) -> tuple[object, ...]:
+    return recipient, recipient, now, recipient, oldest, now, recipient, now, oldest
+
+
 def _values(new: NewDeferred, call_id: str, from_tag: str) -> tuple[object, ...]:
     return (
         new.recipient,
@@ -412,7 +423,7 @@ def parts(numbers: Sequence[Key]) -> Iterable[list[Key]]:
 
 
 def _removal(
-    recipient: str, numbers: Sequence[int], kind: str, requirement: str, now: float, *, held: bool
+    recipient: str, numbers: Sequence[int], kind: str, requirement: str, now: float, *, held: bool = True
 ) -> list[Statement]:
     """One unit: usage, trace and messages together.
 

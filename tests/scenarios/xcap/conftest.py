@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from tests.credentials import authorization
 from tests.scenarios.bed import Instance
 from tests.scenarios.delivery.conftest import peer, store
+from tests.scenarios.large.conftest import files
 
-__all__ = ["peer", "store"]
+__all__ = ["files", "peer", "store"]
 
 DEFERRED = "/xcap/org.openmobilealliance.deferred-list/users"
 LONGEST = 1 << 24
