@@ -52,6 +52,9 @@ PURGE_SECONDS = 5.0
 PURGE_BATCH = 1000
 EXPIRY_SECONDS = 0.5
 """Between two looks for published settings that expired: how late the defaults may be back (SET-04)."""
+HTTP_BESIDE_MSRP = 1000
+"""HTTP connections, in all and of one address, beside those that MSRP over WebSocket may have; a front end that all users
+come through has one address."""
 
 TRACES_COME_SECONDS = 0.15
 """Kamailio sends what it traced ten times a second."""
@@ -155,8 +158,8 @@ async def _listen(stack: contextlib.AsyncExitStack, app: web.Application, config
     guard = WebGuard(
         head_seconds=config.http_seconds,
         stall_seconds=config.msrp_stall_seconds,
-        most=config.msrp_max_connections,
-        most_per_address=config.msrp_max_per_address,
+        most=config.msrp_max_connections + HTTP_BESIDE_MSRP,
+        most_per_address=config.msrp_max_per_address + HTTP_BESIDE_MSRP,
     )
     app.middlewares.append(guard.middleware)
     runner = web.AppRunner(app)
