@@ -72,6 +72,22 @@ async def test_a_user_behind_an_aggregation_proxy(instance: Instance, new_user: 
     assert instance.stored(owner) == []
 
 
+@pytest.mark.requirement("XDM-01")
+async def test_what_this_server_has(instance: Instance, new_user: Callable[..., str]) -> None:
+    """xcap-caps names each kind of document; what is known already does not come again."""
+    async with instance.client(new_user()) as client:
+        found = await client.documents.get("/xcap-caps/global/index")
+        assert found.content_type == "application/xcap-caps+xml"
+        for text in (
+            b"<auid>org.openmobilealliance.deferred-list</auid>",
+            b"<namespace>urn:oma:xml:im:history-list</namespace>",
+        ):
+            assert text in found.body
+        assert (await client.documents.get("/xcap-caps/global/index", if_none_match=found.etag)).status == 304
+        refused = await client.documents.request("PUT", "/xcap-caps/global/index", body=b"<x/>")
+        assert refused.status == 405
+
+
 @pytest.mark.requirement("XDM-01", "SEC-05", "DEF-09")
 async def test_requests_that_no_good_client_sends(instance: Instance, new_user: Callable[..., str], store: Store) -> None:
     """Each gets its answer, and nothing is deleted."""
