@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kemi import messages
 from kemi.messages import (
+    AbandonedInvites,
     Answer,
     DeferQuestion,
     Deferred,
@@ -59,6 +60,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(SipEvent, TEXT, st.sampled_from(EVENT_KINDS), TEXT, NUMBER, TEXT, TEXT),
     st.just(TraceBatch()),
     st.just(Settle()),
+    st.just(AbandonedInvites()),
 )
 ENDS = st.builds(
     EndFacts,
