@@ -276,7 +276,7 @@ class Config:
     """Time for which an MSRP peer may take nothing of what waits for it, seconds; then it is cut (MED-08). Default 60."""
 
     http_seconds: int = _setting("IM_HTTP_SECONDS", 10, _whole(1, 3600), "a number of seconds, 1 to 3600")
-    """Time for an HTTP request to come, its head and then its body, seconds; then its connection is cut (SEC-02)."""
+    """Time for an HTTP request to come, its head and then its body, seconds; else it is cut (SEC-02). Default 10."""
 
     xcap_trusted_proxies: tuple[str, ...] = _setting(
         "IM_XCAP_TRUSTED_PROXIES", (), _peers, "IP addresses or networks, comma separated"
