@@ -35,6 +35,7 @@ def add_account(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-ca", type=Path, metavar="FILE", help="PEM file of the authorities to trust")
     parser.add_argument("--tls-no-verify", action="store_true", help="accept any certificate (tests only)")
     parser.add_argument("--msrp-websocket", default="", metavar="URL", help="MSRP over WebSocket, as browsers do")
+    parser.add_argument("--xcap-root", default="", metavar="URL", help="root of your documents (default: by the proxy)")
     parser.add_argument("--log", default="error", choices=("debug", "info", "warning", "error"), help="what to log")
 
 
@@ -59,6 +60,7 @@ def make_config(options: argparse.Namespace) -> ClientConfig:
         tls_ca=options.tls_ca,
         tls_verify=not options.tls_no_verify,
         msrp_websocket=options.msrp_websocket,
+        xcap=options.xcap_root,
     )
     if "no_im" not in options:
         return config

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from msrp_worker.store.database import Database, Statement
-from msrp_worker.store.deferred import ALIVE, COLUMNS, Deferred, DeferredEntry, parts
+from msrp_worker.store.deferred import ALIVE, COLUMNS, FREE, Deferred, DeferredEntry, parts
 
 LEASE_S = 60.0
 """How long a lease holds without being renewed, in seconds: how late messages come after a node died for good. A worker
@@ -18,10 +18,9 @@ PAGE = 64
 """Messages of one claim, which is one durable write."""
 
 _LOCK = "UPDATE deferred_usage SET messages = messages WHERE recipient = ?"
-_FREE = "(lease_expires IS NULL OR lease_expires <= ?)"
 _CLAIM = (
     "UPDATE deferred SET lease_owner = ?, lease_expires = ? WHERE id IN (SELECT id FROM deferred "
-    f"WHERE recipient = ? AND {ALIVE} AND {_FREE}{{}} ORDER BY id LIMIT ?) AND {_FREE}"
+    f"WHERE recipient = ? AND {ALIVE} AND {FREE}{{}} ORDER BY id LIMIT ?) AND {FREE}"
 )
 _OF_KIND = {None: "", False: " AND advertisement = 0", True: " AND advertisement = 1"}
 _UNLESS_OTHERS = (
@@ -29,7 +28,7 @@ _UNLESS_OTHERS = (
     "AND other.lease_owner <> ?)"
 )
 _CLAIM_THESE = (
-    f"UPDATE deferred SET lease_owner = ?, lease_expires = ? WHERE recipient = ? AND id IN ({{}}) AND {ALIVE} AND {_FREE}"
+    f"UPDATE deferred SET lease_owner = ?, lease_expires = ? WHERE recipient = ? AND id IN ({{}}) AND {ALIVE} AND {FREE}"
 )
 _RETURNING = f" RETURNING {COLUMNS}"
 _RENEW = "UPDATE deferred SET lease_expires = ? WHERE lease_owner = ?"

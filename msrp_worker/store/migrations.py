@@ -123,6 +123,11 @@ _LISTS = """
         PRIMARY KEY (owner, name)
     )
 """
+_SHA_256 = (
+    "ALTER TABLE subscriber ADD COLUMN ha1_sha256 VARCHAR(64) DEFAULT '' NOT NULL",
+    "ALTER TABLE subscriber ADD COLUMN ha1b_sha256 VARCHAR(64) DEFAULT '' NOT NULL",
+    "CREATE INDEX subscriber_without_sha256 ON subscriber (id) WHERE ha1_sha256 = ''",
+)
 
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first schema", ()),
@@ -134,6 +139,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(7, "content of large messages, and who holds leases", _CONTENT),
     Migration(8, "deferred group advertisements", _ADVERTISEMENTS),
     Migration(9, "lists of contacts", (_LISTS,)),
+    Migration(10, "digest credentials with SHA-256", _SHA_256),
 )
 """In order, numbered from 1. The statements of the first are schema.sql."""
 
