@@ -41,6 +41,7 @@ SEND_REQUEST = "send-request"
 CANCEL_INVITE = "cancel-invite"
 TRACES = "traces"
 SETTLE = "settle"
+OPERATE = "operate"
 ANSWER = "answer"
 BEAT = "beat"
 RELOAD_SUBSCRIPTIONS = "reload-subscriptions"
@@ -176,9 +177,16 @@ class Settle:
     call_id: str = "-"
 
 
+@dataclass(frozen=True, slots=True)
+class Operate:
+    """An operator's command asks the worker; its request, which concerns Kamailio in nothing, travels behind."""
+
+    call_id: str = "-"
+
+
 Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion | PublishQuestion | FocusQuestion | SipRequest
 
-Message: TypeAlias = Question | SipEvent | TraceBatch | Settle
+Message: TypeAlias = Question | SipEvent | TraceBatch | Settle | Operate
 
 _KINDS: dict[str, type[Message]] = {
     PAGER: PagerQuestion,
@@ -190,6 +198,7 @@ _KINDS: dict[str, type[Message]] = {
     SIP_EVENT: SipEvent,
     TRACES: TraceBatch,
     SETTLE: Settle,
+    OPERATE: Operate,
 }
 _NAMES: dict[type, str] = {kind: name for name, kind in _KINDS.items()}
 

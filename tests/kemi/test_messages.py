@@ -20,6 +20,7 @@ from kemi.messages import (
     FocusQuestion,
     Incoming,
     Message,
+    Operate,
     PagerFacts,
     PagerQuestion,
     Published,
@@ -59,6 +60,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(SipEvent, TEXT, st.sampled_from(EVENT_KINDS), TEXT, NUMBER, TEXT, TEXT),
     st.just(TraceBatch()),
     st.just(Settle()),
+    st.just(Operate()),
 )
 ENDS = st.builds(
     EndFacts,
