@@ -216,7 +216,8 @@ class Agent:
     def register(self, *contacts: str, expires: int = 600) -> Message:
         """Register `contacts` (whole values), or this agent's address with the feature tag."""
         value = ", ".join(contacts or (f"<{self.contact}>;{FEATURE_TAG}",))
-        return self.ask("REGISTER", f"sip:{DOMAIN}", f"Contact: {value}", f"Expires: {expires}", to=f"<{self.identity}>")
+        domain = self.identity.rpartition("@")[2]
+        return self.ask("REGISTER", f"sip:{domain}", f"Contact: {value}", f"Expires: {expires}", to=f"<{self.identity}>")
 
     def begin_message(
         self, user: str, body: bytes = b"Hello", *headers: str, content_type: str = "text/plain", **options: Any
@@ -314,6 +315,8 @@ class Agent:
                 raise TimeoutError(f"nothing for {self.identity} within {seconds} s")
             self._socket.settimeout(left)
             message = Message(self._socket.recv(65535))
+            if not message.raw.strip(b"\0\r\n"):
+                continue  # keeps the way through a NAT open
             if message.status:
                 self._responses.append(message)
                 continue
