@@ -116,6 +116,9 @@ async def test_group(homes: tuple[Home, Home]) -> None:
         assert "410" in await over(hers)
 
 
+INVITE_DYNAMICALLY = "<allow-invite-users-dynamically>true</allow-invite-users-dynamically>"
+
+
 async def told(referring: Referring) -> list[int]:
     """The statuses that the notifications of a referral bring, to the final one."""
     found = []
@@ -155,8 +158,8 @@ async def test_refer_by_the_rules_of_a_group(homes: tuple[Home, Home]) -> None:
     network who has left, and removes both; who is not let to hears 403."""
     here, there = homes
     async with guests(there, here, there, here) as (alice, bob, carol, dave):
-        actions = "<allow-invite-users-dynamically>true</allow-invite-users-dynamically>"
-        group = new_group(here, (alice, bob, carol, dave), actions + "<allow-expelling>true</allow-expelling>", by=alice.uri)
+        everybody = (alice, bob, carol, dave)
+        group = new_group(here, everybody, f"{INVITE_DYNAMICALLY}<allow-expelling>true</allow-expelling>", by=alice.uri)
         hers = await alice.join(group)
         his = await bob.joined()
         found = []
