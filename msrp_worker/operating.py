@@ -64,8 +64,8 @@ class SessionView(Protocol):
 class Operating:
     """Answers the operator's `session` command."""
 
-    def __init__(self, *sources: Callable[[], Iterable[SessionView]]) -> None:
-        """`sources`: the sessions of each function, in the order of their numbers."""
+    def __init__(self, *sources: Callable[[int], Iterable[SessionView]]) -> None:
+        """`sources`: the sessions of each function whose numbers are above the one given, by number."""
         self._sources = sources
 
     def answer(self, data: bytes) -> bytes:
@@ -88,8 +88,8 @@ class Operating:
 
     def _list(self, after: int, *, reveal: bool) -> SessionPage:
         _say_revealed("all sessions", after, reveal=reveal)
-        later = (view.info(reveal=reveal) for view in self._views() if view.number > after)
-        return SessionPage(*_page(later))
+        later = heapq.merge(*(source(after) for source in self._sources), key=lambda view: view.number)
+        return SessionPage(*_page(view.info(reveal=reveal) for view in later))
 
     def _show(self, identity: str, after: int, *, reveal: bool) -> Answer:
         view = self._find(identity)
@@ -109,16 +109,13 @@ class Operating:
         view.release(text)
         return Released(was)
 
-    def _views(self) -> Iterator[SessionView]:
-        return heapq.merge(*(source() for source in self._sources), key=lambda view: view.number)
-
     def _find(self, identity: str) -> SessionView | None:
         wanted = {identity}
         try:
             wanted |= {canonical(identity), user_of(canonical(identity))}
         except ValueError:
             pass  # the user part of an identity is enough
-        return next((view for source in self._sources for view in source() if not wanted.isdisjoint(view.names)), None)
+        return next((view for source in self._sources for view in source(0) if not wanted.isdisjoint(view.names)), None)
 
 
 def _say_revealed(what: str, after: int, *, reveal: bool) -> None:

@@ -121,7 +121,10 @@ async def _serve(config: Config) -> None:
         focus.methods["MESSAGE"] = exploder.take  # PAG-11
         more += focus.readings, notifier.readings, exploder.readings
 
-        operating = Operating(lambda: map(FocusView, focus.sessions()), lambda: map(BridgeView, participating.sessions()))
+        operating = Operating(
+            lambda after: (FocusView(one) for one in focus.sessions() if one.room.tally.number > after),
+            lambda after: (BridgeView(one) for one in participating.sessions() if one.tally.number > after),
+        )
         link.operate = operating.answer
         parts = Parts(store, link, answers, endpoint, functions.legs, participating, deferred)
         answers.on_available, answers.on_stored = deferred.available, deferred.stored

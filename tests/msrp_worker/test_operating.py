@@ -47,7 +47,7 @@ def ask(operating: Operating, request: Request) -> Answer:
 
 def over(bench: FocusBench) -> Operating:
     """The operator of a focus."""
-    return Operating(lambda: map(FocusView, bench.function.sessions()))
+    return Operating(lambda after: map(FocusView, bench.function.sessions()))
 
 
 def sole(answer: Answer) -> SessionInfo:
@@ -130,7 +130,7 @@ async def test_a_session_through_the_participating_function() -> None:
     await endpoint.start()
     try:
         bridge = Bridge(endpoint)
-        operating = Operating(lambda: [BridgeView(bridge.session)])
+        operating = Operating(lambda after: [BridgeView(bridge.session)])
         await bridge.invite(described("alice"))
         one = sole(ask(operating, ListSessions()))
         assert (one.kind, one.participants, one.invited) == (Kind.ONE_TO_ONE, 0, 1)
@@ -195,7 +195,10 @@ class Made:
 def test_thousands_of_sessions_come_in_pages() -> None:
     """In the order in which they began, each once, although sessions end and begin meanwhile."""
     first, second = [Made(number) for number in range(1, 3000, 2)], [Made(number) for number in range(2, 3000, 2)]
-    operating = Operating(lambda: first, lambda: second)
+    operating = Operating(
+        lambda after: [one for one in first if one.number > after],
+        lambda after: [one for one in second if one.number > after],
+    )
     seen: list[int] = []
     pages = 0
     while True:
@@ -216,7 +219,7 @@ def test_thousands_of_sessions_come_in_pages() -> None:
 
 @pytest.mark.requirement("SEC-05")
 def test_thousands_of_participants_come_in_pages() -> None:
-    operating = Operating(lambda: [Made(1, 2000)])
+    operating = Operating(lambda after: [Made(1, 2000)])
     seen: list[int] = []
     while True:
         page = ask(operating, ShowSession("im-session-1", seen[-1] if seen else 0))
@@ -237,7 +240,7 @@ def test_what_is_no_request_is_answered_so(data: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["", "x", "sip:", "sip:im-session-9@192.0.2.1", "im-session", "\x00", "@"])
 def test_an_unknown_session(name: str) -> None:
-    operating = Operating(lambda: [Made(1)])
+    operating = Operating(lambda after: [Made(1)])
     assert ask(operating, ShowSession(name)) == NoSession()
     assert ask(operating, ReleaseSession(name, "x" * 10 * LONGEST_REASON)) == NoSession()
 

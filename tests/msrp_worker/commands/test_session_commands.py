@@ -55,7 +55,7 @@ async def link(tmp_path: Path) -> AsyncIterator[KamailioLink]:
 async def bench(link: KamailioLink) -> AsyncIterator[FocusBench]:
     """A focus behind it."""
     async with focus() as bench:
-        link.operate = Operating(lambda: map(FocusView, bench.function.sessions())).answer
+        link.operate = Operating(lambda after: map(FocusView, bench.function.sessions())).answer
         yield bench
 
 
