@@ -26,7 +26,7 @@ import KSR
 
 from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToFocus, ToRecipient, ToWorker, server_unavailable
 from kemi.breaker import SEND_WAIT, Breaker
-from kemi.ksr import current_transaction, next_step, number, read, read_bytes, setting
+from kemi.ksr import current_transaction, next_step, number, read, read_bytes, setting, take_below
 from kemi.large_message import read_large_message
 from kemi.messages import (
     ANSWER,
@@ -36,6 +36,8 @@ from kemi.messages import (
     MAX_PACKET,
     RELOAD_SUBSCRIPTIONS,
     SEND_REQUEST,
+    WAITING,
+    AbandonedInvites,
     Answer,
     EndFacts,
     PagerFacts,
@@ -51,6 +53,7 @@ from kemi.messages import (
     decode_send_request,
     encode_question,
     not_sent,
+    waiting_key,
 )
 from kemi.policy import Flags, Policy, load, load_flags
 from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
@@ -66,6 +69,8 @@ ANONYMOUS = "anonymous"
 TRACES_PER_PACKET = 200
 LONGEST_TRACED = 255
 """Characters of each text in a trace event: what waits for the worker lies in shared memory (SEC-05)."""
+KEYS_PER_PACKET = 10_000
+"""Transactions of 24 bytes at most, far below MAX_PACKET."""
 LEG_INVITE_MS = 200_000
 """Milliseconds an INVITE waits for the worker: longer than anybody lets a telephone ring (RFC 3261 Timer C)."""
 
@@ -268,6 +273,8 @@ class Adapter:
             self._send_request(decode_send_request(command))
         elif name == CANCEL_INVITE:
             KSR.tmx.t_cancel_callid(str(command["call_id"]), str(command["cseq"]), 0)
+        elif name == WAITING:
+            self._hand_back(int(command["before"]))
         elif name == RELOAD_SUBSCRIPTIONS:
             KSR.jsonrpcs.exec('{"jsonrpc":"2.0","method":"htable.reload","params":["im_without_service"],"id":1}')
         elif name == KEEP:
@@ -338,6 +345,8 @@ class Adapter:
             self._reply(500, "Server Internal Error")
             return next_step("done")
         transaction = current_transaction()
+        if question.method == "INVITE":
+            KSR.htable.sht_seti("im_waiting", waiting_key(transaction), int(time.monotonic() * 10))
         if self._send(transaction, question, read_bytes("$mb")):
             return next_step("done")
         self._answer = None
@@ -350,6 +359,13 @@ class Adapter:
         if not self._link().send(encode_question(None, event, message), SEND_WAIT):
             KSR.err(f"IM leg: worker not told of {kind} {method}, Call-ID {sent_safely(read('$ci'))}\n")
         return next_step("done")
+
+    def _hand_back(self, before: int) -> None:
+        """Give the worker the INVITEs that one before it has left, so that nobody waits for the dead (SEC-06)."""
+        keys = take_below("im_waiting", before)
+        for start in range(0, len(keys), KEYS_PER_PACKET):
+            content = "\n".join(keys[start : start + KEYS_PER_PACKET]).encode()
+            self._link().send(encode_question(None, AbandonedInvites(), content), SEND_WAIT)
 
     def _new_transaction(self) -> bool:
         """Create the request's transaction. False for a retransmission, which tm has answered, and for want of memory."""

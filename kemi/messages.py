@@ -42,9 +42,11 @@ CANCEL_INVITE = "cancel-invite"
 TRACES = "traces"
 SETTLE = "settle"
 OPERATE = "operate"
+ABANDONED = "abandoned"
 ANSWER = "answer"
 BEAT = "beat"
 RELOAD_SUBSCRIPTIONS = "reload-subscriptions"
+WAITING = "waiting"
 KEEP = "keep"
 KEEP_COMMAND = json.dumps({"do": KEEP})
 """Does nothing; Kamailio sends it to itself, so that its connection to itself stands before it is needed."""
@@ -184,9 +186,16 @@ class Operate:
     call_id: str = "-"
 
 
+@dataclass(frozen=True, slots=True)
+class AbandonedInvites:
+    """INVITEs that the worker before this one was given and has not answered: a transaction per line behind the JSON."""
+
+    call_id: str = "-"
+
+
 Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion | PublishQuestion | FocusQuestion | SipRequest
 
-Message: TypeAlias = Question | SipEvent | TraceBatch | Settle | Operate
+Message: TypeAlias = Question | SipEvent | TraceBatch | Settle | AbandonedInvites | Operate
 
 _KINDS: dict[str, type[Message]] = {
     PAGER: PagerQuestion,
@@ -199,6 +208,7 @@ _KINDS: dict[str, type[Message]] = {
     TRACES: TraceBatch,
     SETTLE: Settle,
     OPERATE: Operate,
+    ABANDONED: AbandonedInvites,
 }
 _NAMES: dict[type, str] = {kind: name for name, kind in _KINDS.items()}
 
@@ -357,6 +367,23 @@ def _answer_body(answer: Answer) -> Json:
 def encode_command(name: str, revision: int = -1) -> bytes:
     """Build a command: BEAT, with the revision of the store (-1 unknown), or RELOAD_SUBSCRIPTIONS."""
     return json.dumps({"do": name, "revision": revision}, separators=(",", ":")).encode()
+
+
+def encode_ask_waiting(before: int) -> bytes:
+    """Build the command that asks for the INVITEs which wait since before that moment (tenths of a second of the monotonic
+    clock, which all processes of a host share).
+    """
+    return json.dumps({"do": WAITING, "before": before}, separators=(",", ":")).encode()
+
+
+def waiting_key(transaction: TransactionId) -> str:
+    """A transaction as the table of waiting INVITEs names it, and `tm.reply`."""
+    return f"{transaction[0]}:{transaction[1]}"
+
+
+def read_waiting_keys(content: bytes) -> list[TransactionId]:
+    """The transactions of an `AbandonedInvites`; ValueError when they are malformed."""
+    return [_pair(line.split(":")) for line in content.decode("ascii").splitlines()]
 
 
 def encode_send_request(request: SendRequest) -> bytes:

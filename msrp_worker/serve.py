@@ -23,7 +23,6 @@ from msrp_worker.config import Config
 from msrp_worker.controlling.conference_notifier import ConferenceNotifier
 from msrp_worker.controlling.exploder import Exploder
 from msrp_worker.controlling.function import ControllingFunction
-from msrp_worker.controlling.leg_owner import Orphans
 from msrp_worker.controlling.overview import FocusView
 from msrp_worker.controlling.participant_information import ParticipantInformation
 from msrp_worker.controlling.referrals import Referrals
@@ -41,7 +40,6 @@ from msrp_worker.readings import Parts, readings
 from msrp_worker.sip.restart import Restored, adopt, release
 from msrp_worker.sip.shell import LegManager
 from msrp_worker.store.errors import StoreError
-from msrp_worker.store.legs import LegRecord
 from msrp_worker.store.store import Store, open_store
 from msrp_worker.web import Readings, application
 
@@ -120,7 +118,6 @@ async def _serve(config: Config) -> None:
         exploder = Exploder(store, functions, config, store.groups.get, focus.addresses_of)
         focus.methods["MESSAGE"] = exploder.take  # PAG-11
         more += focus.readings, notifier.readings, exploder.readings
-
         operating = Operating(
             lambda after: (FocusView(one) for one in focus.sessions() if one.room.tally.number > after),
             lambda after: (BridgeView(one) for one in participating.sessions() if one.tally.number > after),
@@ -128,13 +125,7 @@ async def _serve(config: Config) -> None:
         link.operate = operating.answer
         parts = Parts(store, link, answers, endpoint, functions.legs, participating, deferred)
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
-        waiting = Orphans(functions)
-
-        def orphaned(record: LegRecord) -> None:
-            participating.orphaned(record)
-            waiting.orphaned(record)
-
-        restored = await adopt(functions.legs, store.legs, lambda record: None, orphaned=orphaned)
+        restored = await adopt(functions.legs, store.legs, lambda record: None)
         link.start()
         stack.push_async_callback(link.close)
         stack.push_async_callback(functions.legs.close)

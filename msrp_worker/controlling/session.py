@@ -9,14 +9,12 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from kemi.messages import TransactionId
 from msrp_worker.controlling import im_session
 from msrp_worker.controlling import session_events as events
 from msrp_worker.controlling.conference_state import ConferenceUser
 from msrp_worker.controlling.identity import ALLOW_EVENTS, SessionAddress, anonymous_uri
 from msrp_worker.controlling.im_session import ImSession
 from msrp_worker.controlling.invitation import OUTGOING, Inviter, asks_for_privacy, invitation, plain_name
-from msrp_worker.controlling.leg_owner import KIND, Caller
 from msrp_worker.controlling.media import Room, SeatMedia
 from msrp_worker.controlling.place import Place, Progress
 from msrp_worker.controlling.refusal import Refused, too_many
@@ -68,7 +66,7 @@ _SEATS = itertools.count(1)
 class FocusSession:
     """Owner of all legs of one session (`sip.outbox.LegOwner`) and what the conference package shows (`StateSource`)."""
 
-    kind = KIND
+    kind = "controlling"
 
     def __init__(
         self,
@@ -363,17 +361,12 @@ class FocusSession:
             boundary=self.identity,
         )
         try:
-            place.leg = self._legs.call(made, Caller(self, self._waiting()), OUTGOING)
+            place.leg = self._legs.call(made, self, OUTGOING)
         except TooManyLegs:
             place.tell(503, "Service Unavailable")
             self.tell(events.Failed(place.number, 503, "Service Unavailable"))
             return
         self._by_leg[place.leg] = place
-
-    def _waiting(self) -> list[TransactionId]:
-        """The INVITEs that have no final response yet."""
-        legs = [self._legs.find(place.leg) for place in self._places.values() if place.dialed_in and place.leg is not None]
-        return [leg.transaction for leg in legs if leg is not None and leg.transaction is not None]
 
     def _member_name(self, uri: str) -> str:
         member = None if self.group is None else self.group.member(uri)

@@ -82,7 +82,7 @@ class ParticipatingSession:
     ) -> None:
         """`contact`: the URI of both our legs, resolved back to a focus with `focus`."""
         self.identity = identity
-        """Stored with the legs; see `ParticipatingFunction.orphaned`."""
+        """Stored with the legs."""
         self.recipient = recipient
         self.originator = ""
         self.anonymous = False

@@ -8,7 +8,7 @@ with the real build's own list. What the fake does not know raises `UnknownToThe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +27,10 @@ SIGNATURES = {
     "pv.seti": "str, int",
     "hdr.append_to_reply": "str",
     "htable.sht_get": "str, str",
+    "htable.sht_iterator_end": "str",
+    "htable.sht_iterator_next": "str",
+    "htable.sht_iterator_start": "str, str",
+    "htable.sht_rm": "str, str",
     "htable.sht_seti": "str, str, int",
     "htable.sht_sets": "str, str, str",
     "jsonrpcs.exec": "str",
@@ -48,6 +52,7 @@ COMPACT = {"a": "accept-contact", "c": "content-type", "f": "from", "i": "call-i
     "t": "to",
     "v": "via",
 }
+TABLES = ("im_facts", "im_legs", "im_link", "im_waiting")
 IN_TRANSACTION = -10
 """What t_newtran answers when the request has its transaction already."""
 _HEADERS = re.compile(r"\$\(hdr\(([\w-]+)\)\[(\d+|\*)\]\)")
@@ -119,9 +124,12 @@ class Reply:
 class FakeKamailio:
     """One Kamailio process with the memory it shares with the others. `ksr` takes the place of the module `KSR`."""
 
-    def __init__(self, settings: dict[str, str], tables: Sequence[str] = ("im_facts", "im_link")) -> None:
+    def __init__(
+        self, settings: dict[str, str], tables: Sequence[str] = ("im_facts", "im_legs", "im_link", "im_waiting")
+    ) -> None:
         self.settings = settings
         self.tables: dict[str, dict[str, str | int]] = {name: {} for name in tables}
+        self._iterators: dict[str, tuple[Iterator[tuple[str, str | int]], tuple[str, str | int] | None]] = {}
         self.queues: dict[str, list[str]] = {"im_trace": []}
         self.bindings: dict[str, list[tuple[str, int]]] = {}
         """Contact and branch flags of each binding of an address, in the order of their preference."""
@@ -247,6 +255,27 @@ class FakeKamailio:
         if table not in self.tables:
             return -1
         self.tables[table][key] = value
+        return 1
+
+    def _htable_sht_rm(self, table: str, key: str) -> int:
+        if table not in self.tables:
+            return -1
+        self.tables[table].pop(key, None)
+        return 1
+
+    def _htable_sht_iterator_start(self, name: str, table: str) -> int:
+        if table not in self.tables:
+            return -1
+        self._iterators[name] = iter(list(self.tables[table].items())), None
+        return 1
+
+    def _htable_sht_iterator_next(self, name: str) -> int:
+        items, _ = self._iterators[name]
+        self._iterators[name] = items, (found := next(items, None))
+        return 1 if found else -1
+
+    def _htable_sht_iterator_end(self, name: str) -> int:
+        self._iterators.pop(name, None)
         return 1
 
     def _htable_sht_sets(self, table: str, key: str, value: str) -> int:
@@ -376,6 +405,10 @@ class FakeKamailio:
                 return self.settings[name].encode() if name in self.settings else None
             case "T" if name in ("id_index", "id_label"):
                 return None if self._transaction is None else self._transaction.identity[name == "id_label"]
+            case "shtitkey" | "shtitval" if name in self._iterators:
+                entry = self._iterators[name][1]
+                value = None if entry is None else entry[kind == "shtitval"]
+                return value.encode() if isinstance(value, str) else value
             case "branch" if name == "count":
                 return max(0, len(self._branches) - 1)
             case "mqv":

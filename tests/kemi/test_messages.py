@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from kemi import messages
 from kemi.messages import (
+    AbandonedInvites,
     Answer,
     DeferQuestion,
     Deferred,
@@ -61,6 +62,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.just(TraceBatch()),
     st.just(Settle()),
     st.just(Operate()),
+    st.just(AbandonedInvites()),
 )
 ENDS = st.builds(
     EndFacts,
