@@ -21,6 +21,7 @@ from kemi.messages import (
     FocusQuestion,
     Incoming,
     Message,
+    Operate,
     PagerFacts,
     PagerQuestion,
     Published,
@@ -60,6 +61,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(SipEvent, TEXT, st.sampled_from(EVENT_KINDS), TEXT, NUMBER, TEXT, TEXT),
     st.just(TraceBatch()),
     st.just(Settle()),
+    st.just(Operate()),
     st.just(AbandonedInvites()),
 )
 ENDS = st.builds(
