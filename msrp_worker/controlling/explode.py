@@ -11,7 +11,7 @@ import msgspec
 from msrp_worker import group_advertisement
 from msrp_worker.group import Group
 from msrp_worker.group_rules import rights
-from msrp_worker.multipart import MultipartError, build, direct_parts, read_parts
+from msrp_worker.multipart import MultipartError, build, decoded, direct_parts, read_parts
 from msrp_worker.sip.message import Message, address, split
 from msrp_worker.sip.port import Headers
 from msrp_worker.uri_list import UriList, UriListError, history_part, is_recipient_list, read_uri_list
@@ -36,7 +36,7 @@ COPIED: Final = (
 )
 """Header fields of the message that every copy has."""
 CONTENT: Final = ("content-disposition", "content-encoding", "content-language", "content-id")
-"""Those that speak of the body, where it is copied as it came."""
+"""Those that speak of the body: of one that is copied as it came, or of the one part that is left."""
 DENIED: Final = frozenset({"FALSE", "!TRUE"})
 """Values with which a feature tag asks for the opposite (RFC 3840 section 9)."""
 
@@ -216,8 +216,10 @@ def _body(request: Message, listed: UriList | None, identity: str) -> tuple[byte
     if not parts:
         return b"", ()
     if len(parts) == 1:
-        (part,) = parts  # RFC 5365 section 7.3: no wrapper around one
-        return part.body, (("Content-Type", part.content_type), *part.headers)
+        part = decoded(parts[0])  # RFC 5365 section 7.3: no wrapper around one
+        # A part may have fields of any name: what is not about its content would speak for us (SEC-01).
+        kept = ((name, value) for name, value in part.headers if name.lower() in CONTENT)
+        return part.body, (("Content-Type", part.content_type), *kept)
     kind, body = build(parts, f"im-{identity}")
     return body, (("Content-Type", kind),)
 
