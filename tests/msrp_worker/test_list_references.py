@@ -164,9 +164,9 @@ def test_a_list_elsewhere_has_nobody_and_the_rest_counts() -> None:
 
 @pytest.mark.requirement("SEC-05")
 def test_what_strangers_write_is_one_printable_line() -> None:
-    inside = external("http://x/&#10;2026 all is well&#27;[2J")
+    inside = external("http://x/&#10;2026 all is well&#155;2J")
     (problem,) = members_of(FRIENDS, {KEY: lists(named("friends", inside))}, ROOTS).problems
-    assert problem == "http://x/ 2026 all is well [2J: it is not on this server"
+    assert problem == "http://x/ 2026 all is well 2J: it is not on this server"
 
 
 @pytest.mark.parametrize(
