@@ -286,6 +286,20 @@ class Config:
     msrp_stall_seconds: int = _setting("IM_MSRP_STALL_SECONDS", 60, _whole(1, 3600), "a number of seconds, 1 to 3600")
     """Time for which an MSRP peer may take nothing of what waits for it, seconds; then it is cut (MED-08). Default 60."""
 
+    http_seconds: int = _setting("IM_HTTP_SECONDS", 10, _whole(1, 3600), "a number of seconds, 1 to 3600")
+    """Time for an HTTP request to come, its head and then its body, seconds; else it is cut (SEC-02). Default 10."""
+
+    xcap_trusted_proxies: tuple[str, ...] = _setting(
+        "IM_XCAP_TRUSTED_PROXIES", (), _peers, "IP addresses or networks, comma separated"
+    )
+    """Aggregation proxies whose asserted identities are believed (XDM-06). Default none."""
+
+    xcap_max_size: int = _setting("IM_XCAP_MAX_SIZE", 262_144, _whole(1024, 8 << 20), "a number of bytes, 1024 to 8388608")
+    """Largest body of a PUT, bytes: a list of some 2,000 entries. Default 262144."""
+
+    xcap_user_rate: int = _setting("IM_XCAP_USER_RATE", 200, _ANY_COUNT, "a number of requests, 0 for no limit")
+    """XCAP requests of one user in 10 seconds before it gets 429 (SEC-02); 0 is no limit. Default 200."""
+
     demo: bool = _setting("IM_DEMO", True, _yes_no, "1 or 0")
     """Whether a new database gets the demo users and group. Default 1."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -69,20 +69,6 @@ class Notifier(Protocol):
     def dismiss(self, source: StateSource, key: str) -> None: ...
 
 
-class SessionInfo(Struct, frozen=True):
-    """One session, for the operator."""
-
-    identity: str
-    kind: str
-    group: str
-    initiator: str
-    participants: tuple[str, ...]
-    invited: int
-    """Invitations without an answer."""
-    seconds: int
-    """Age."""
-
-
 class Counters(Struct):
     """For `/metrics`."""
 
@@ -131,21 +117,9 @@ class ControllingFunction:
 
     # --- for others
 
-    def sessions(self) -> list[SessionInfo]:
-        """All sessions, for the operator."""
-        now = self._legs.clock()
-        return [
-            SessionInfo(
-                identity=one.address.uri,
-                kind=one.state.kind.value,
-                group="" if one.group is None else one.group.uri,
-                initiator=one.state.initiator,
-                participants=tuple(sorted(one.state.participants)),
-                invited=one.state.pending,
-                seconds=int(now - one.state.began),
-            )
-            for one in self._sessions.values()
-        ]
+    def sessions(self) -> Collection[FocusSession]:
+        """All sessions, in the order in which they began."""
+        return self._sessions.values()
 
     def find(self, address: str) -> FocusSession | None:
         """The session of an IM Session Identity or IM Group Identity, canonical; None when there is none now."""
@@ -156,13 +130,6 @@ class ControllingFunction:
         """The participants of the session whose identity has this user part; None when there is none (PAG-13)."""
         session = self._sessions.get(user)
         return None if session is None else tuple(session.state.participants)
-
-    def release(self, address: str) -> bool:
-        """Release a session at the operator's wish; False when there is none."""
-        session = self.find(address)
-        if session is not None:
-            session.release(Why.OPERATOR)
-        return session is not None
 
     def readings(self) -> Iterable[Reading]:
         """What `/metrics` shows."""
@@ -366,7 +333,7 @@ class ControllingFunction:
         observer = Observer()
         large = come.large
         switch = LargeSwitch(uris, observer) if large else Switch(uris, None, observer)
-        room = Room(self._endpoint, switch, self._terms(large), self.start)
+        room = Room(self._endpoint, switch, self._terms(large), self.start, observer.tally)
         policy = ReleasePolicy(auto_release=True)  # a large message is over with its sender (9.1.3)
         if not large:
             policy = ReleasePolicy(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from msrp_worker.msrp.switch import Switch
 from msrp_worker.offer_answer import Answer, LocalPolicy, Negotiated, Refusal, answer, conclude, offer
 from msrp_worker.sdp import Line, Origin, SdpError, SessionDescription
 from msrp_worker.sdp_msrp import ACTIVE_PORT
+from msrp_worker.tally import Tally
 
 log = logging.getLogger("im.controlling")
 
@@ -38,6 +39,7 @@ class Room:
     switch: Switch
     terms: RoomTerms
     start: Callable[[Coroutine[Any, Any, None]], object]
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from msrp_worker.config import Config
 from msrp_worker.list_references import XcapRoots
 from msrp_worker.store import postgres, sqlite
+from msrp_worker.store.credentials import Credentials
 from msrp_worker.store.database import Database
 from msrp_worker.store.deferred import Deferred
 from msrp_worker.store.errors import StoreError
@@ -32,6 +33,7 @@ class Store:
         self.database = database
         self.lists = Lists(database, XcapRoots(config.domain, config.xcap_roots), clock)
         self.users = Users(database, config, self.lists, clock)
+        self.credentials = Credentials(database)
         self.rules = RulesStore(database, self.users, clock)
         self.groups = Groups(database, self.lists, clock)
         self.settings = SettingsStore(database, self.users, config, clock)

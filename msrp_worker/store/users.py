@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import hashlib
 import logging
 import time
 from collections import OrderedDict
@@ -18,6 +17,7 @@ from msrp_worker.common_policy import REJECT_EVERYONE, Rules, RulesError, parse_
 from msrp_worker.config import LARGEST_SIZE, Config, parse_content_types
 from msrp_worker.service_settings import compose
 from msrp_worker.store.content import ContentFiles
+from msrp_worker.store.credentials import credentials
 from msrp_worker.store.database import BUMP_REVISION, LOCK_REVISION, Database, Result, Row, Statement
 from msrp_worker.store.errors import AddressTaken, UnknownUser, Unmet
 from msrp_worker.store.lists import Lists
@@ -95,11 +95,6 @@ SETTABLE = ("im_service", "im_allowed", "willing", "pager_barred", "session_barr
 """Keys with yes or no, for the operator."""
 SETTABLE_OR_DEFAULT = ("pager_max_size", "large_max_size", "content_types")
 """Keys with a value of their own or None for the service-wide one."""
-
-
-def digest_ha1(username: str, realm: str, password: str) -> str:
-    """HA1 of RFC 7616 section 3.4.2 with MD5, the algorithm that Kamailio's auth_db reads."""
-    return hashlib.md5(f"{username}:{realm}:{password}".encode(), usedforsecurity=False).hexdigest()
 
 
 def account(address: str) -> tuple[str, str]:
@@ -180,14 +175,14 @@ class Users:
         """Create a user with defaults. Conflict when it exists, AddressTaken when a group has the address, ValueError when
         it cannot be one."""
         user = User(address=canonical(address))
-        await self._take(user.address, _insert(user), *_credentials(user.address, password))
+        await self._take(user.address, _insert(user), *credentials(*account(user.address), password))
         return user
 
     async def put(self, user: User, password: str | None = None) -> None:
         """Create or replace a user; without a password its credentials stay as they are. AddressTaken."""
         account(user.address)
         statements = [Statement("DELETE FROM users WHERE address = ?", (user.address,)), _insert(user)]
-        await self._take(user.address, *statements, *(_credentials(user.address, password) if password else ()))
+        await self._take(user.address, *statements, *(credentials(*account(user.address), password) if password else ()))
 
     async def set(self, address: str, /, **values: bool | int | str | None) -> User:
         """Change some fields of User. UnknownUser, ValueError for a field that cannot be set."""
@@ -212,7 +207,7 @@ class Users:
         """Replace the credentials of a user. UnknownUser."""
         if await self.get(address) is None:
             raise UnknownUser(address)
-        await self.change(address, *_credentials(address, password))
+        await self.change(address, *credentials(*account(address), password))
 
     async def delete(self, address: str) -> int:
         """Delete a user with all that is stored for it; how many deferred messages that was. UnknownUser."""
@@ -327,25 +322,6 @@ def _insert(user: User) -> Statement:
             int(user.session_barred),
         ),
     )
-
-
-def _credentials(address: str, password: str) -> list[Statement]:
-    """The subscriber row that Kamailio checks (COR-07). ValueError for an empty password: it lets all in."""
-    username, domain = account(address)
-    if not password:
-        raise ValueError("the password is empty")
-    return [
-        Statement("DELETE FROM subscriber WHERE username = ? AND domain = ?", (username, domain)),
-        Statement(
-            "INSERT INTO subscriber (username, domain, password, ha1, ha1b) VALUES (?, ?, '', ?, ?)",
-            (
-                username,
-                domain,
-                digest_ha1(username, domain, password),
-                digest_ha1(f"{username}@{domain}", domain, password),
-            ),
-        ),
-    ]
 
 
 def _check_value(name: str, value: bool | int | str | None) -> None:
