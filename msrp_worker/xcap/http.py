@@ -16,6 +16,7 @@ import msgspec
 from aiohttp import ClientError, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from msrp_worker import PRODUCT
 from msrp_worker.address import canonical
 from msrp_worker.config import Config
 from msrp_worker.msrp.logs import limited_logger
@@ -266,6 +267,7 @@ def _http(request: web.Request, answer: Response, headers: Headers) -> web.Respo
     response = web.Response(status=answer.status, body=body or None)
     if content_type:
         response.headers["Content-Type"] = content_type
+    response.headers["Server"] = PRODUCT
     response.headers["Cache-Control"] = "private, no-cache"  # RFC 4825 section 9
     if answer.etag is not None:
         response.headers["ETag"] = f'"{answer.etag}"'

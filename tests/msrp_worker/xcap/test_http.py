@@ -404,5 +404,5 @@ async def test_without_its_store_it_says_when_to_come_back(site: Site) -> None:
         assert (await client.request("GET", path)).status == 404
         await site.store.database.close()
         assert (await client.request("GET", path)).status == 503
-    answer = await raw(site, f"GET {PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    answer = await authorized(site, "GET", PATH)
     assert status(answer) == 503 and b"Retry-After: 5" in answer
