@@ -128,6 +128,16 @@ CREATE TABLE im_group (
     changed_at DOUBLE PRECISION NOT NULL
 );
 
+-- Lists of contacts (XDM-04, RFC 4826) as their owners put them, which groups and rules refer to.
+CREATE TABLE resource_lists (
+    owner VARCHAR(255) NOT NULL,
+    name VARCHAR(255) NOT NULL,
+    document BYTEA NOT NULL,
+    etag VARCHAR(64) NOT NULL,
+    changed_at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (owner, name)
+);
+
 -- Messages for users who were not there (DEF-01, DEF-02, DEF-10). id rises with arrival and is never used
 -- again; the Message-ID is id@domain. The unique rule makes a repeated request the same message.
 -- content_path is where the content of a large message lies; message then holds the SIP part only.
@@ -153,12 +163,14 @@ CREATE TABLE deferred (
     message BYTEA NOT NULL,
     lease_owner VARCHAR(64),
     lease_expires DOUBLE PRECISION,
+    advertisement SMALLINT DEFAULT 0 NOT NULL,
     CONSTRAINT deferred_once UNIQUE (recipient, call_id, cseq, from_tag)
 );
 CREATE INDEX deferred_in_order ON deferred (recipient, id);
 CREATE INDEX deferred_leased ON deferred (lease_owner) WHERE lease_owner IS NOT NULL;
 CREATE INDEX deferred_held ON deferred (recipient, lease_expires) WHERE lease_expires IS NOT NULL;
 CREATE INDEX deferred_content ON deferred (content_path) WHERE content_path IS NOT NULL;
+CREATE INDEX deferred_advertisement ON deferred (recipient) WHERE advertisement = 1;
 CREATE INDEX deferred_received ON deferred (received);
 CREATE INDEX deferred_expires ON deferred (expires) WHERE expires IS NOT NULL;
 

@@ -277,7 +277,7 @@ class ImClient:
         await self.start()
         return await self.messaging.send_large(to, source, **options)
 
-    async def send_files(self, to: str, paths: Sequence[Path], **options: Any) -> SentFiles:
+    async def send_files(self, to: str | Sequence[str], paths: Sequence[Path], **options: Any) -> SentFiles:
         """Send several files in one session; see `files.send_files`. LRG-05"""
         await self.start()
         return await send_files(self.messaging, to, paths, **options)

@@ -25,13 +25,15 @@ class Contact:
     """One binding of the registration, at the address of this client.
 
     `user` is the user part of its URI, so that several bindings of one client differ; empty takes that of the
-    identity. `instance_id` is a URN for +sip.instance (RFC 5626 section 4.1). `extra` are further parameters,
-    such as `+g.oma.sip-im.large-message`.
+    identity. `instance_id` is a URN for +sip.instance (RFC 5626 section 4.1). `group_advertisements`: the device
+    takes them (E.1.9); part of the IM registration. `extra` are further parameters, such as
+    `+g.oma.sip-im.large-message`.
     """
 
     user: str = ""
     instance_id: str = ""
     feature_tag: bool = True
+    group_advertisements: bool = False
     q: str = ""
     extra: tuple[str, ...] = ()
 

@@ -23,6 +23,7 @@ from msrp_worker.config import Config
 from msrp_worker.controlling.conference_notifier import ConferenceNotifier
 from msrp_worker.controlling.exploder import Exploder
 from msrp_worker.controlling.function import ControllingFunction
+from msrp_worker.controlling.overview import FocusView
 from msrp_worker.controlling.participant_information import ParticipantInformation
 from msrp_worker.controlling.referrals import Referrals
 from msrp_worker.deferred.depositing import DepositFunction
@@ -32,7 +33,9 @@ from msrp_worker.group_watch import GroupWatch
 from msrp_worker.kamailio_link import KamailioLink, LinkAddress
 from msrp_worker.msrp import Destinations, EndpointConfig, MsrpEndpoint
 from msrp_worker.msrp.websocket import websocket_handler
+from msrp_worker.operating import Operating
 from msrp_worker.participating.function import ParticipatingFunction
+from msrp_worker.participating.overview import BridgeView
 from msrp_worker.readings import Parts, readings
 from msrp_worker.sip.restart import Restored, adopt, release
 from msrp_worker.sip.shell import LegManager
@@ -125,6 +128,11 @@ async def _serve(config: Config) -> None:
         exploder = Exploder(store, functions, config, store.groups.get, focus.addresses_of)
         focus.methods["MESSAGE"] = exploder.take  # PAG-11
         more += focus.readings, notifier.readings, exploder.readings
+        operating = Operating(
+            lambda after: (FocusView(one) for one in focus.sessions() if one.room.tally.number > after),
+            lambda after: (BridgeView(one) for one in participating.sessions() if one.tally.number > after),
+        )
+        link.operate = operating.answer
         parts = Parts(store, link, answers, endpoint, functions.legs, participating, deferred)
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
         restored = await adopt(functions.legs, store.legs, lambda record: None)

@@ -8,10 +8,12 @@ import json
 import sys
 from pathlib import Path
 
+from ..advertising import first
 from ..client import ImClient
 from ..deferred import DeferredMessage
 from ..errors import SessionRefusedError, XcapError
 from ..message_summary import Summary
+from .advertise import as_text
 from .options import FAILED, add_account, clean, make_config
 from .progress import ProgressBar
 
@@ -113,6 +115,9 @@ def as_line(message: DeferredMessage) -> str:
     when = message.stored.isoformat() if message.stored else "-"
     if message.path is not None:
         return f"{when}  {clean(message.sender)}: {message.size} bytes saved as {clean(str(message.path))}"
+    advertisement = first([(message.content_type, message.body)])
+    if advertisement is not None:
+        return f"{when}  {clean(message.sender)} {as_text(advertisement)}"
     if message.content_type.lower().startswith("text/"):
         return f"{when}  {clean(message.sender)}: {clean(message.text)}"
     return f"{when}  {clean(message.sender)}: <{len(message.body)} bytes of {clean(message.content_type)}>"

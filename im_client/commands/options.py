@@ -42,6 +42,7 @@ def add_account(parser: argparse.ArgumentParser) -> None:
 def add_registration(parser: argparse.ArgumentParser) -> None:
     """The options of commands that register."""
     parser.add_argument("--instance", default="", metavar="URN", help="+sip.instance of this device, urn:uuid:…")
+    parser.add_argument("--group-advertisements", action="store_true", help="register as a device that takes them")
     parser.add_argument("--no-im", action="store_true", help="register without the IM feature tag")
 
 
@@ -63,7 +64,11 @@ def make_config(options: argparse.Namespace) -> ClientConfig:
     )
     if "no_im" not in options:
         return config
-    contact = Contact(instance_id=options.instance, feature_tag=not options.no_im)
+    contact = Contact(
+        instance_id=options.instance,
+        feature_tag=not options.no_im,
+        group_advertisements=options.group_advertisements,
+    )
     return replace(config, contacts=(contact,))
 
 

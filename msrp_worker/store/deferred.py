@@ -49,6 +49,8 @@ class NewDeferred(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the epoch."""
     expires: float | None = None
     """When it stops being of use (DEF-10), seconds since the epoch."""
+    advertisement: bool = False
+    """To be pushed to devices that take group advertisements, and to no other (ADV-03)."""
 
 
 class DeferredEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,8 +127,8 @@ _TAKE_QUOTA = (
 )
 _INSERT = (
     "INSERT INTO deferred (recipient, originator, private, anonymous, call_id, cseq, from_tag, received, "
-    "expires, size, content_type, subject, priority, from_header, to_header, message, content_path) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "expires, size, content_type, subject, priority, from_header, to_header, message, content_path, advertisement) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (recipient, call_id, cseq, from_tag) DO NOTHING RETURNING id"
 )
 _FIND = "SELECT id, content_path FROM deferred WHERE recipient = ? AND call_id = ? AND cseq = ? AND from_tag = ?"
@@ -143,6 +145,7 @@ _KINDS = (
     "SELECT content_type, priority, content_path IS NOT NULL, COUNT(*) FROM deferred "
     f"WHERE recipient = ? AND {ALIVE} GROUP BY content_type, priority, content_path IS NOT NULL"
 )
+_ADVERTISEMENT = f"SELECT 1 FROM deferred WHERE recipient = ? AND advertisement = 1 AND {ALIVE} LIMIT 1"
 # By what is counted already, less the few that expired and wait to be purged: no row of the others is looked at. The empty
 # text keeps the database from going through all rows of the recipient to find those.
 _EXTENT = (
@@ -264,6 +267,10 @@ class Deferred:
         """What waits for a recipient, by content type, priority and size class: as many rows as there are kinds."""
         rows = await self._database.read(_KINDS, recipient, *self.alive(now))
         return [Kind(row[0], row[1], bool(row[2]), row[3]) for row in rows]
+
+    async def has_advertisement(self, recipient: str, *, now: float | None = None) -> bool:
+        """Whether something waits that is for devices that take group advertisements alone (ADV-03)."""
+        return bool(await self._database.read(_ADVERTISEMENT, recipient, *self.alive(now)))
 
     async def recipients(self, after: str = "", limit: int = 1000) -> Ids:
         """Those for whom something is stored, in order of their addresses."""
@@ -392,6 +399,7 @@ def _values(new: NewDeferred, call_id: str, from_tag: str) -> tuple[object, ...]
         storable(new.to_header),
         new.message,
         new.content_path,
+        int(new.advertisement),
     )
 
 

@@ -20,6 +20,7 @@ from msrp_worker.store.content import ContentFiles
 from msrp_worker.store.credentials import credentials
 from msrp_worker.store.database import BUMP_REVISION, LOCK_REVISION, Database, Result, Row, Statement
 from msrp_worker.store.errors import AddressTaken, UnknownUser, Unmet
+from msrp_worker.store.lists import Lists
 from msrp_worker.store.publications import SETTINGS_COLUMNS, read_settings
 
 log = logging.getLogger(__name__)
@@ -110,9 +111,10 @@ def account(address: str) -> tuple[str, str]:
 class Users:
     """The table of users, with a cache that is right on the next request after any change (SET-07)."""
 
-    def __init__(self, database: Database, config: Config, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, config: Config, lists: Lists, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._config = config
+        self._lists = lists
         self._clock = clock
         self._facts: OrderedDict[str, UserFacts | None] = OrderedDict()
         self._revision: int | None = None
@@ -143,13 +145,22 @@ class Users:
             self._clock(),
             address,
         )
-        found = self._as_facts(rows) if rows else None
+        found = await self._with_lists(self._as_facts(rows)) if rows else None
         # A change while the row was being read may not be in it: then it is not kept.
         if generation == self._generation and self._database.revision() == self._revision is not None:
             self._facts[address] = found
             if len(self._facts) > MAX_CACHED_USERS:
                 self._facts.popitem(last=False)
         return found
+
+    async def _with_lists(self, facts: UserFacts) -> UserFacts:
+        """The facts, with who is on the lists that the user's rules refer to."""  # XDM-04
+        rules = facts.rules
+        if rules is None or not rules.external_lists:
+            return facts
+        lists = await self._lists.look_up(rules.external_lists)
+        found = {anchor: one.addresses for anchor, one in lists.items()}
+        return msgspec.structs.replace(facts, rules=msgspec.structs.replace(rules, lists=found))
 
     async def get(self, address: str) -> User | None:
         """The user's record, from the database."""
@@ -208,12 +219,14 @@ class Users:
                 Statement("DELETE FROM deferred_usage WHERE recipient = ?", (address,)),
                 Statement("DELETE FROM deferred WHERE recipient = ? RETURNING content_path", (address,)),
                 Statement("DELETE FROM im_rules WHERE address = ?", (address,)),
+                Statement("DELETE FROM resource_lists WHERE owner = ?", (address,)),
                 Statement("DELETE FROM registration WHERE address = ?", (address,)),
                 Statement("DELETE FROM publication WHERE address = ?", (address,)),
                 Statement("DELETE FROM subscriber WHERE username = ? AND domain = ?", (username, domain)),
             )
         except Unmet:
             raise UnknownUser(address) from None
+        self._forget_all(None)  # the rules of others may refer to the lists of this one (XDM-04)
         paths = [row[0] for row in results[2].rows if row[0] is not None]
         await asyncio.to_thread(ContentFiles(self._config.state_dir).remove, paths)  # LRG-04
         return results[2].touched
