@@ -56,7 +56,7 @@ from kemi.policy import Flags, Policy, load, load_flags
 from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
 from kemi.request import LONGEST_READ, Request
 from kemi.shared_facts import SharedFacts, encode_shared
-from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds, without_session_parameter
+from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds, route_from, without_session_parameter
 from kemi.trace_events import TraceEvent, TraceKind, trace_line
 from kemi.websocket_offer import is_of_websocket
 
@@ -148,6 +148,7 @@ class Adapter:
         offer = read("$rb")
         return {
             "contact": read("$hdr(Contact)"),
+            "from_tag": read("$ft"),
             "large_message": read_large_message(offer),
             "websocket": is_of_websocket(offer),
             "own": read("$Rp") == setting("IM_CONTROL_PORT"),
@@ -313,8 +314,21 @@ class Adapter:
                 anonymous=asks_for_anonymity(request.privacy),
                 records_originator=action.records_originator,
                 records_recipient=action.records_recipient,
+                **self._of_core(request),
             )
         )
+
+    @staticmethod
+    def _of_core(request: Request) -> dict[str, Any]:
+        """What leads back to a separate core (COR-05)."""
+        if not request.separate_core:
+            return {}
+        return {
+            "side": "terminating" if request.serves_recipient else "originating",
+            "core_route": route_from(read("$(hdr(Route)[*])"), read("$avp(im_back)")),
+            "core_reached": read("$avp(im_reached)"),
+            "core_socket": read("$avp(im_socket)"),
+        }
 
     def _leg_question(self) -> SipRequest:
         return SipRequest(

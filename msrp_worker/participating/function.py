@@ -18,6 +18,7 @@ from msrp_worker.msrp import MsrpEndpoint
 from msrp_worker.msrp.hop import HopPolicy
 from msrp_worker.participating.foci import Foci
 from msrp_worker.participating.media import BridgedMedia
+from msrp_worker.participating.relay import in_brackets
 from msrp_worker.participating.session import ParticipatingSession
 from msrp_worker.sdp import Origin
 from msrp_worker.sip.leg_types import LegId, Refuse
@@ -75,12 +76,12 @@ class ParticipatingFunction:
         if request.method != "INVITE":
             self._functions.legs.reply(transaction, request, 405, "Method Not Allowed", (("Allow", "INVITE"),))
             return
-        if self._ringing[asked.recipient] >= MAX_RINGING:
+        if self._ringing[_rings(asked)] >= MAX_RINGING:
             self.storms += 1
             headers = (("Retry-After", str(RINGING_RETRY_S)),)
             self._functions.legs.reply(transaction, request, 503, "Service Unavailable", headers)
             return
-        self._ringing[asked.recipient] += 1
+        self._ringing[_rings(asked)] += 1
         self._start(self._begin(transaction, request, asked))
 
     async def _begin(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
@@ -98,15 +99,21 @@ class ParticipatingFunction:
             observer=self.observer(asked),
             on_lost=lambda reason: self._lost(token, reason),
         )
-        address = host if self._config.listen in ANY else self._config.listen
-        address = f"[{address}]" if ":" in address else address
         identity = " ".join((token, *map(str, transaction)))
-        contact = f"sip:{LEG_TAG}{token}@{address}:{self._config.sip_port}"
-        session = ParticipatingSession(self._functions.legs, media, contact, identity, asked.recipient, self._ended)
-        session.defer = lambda leg, failure: self._start(self._defer(leg, request, asked, failure))
+        contact = f"sip:{LEG_TAG}{token}@{self._reached(asked, host)}"
+        session = ParticipatingSession(self._functions.legs, media, contact, identity, _rings(asked), self._ended)
+        if asked.side != "originating":  # there the recipient's own server keeps it
+            session.defer = lambda leg, failure: self._start(self._defer(leg, request, asked, failure))
         session.on_answered = self._no_longer_rings
         self._sessions[token] = session
         session.begin(transaction, request, asked)
+
+    def _reached(self, asked: SipRequest, host: str) -> str:
+        """Host and port of our Contact: where a separate core has reached us, it does so again (COR-05)."""
+        known, _, port = asked.core_reached.rpartition(":")
+        if known.strip("[]") in ANY:
+            known = host if self._config.listen in ANY else self._config.listen
+        return f"{in_brackets(known)}:{port or self._config.sip_port}"
 
     def orphaned(self, record: LegRecord) -> None:
         """The worker before us has died over an invitation: who sent it still waits, and is told now (SEC-06)."""
@@ -144,6 +151,11 @@ class ParticipatingFunction:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("participating function", exc_info=error)
+
+
+def _rings(asked: SipRequest) -> str:
+    """Who is counted as invited: behind a separate core one INVITE may pass both sides."""
+    return f"{asked.recipient} {asked.side}".rstrip()
 
 
 def _host(source: str) -> str:
