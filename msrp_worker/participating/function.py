@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from kemi.messages import SipRequest, TransactionId
@@ -23,9 +23,6 @@ from msrp_worker.participating.session import ParticipatingSession
 from msrp_worker.sdp import Origin
 from msrp_worker.sip.leg_types import LegId, Refuse
 from msrp_worker.sip.message import Message
-from msrp_worker.sip.outbox import RETRY_AFTER
-from msrp_worker.sip.port import Reply
-from msrp_worker.store.legs import LegRecord
 
 log = logging.getLogger("im.participating")
 
@@ -50,7 +47,7 @@ class ParticipatingFunction:
         self._endpoint = endpoint
         self._config = config
         self._sessions: dict[str, ParticipatingSession] = {}
-        self._ringing: Counter[str] = Counter()
+        self._ringing: Counter[tuple[str, str]] = Counter()
         self._foci = Foci(asyncio.get_running_loop().time)
         self._tasks: set[asyncio.Task[None]] = set()
         self.observer: Callable[[SipRequest], HopPolicy | None] = lambda asked: None
@@ -62,6 +59,10 @@ class ParticipatingFunction:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def sessions(self) -> Collection[ParticipatingSession]:
+        """All sessions, in the order in which they began."""
+        return self._sessions.values()
 
     def focus(self, user: str) -> str:
         """The URI of the focus that stands behind the user part of a Contact of ours; empty when there is none (PFS-06).
@@ -76,12 +77,12 @@ class ParticipatingFunction:
         if request.method != "INVITE":
             self._functions.legs.reply(transaction, request, 405, "Method Not Allowed", (("Allow", "INVITE"),))
             return
-        if self._ringing[_rings(asked)] >= MAX_RINGING:
+        if self._ringing[asked.recipient, asked.side] >= MAX_RINGING:
             self.storms += 1
             headers = (("Retry-After", str(RINGING_RETRY_S)),)
             self._functions.legs.reply(transaction, request, 503, "Service Unavailable", headers)
             return
-        self._ringing[_rings(asked)] += 1
+        self._ringing[asked.recipient, asked.side] += 1
         self._start(self._begin(transaction, request, asked))
 
     async def _begin(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
@@ -99,9 +100,8 @@ class ParticipatingFunction:
             observer=self.observer(asked),
             on_lost=lambda reason: self._lost(token, reason),
         )
-        identity = " ".join((token, *map(str, transaction)))
         contact = f"sip:{LEG_TAG}{token}@{self._reached(asked, host)}"
-        session = ParticipatingSession(self._functions.legs, media, contact, identity, _rings(asked), self._ended)
+        session = ParticipatingSession(self._functions.legs, media, contact, token, asked.recipient, self._ended)
         if asked.side != "originating":  # there the recipient's own server keeps it
             session.defer = lambda leg, failure: self._start(self._defer(leg, request, asked, failure))
         session.on_answered = self._no_longer_rings
@@ -115,29 +115,21 @@ class ParticipatingFunction:
             known = host if self._config.listen in ANY else self._config.listen
         return f"{in_brackets(known)}:{port or self._config.sip_port}"
 
-    def orphaned(self, record: LegRecord) -> None:
-        """The worker before us has died over an invitation: who sent it still waits, and is told now (SEC-06)."""
-        parts = record.owner_id.split(" ")
-        if record.owner_kind != ParticipatingSession.kind or record.state != "calling" or len(parts) != 3:
-            return
-        transaction = int(parts[1]), int(parts[2])
-        reply = Reply(transaction, 503, "Service Unavailable", LEG_TAG + "gone", RETRY_AFTER)
-        self._functions.legs.sender.send(reply, record.call_id)
-
     def _lost(self, token: str, reason: str) -> None:
         session = self._sessions.get(token)
         if session is not None:
             session.lost(reason)
 
     def _no_longer_rings(self, session: ParticipatingSession) -> None:
-        self._ringing[session.recipient] -= 1
-        if self._ringing[session.recipient] <= 0:
-            del self._ringing[session.recipient]
+        invited = session.recipient, session.side
+        self._ringing[invited] -= 1
+        if self._ringing[invited] <= 0:
+            del self._ringing[invited]
 
     def _ended(self, session: ParticipatingSession) -> None:
         if not session.answered:
             self._no_longer_rings(session)
-        token = session.identity.partition(" ")[0]
+        token = session.identity
         self._sessions.pop(token, None)
         if session.focus:
             self._foci.remember(token, session.focus)
@@ -151,11 +143,6 @@ class ParticipatingFunction:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("participating function", exc_info=error)
-
-
-def _rings(asked: SipRequest) -> str:
-    """Who is counted as invited: behind a separate core one INVITE may pass both sides."""
-    return f"{asked.recipient} {asked.side}".rstrip()
 
 
 def _host(source: str) -> str:

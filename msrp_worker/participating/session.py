@@ -44,6 +44,7 @@ from msrp_worker.sip.leg_types import (
 )
 from msrp_worker.sip.message import Message, address, split
 from msrp_worker.sip.port import Headers
+from msrp_worker.sip.reason import with_text
 from msrp_worker.sip.session_timer import TimerPolicy
 from msrp_worker.sip.shell import LegManager, TooManyLegs
 
@@ -83,8 +84,15 @@ class ParticipatingSession:
     ) -> None:
         """`contact`: the URI of both our legs, resolved back to a focus with `focus`."""
         self.identity = identity
-        """Stored with the legs; see `ParticipatingFunction.orphaned`."""
+        """Stored with the legs."""
         self.recipient = recipient
+        self.originator = ""
+        self.anonymous = False
+        """The originator asked for privacy (IDN-04)."""
+        self.tally = media.tally
+        self.uri = contact
+        self.side: str = ""
+        """Of a separate core, whose INVITE may pass both; empty where there is none."""
         self.answered = False
         """The session stands."""
         self.on_answered: Callable[[ParticipatingSession], None] = lambda session: None
@@ -92,15 +100,13 @@ class ParticipatingSession:
         """Takes the caller's leg of a large message that nobody could be reached for; None: that is another server's."""
         self._legs = legs
         self._media = media
-        self._contact = contact
         self._on_end = on_end
         self._ids: dict[End, LegId] = {}
         self._foci: dict[End, str] = {}
         self._relayed = Relayed(legs, self._ids, self.contact)
         self._change: Change | None = None
         self._before: tuple[End, SessionDescription | None] | None = None
-        self._is_large_message = False
-        self._for_core = False
+        self.is_large_message = False
         self._over = False
 
     @property
@@ -111,15 +117,16 @@ class ParticipatingSession:
     def contact(self, end: End) -> str:
         """Our Contact towards a side: a focus across shows as one (PFS-11)."""
         mark = ";isfocus" if end.other in self._foci else ""
-        return f"<{self._contact}>;+g.oma.sip-im{mark}"  # HDR-02 HDR-03
+        return f"<{self.uri}>;+g.oma.sip-im{mark}"  # HDR-02 HDR-03
 
     # --- the beginning ---
 
     def begin(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
         """Take the caller's INVITE and send ours to the callee (6.2.7.1)."""
-        self._is_large_message = _is_large_message(request.sdp)
-        self._for_core = bool(asked.side)
-        policy = structs.replace(POLICY, request_headers=relay.charging(request)) if self._for_core else POLICY
+        self.originator, self.anonymous = asked.originator, asked.anonymous
+        self.is_large_message = _is_large_message(request.sdp)
+        self.side = asked.side
+        policy = structs.replace(POLICY, request_headers=relay.charging(request)) if self.side else POLICY
         offer = self._proposed(End.CALLER, request.sdp)
         if isinstance(offer, Refusal):
             warning = ("Warning", f'399 {self._legs.node} "{offer.reason}"')
@@ -144,7 +151,7 @@ class ParticipatingSession:
             (FUNCTION_HEADER, self.kind),
         ]
         routes: tuple[str, ...] = ()
-        if self._for_core:
+        if self.side:
             headers += relay.to_core(request, asked)  # PFS-03
             routes = tuple(split(asked.core_route, ",")) if asked.core_route else ()
         if asked.originator and not any(name == "P-Asserted-Identity" for name, _ in headers):
@@ -181,7 +188,7 @@ class ParticipatingSession:
                 else:
                     self._accepted(event)
             case Rejected():
-                headers = () if event.response is None else relay.failure(event.response, for_core=self._for_core)
+                headers = () if event.response is None else relay.failure(event.response, for_core=bool(self.side))
                 self._failed(Refuse(status=event.status, reason=event.reason, headers=headers))
             case Ended():
                 del self._ids[end]
@@ -201,7 +208,7 @@ class ParticipatingSession:
 
     def _failed(self, failure: Refuse) -> None:
         """The callee did not take it: the caller is told, or its leg goes to who may keep a large message."""
-        deferrable = self._is_large_message and failure.status in INACCESSIBLE
+        deferrable = self.is_large_message and failure.status in INACCESSIBLE
         if deferrable and self.defer is not None and End.CALLER in self._ids:
             self.defer(self._ids.pop(End.CALLER), failure)  # PFS-16
             self._end("deferred")
@@ -218,6 +225,10 @@ class ParticipatingSession:
         log.info("session %s: media lost: %s", self.identity, reason)
         self._release_all('SIP;cause=503;text="Media lost"')
 
+    def release(self, text: str) -> None:
+        """End it at the operator's wish; `text` is for both sides (PFS-09)."""
+        self._release_all(with_text("SIP;cause=200", text))
+
     def _ringing(self, event: Ringing) -> None:
         self._note_focus(End.CALLEE, event.response)
         self._order(
@@ -225,7 +236,7 @@ class ParticipatingSession:
             Ring(
                 status=event.status,
                 reason=event.reason,
-                headers=relay.identity(event.response, for_core=self._for_core),
+                headers=relay.identity(event.response, for_core=bool(self.side)),
                 reliably="100rel" in event.response.tokens("require"),  # PFS-15
             ),
         )
@@ -241,7 +252,7 @@ class ParticipatingSession:
         self.answered = True
         self.on_answered(self)
         self._note_focus(End.CALLEE, event.message)
-        headers = relay.identity(event.message, for_core=self._for_core)
+        headers = relay.identity(event.message, for_core=bool(self.side))
         self._order(End.CALLER, Accept(sdp=answer.build(), headers=headers))  # PFS-12
 
     # --- new offers (6.2.3.3, 6.2.7.2) ---
@@ -322,7 +333,7 @@ class ParticipatingSession:
         if not change.owed:  # the two sides cannot be brought together any more
             self._release_all(f'SIP;cause=488;text="{PHRASES[488]}"')
             return
-        headers: Headers = () if event.response is None else relay.failure(event.response, for_core=self._for_core)
+        headers: Headers = () if event.response is None else relay.failure(event.response, for_core=bool(self.side))
         self._order(change.by, RefuseOffer(status=event.status, reason=event.reason, headers=headers))
 
     def _offer_dropped(self, end: End) -> None:
@@ -357,7 +368,7 @@ class ParticipatingSession:
         if not focus or focus == self._foci.get(end):
             return
         self._foci[end] = focus
-        self._media.name_focus(end, self._contact, focus)
+        self._media.name_focus(end, self.uri, focus)
         self._order(end.other, Present(contact=self.contact(end.other)))
 
     def _order(self, end: End, order: Order) -> None:
