@@ -114,7 +114,7 @@ async def _serve(config: Config) -> None:
         deposits = DepositFunction(store, functions, endpoint, config, deferred.node, answers.large_message_stored)
         await deposits.open()  # before anything can come
         participating = ParticipatingFunction(functions, endpoint, config, deposits.take_over)
-        answers.focus = participating.focus
+        answers.focus, answers.sender = participating.focus, functions.sender
         watch = GroupWatch(store.groups, store.database.revision)
         stack.push_async_callback(_cancel, asyncio.create_task(watch.run()))
         documents.add(DeferredList(store, deferred.notifier.changed))  # DEF-09
