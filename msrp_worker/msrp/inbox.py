@@ -81,13 +81,13 @@ class Inbox:
             message.transaction_id = ident
             message.chunk_position = end
             self._arriving = message
-            if flag is None:
-                return True
             refused = session.handler.data(session, message, body) if body else None
             message.position = end
             if refused is not None:
                 self._refuse(message, refused, None)
-            elif flag == "+" and message.progress is streaming:
+            if flag is None:
+                return True
+            if flag == "+" and message.progress is streaming:
                 self._arriving = None
                 if answered:
                     self._respond_ok(message.request, ident)

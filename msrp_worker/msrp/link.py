@@ -156,7 +156,11 @@ class Link:
                     self._arriving = session
                 if chunks.taken < count and self.refused_because is None:
                     chunks.taken += 1
-                    self._request(chunks.request(chunks.taken - 1), now)
+                    for event in chunks.events_of(chunks.taken - 1):
+                        if type(event) is Request:
+                            self._request(event, now)
+                        else:
+                            self._rest(event, now)
             except Exception:
                 self._fail()
 
