@@ -35,6 +35,11 @@ def add_account(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-ca", type=Path, metavar="FILE", help="PEM file of the authorities to trust")
     parser.add_argument("--tls-no-verify", action="store_true", help="accept any certificate (tests only)")
     parser.add_argument("--msrp-websocket", default="", metavar="URL", help="MSRP over WebSocket, as browsers do")
+    parser.add_argument(
+        "--msrps", action="store_true", help="MSRP over TLS, by default with a certificate made for this run"
+    )
+    parser.add_argument("--msrps-certificate", type=Path, metavar="FILE", help="PEM file of the certificate to show there")
+    parser.add_argument("--msrps-key", type=Path, metavar="FILE", help="PEM file of its private key")
     parser.add_argument("--log", default="error", choices=("debug", "info", "warning", "error"), help="what to log")
 
 
@@ -58,6 +63,9 @@ def make_config(options: argparse.Namespace) -> ClientConfig:
         tls_ca=options.tls_ca,
         tls_verify=not options.tls_no_verify,
         msrp_websocket=options.msrp_websocket,
+        msrps=options.msrps,
+        msrps_certificate=options.msrps_certificate,
+        msrps_key=options.msrps_key,
     )
     if "no_im" not in options:
         return config
