@@ -272,13 +272,14 @@ class ControllingFunction:
         originator = come.asked.originator
         may = self._rights(group, originator)
         starting = session is None and come.large is None  # who may join may send (LRG-02, PAG-14)
-        refused = joining.judge_group(may, starting=starting, anonymous=come.asked.anonymous)
+        full = None if session is None else session.full(originator)
+        refused = joining.judge_group(may, starting=starting, anonymous=come.asked.anonymous, full=full)
         if refused is not None:
             return refused
         if session is not None:
             return self._join(session, come)
         limit = joining.limit_of(group, GROUP_CEILING)
-        members = joining.members_to_invite(group, originator, limit, all_of_them=come.large is not None)
+        members = joining.members_to_invite(group, originator, limit, self._rights, all_of_them=come.large is not None)
         session = self._new_session(
             joining.kind_of(group), originator, limit, come, group, is_open=not members and come.large is None
         )
@@ -301,7 +302,8 @@ class ControllingFunction:
             refused = joining.judge_adhoc(originator, session.state.admitted)
         else:
             may = self._rights(session.group, originator)
-            refused = joining.judge_group(may, starting=False, anonymous=come.asked.anonymous)
+            full = session.full(originator)
+            refused = joining.judge_group(may, starting=False, anonymous=come.asked.anonymous, full=full)
         return refused or self._join(session, come)
 
     def _join(self, session: FocusSession, come: Coming) -> Refused | None:
