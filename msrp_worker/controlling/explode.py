@@ -10,6 +10,7 @@ import msgspec
 
 from msrp_worker.controlling import group_advertisement
 from msrp_worker.controlling.group_advertisement import AdvertisementError
+from msrp_worker.controlling.invitation import asks_for_privacy
 from msrp_worker.group import Group
 from msrp_worker.group_rules import rights
 from msrp_worker.multipart import MultipartError, build, decoded, direct_parts, read_parts
@@ -167,6 +168,8 @@ def explosion(
         (EXPLODED, str((request.number(EXPLODED.lower()) or 0) + 1)),
     ]
     headers += [(_title(name), value) for name in COPIED for value in request.lines(name)]
+    if anonymous and not asks_for_privacy(request):  # IDN-08: who is so in the session to which it goes
+        headers = [("Privacy", "id"), *(one for one in headers if one[0] != "Privacy")]
     return Explosion(
         identity=identity,
         call_id=request.call_id,

@@ -184,6 +184,10 @@ class FocusSession:
         self.state = replace(self.state, kind=kind)
         self._history = history
 
+    def hides(self, key: str) -> bool:
+        """Whether a user is known to the others under no name (IDN-08)."""
+        return any(place.anonymous for place in self._places.values() if place.key == key)
+
     def full(self, key: str) -> Refused | None:
         """Whether there is no room for a user (CNF-16)."""
         return None if self.state.has_room(key) else too_many("CNF-16")
