@@ -12,6 +12,7 @@ from msgspec import Struct
 from kemi.messages import SipRequest, TransactionId
 from msrp_worker.config import Config
 from msrp_worker.controlling import joining, set_up
+from msrp_worker.controlling.capabilities import allow_but, capabilities
 from msrp_worker.controlling.conference_state import StateSource
 from msrp_worker.controlling.expansion import expanded
 from msrp_worker.controlling.identity import SessionAddress, factory_uri, new_session_user, session_user
@@ -192,7 +193,7 @@ class ControllingFunction:
             return
         handler = self.methods.get(request.method)
         if handler is None:
-            self._legs.reply(transaction, request, 405, "Method Not Allowed", (("Allow", ", ".join(ALLOW)),))
+            self._legs.reply(transaction, request, 405, "Method Not Allowed", allow_but(request.method))
             return
         handler(transaction, request, asked)
 
@@ -427,9 +428,10 @@ class ControllingFunction:
         if handler is not None:
             handler(session, leg_id, key, event)
             return
-        allow = (("Allow", ", ".join(ALLOW)),)
-        respond = Respond(transaction=event.transaction, status=405, reason="Method Not Allowed", headers=allow)
-        self._legs.order(leg_id, respond)
+        status, reason, headers = 405, "Method Not Allowed", allow_but(event.message.method)
+        if event.message.method == "OPTIONS":  # CNF-34
+            status, reason, headers = 200, "OK", capabilities(session.contact)
+        self._legs.order(leg_id, Respond(transaction=event.transaction, status=status, reason=reason, headers=headers))
 
     def replied(self, leg_id: LegId, event: Replied) -> None:
         """See `session.Watcher`."""

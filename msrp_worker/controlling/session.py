@@ -467,6 +467,9 @@ class FocusSession:
     # --- new terms
 
     def _offered(self, place: Place, event: Offered) -> None:  # CNF-21
+        if not place.media.is_agreed:  # early, by UPDATE: nothing was agreed that could be changed (RFC 3311 section 5.2)
+            self._order(place, RefuseOffer(status=491, reason="Request Pending"))
+            return
         answer = place.media.renew(event.sdp)
         if isinstance(answer, Refused):
             headers = answer.headers(self.address.domain)
