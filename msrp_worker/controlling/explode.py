@@ -203,6 +203,8 @@ def _body(request: Message, listed: UriList | None, identity: str) -> tuple[byte
         about = [("Content-Type", content_type)] if content_type else []
         return request.body, (*about, *((_title(name), value) for name in CONTENT for value in request.lines(name)))
     parts = [part for part in direct_parts(content_type, request.body) if not is_recipient_list(part)]
+    if any(is_recipient_list(inner) for part in parts for inner in read_parts(part.content_type, part.body)):
+        raise MultipartError("URI-list: it stands within parts of parts")  # nobody is to read who gets copies
     history = history_part(listed)
     if history is not None:
         parts.append(history)
