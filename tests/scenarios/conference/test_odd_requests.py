@@ -100,3 +100,13 @@ def test_subscriptions(instance: Instance, new_user: Callable[..., str]) -> None
             assert inside(alice, tagged(watch.answer, name, "im-leg-other"), "SUBSCRIBE", *event).status == 481
         assert inside(alice, watch.answer, "SUBSCRIBE", *event).status == 200
         assert watch.notified().value("Subscription-State") == "terminated;reason=timeout"
+
+
+@pytest.mark.requirement("CNF-08")
+def test_a_challenge_is_not_for_the_initiator(instance: Instance, new_user: Callable[..., str]) -> None:
+    """Who is invited through somebody that asks the focus for credentials could not be reached: 480."""
+    with agents(instance, [new_user() for _ in range(2)]) as (alice, bob):
+        for status in (401, 407):
+            call_id = begin_session(alice, [address(bob.user)])
+            bob.reply(bob.receive("INVITE"), status, "Who is it", 'WWW-Authenticate: Digest realm="x", nonce="y"')
+            assert alice.final(call_id).status == 480
