@@ -125,7 +125,7 @@ async def _serve(config: Config) -> None:
         focus.methods["SUBSCRIBE"] = seen.take  # CES-01
         referrals = Referrals(focus, functions, store.groups.get, config)  # CNF-22
         stack.callback(referrals.close)
-        exploder = Exploder(store, functions, config, store.groups.get, focus.addresses_of)
+        exploder = Exploder(store, functions, config, store.groups.get, focus.addresses_of, partial(_hides, focus))
         focus.methods["MESSAGE"] = exploder.take  # PAG-11
         more += focus.readings, notifier.readings, exploder.readings
         operating = Operating(
@@ -221,6 +221,12 @@ async def _settle(store: Store) -> None:
 async def _release(legs: LegManager, restored: Restored) -> None:
     """End the sessions of the worker before us, beside everything else."""
     await release(legs, restored)
+
+
+def _hides(focus: ControllingFunction, identity: str, user: str) -> bool:
+    """Whether a user takes part in the session of an identity under no name (IDN-08)."""
+    session = focus.find(identity)
+    return session is not None and session.hides(user)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

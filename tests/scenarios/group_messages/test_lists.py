@@ -166,3 +166,16 @@ def test_header_fields_of_a_part_stay_what_they_are(instance: Instance, new_user
     assert copy.values("Content-Language") == ["de"]
     assert (copy.values("Privacy"), copy.values("Route"), copy.values("Content-Transfer-Encoding")) == ([], [], [])
     assert copy.body == b"hello"
+
+
+@pytest.mark.requirement("PAG-11", "SEC-05")
+def test_a_list_within_parts_of_parts(instance: Instance, new_user: NewUser) -> None:
+    """It could not be taken out of the copies, and would tell everybody of those of `bcc`: 400."""
+    sender, bob, carol = new_user(), new_user(), new_user()
+    inner = with_list(uri_list((address(bob), TO), (address(carol), BCC)))
+    body = b"--b2\r\nContent-Type: %b\r\n\r\n%b\r\n--b2--\r\n" % (inner["content_type"].encode(), inner["body"])
+    with Agent(instance.sip_port, sender) as origin, Agent(instance.sip_port, bob) as agent:
+        agent.register()
+        refused = origin.message(FACTORY, body, content_type='multipart/mixed;boundary="b2"')
+        assert refused.status == 400 and "parts of parts" in refused.value("Warning")
+        assert agent.quiet(0.2)
