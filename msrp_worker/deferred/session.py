@@ -231,10 +231,18 @@ class DeliverySession(SessionHandler):
         self.tell(delivery.Deleted())
 
     async def _renew(self) -> None:
+        held = self._unsent()
         try:
-            await self._store.leases.renew(self.owner, seconds=LEASE_S)
+            renewed = await self._store.leases.renew(self.owner, seconds=LEASE_S)
         except StoreError as error:
             log.warning("lease of a delivery to %s not renewed: %s", self.recipient, error)  # it is tried again in time
+            return
+        if not renewed and held & self._unsent():
+            self.tell(delivery.Broken("the lease is lost"))  # DEF-13: it has run out, and another delivery has them
+
+    def _unsent(self) -> set[str]:
+        """Messages that are not acknowledged: as long as there is one, there is something to hold."""
+        return {item.message_id for item in (*self.state.queue, *self.state.flying)}
 
     async def _finish(self) -> None:
         if self._over:
