@@ -359,6 +359,8 @@ class Output:
                 message.scheduled = False
                 return False
             self._chunks(message, limit, now)
+            if message.queued <= limit and not message.finished:
+                message.scheduled = False
             return message.scheduled
         return self._streamed(message, now)
 
