@@ -1,6 +1,8 @@
 # The product's commands. Each installs what it needs first (tools/setup.sh) and can be repeated.
 PYTHON := .venv/bin/python
 SOAK :=
+# Of the tests, which wait more than they work; each file runs in one.
+PROCESSES := 4
 
 .PHONY: run test check bench soak setup-run setup-test
 
@@ -8,7 +10,7 @@ run: setup-run
 	@exec $(PYTHON) -m tools.run
 
 test: setup-test
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: setup-test
 	@.venv/bin/ruff format --check .

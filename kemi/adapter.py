@@ -24,9 +24,10 @@ from typing import Any
 
 import KSR
 
+from kemi import bindings
 from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToFocus, ToRecipient, ToWorker, server_unavailable
 from kemi.breaker import SEND_WAIT, Breaker
-from kemi.ksr import current_transaction, next_step, number, read, read_bytes, setting
+from kemi.ksr import current_transaction, next_step, number, read, read_bytes, setting, take_below
 from kemi.large_message import read_large_message
 from kemi.messages import (
     ANSWER,
@@ -36,6 +37,8 @@ from kemi.messages import (
     MAX_PACKET,
     RELOAD_SUBSCRIPTIONS,
     SEND_REQUEST,
+    WAITING,
+    AbandonedInvites,
     Answer,
     EndFacts,
     PagerFacts,
@@ -51,12 +54,18 @@ from kemi.messages import (
     decode_send_request,
     encode_question,
     not_sent,
+    waiting_key,
 )
 from kemi.policy import Flags, Policy, load, load_flags
 from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
 from kemi.request import LONGEST_READ, Request
 from kemi.shared_facts import SharedFacts, encode_shared
-from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds, without_session_parameter
+from kemi.sip_values import (
+    asks_for_advertisement_devices,
+    asks_for_anonymity,
+    canonical,
+    without_session_parameter,
+)
 from kemi.trace_events import TraceEvent, TraceKind, trace_line
 from kemi.websocket_offer import is_of_websocket
 
@@ -66,6 +75,8 @@ ANONYMOUS = "anonymous"
 TRACES_PER_PACKET = 200
 LONGEST_TRACED = 255
 """Characters of each text in a trace event: what waits for the worker lies in shared memory (SEC-05)."""
+KEYS_PER_PACKET = 10_000
+"""Transactions of 24 bytes at most, far below MAX_PACKET."""
 LEG_INVITE_MS = 200_000
 """Milliseconds an INVITE waits for the worker: longer than anybody lets a telephone ring (RFC 3261 Timer C)."""
 
@@ -118,14 +129,19 @@ class Adapter:
         serves_recipient = KSR.isflagset(self._flags.serves_recipient) > 0
         method = read("$rm")
         of_invite = self._of_invite() if method == "INVITE" else {}  # a MESSAGE takes as few readings as can be
-        large = bool(of_invite.get("large_message"))
+        accept_contact = read("$(hdr(Accept-Contact)[*])")[:LONGEST_READ]
+        available = unmatched = False
+        if look_up and serves_recipient and not separate_core:
+            large = bool(of_invite.get("large_message"))
+            advertisement = asks_for_advertisement_devices(accept_contact)
+            available, unmatched = bindings.look_up(self._flags.marks, uri, large=large, advertisement=advertisement)
         return Request(
             method=method,
             request_uri=uri,
             call_id=read("$ci"),
             originator=canonical(read("$var(im_ao)")),
             recipient=canonical(uri),
-            accept_contact=read("$(hdr(Accept-Contact)[*])")[:LONGEST_READ],
+            accept_contact=accept_contact,
             privacy=read("$(hdr(Privacy)[*])"),
             content_type=read("$cT"),
             content_length=number("$bs"),
@@ -137,7 +153,8 @@ class Adapter:
             expires=read("$hdr(Expires)"),
             event=read("$hdr(Event)"),
             serves_recipient=serves_recipient,
-            available=look_up and serves_recipient and not separate_core and self._look_up(uri, large),
+            available=available,
+            unmatched=unmatched,
             separate_core=separate_core,
             **of_invite,
         )
@@ -268,6 +285,8 @@ class Adapter:
             self._send_request(decode_send_request(command))
         elif name == CANCEL_INVITE:
             KSR.tmx.t_cancel_callid(str(command["call_id"]), str(command["cseq"]), 0)
+        elif name == WAITING:
+            self._hand_back(int(command["before"]))
         elif name == RELOAD_SUBSCRIPTIONS:
             KSR.jsonrpcs.exec('{"jsonrpc":"2.0","method":"htable.reload","params":["im_without_service"],"id":1}')
         elif name == KEEP:
@@ -338,6 +357,8 @@ class Adapter:
             self._reply(500, "Server Internal Error")
             return next_step("done")
         transaction = current_transaction()
+        if question.method == "INVITE":
+            KSR.htable.sht_seti("im_waiting", waiting_key(transaction), int(time.monotonic() * 10))
         if self._send(transaction, question, read_bytes("$mb")):
             return next_step("done")
         self._answer = None
@@ -350,6 +371,13 @@ class Adapter:
         if not self._link().send(encode_question(None, event, message), SEND_WAIT):
             KSR.err(f"IM leg: worker not told of {kind} {method}, Call-ID {sent_safely(read('$ci'))}\n")
         return next_step("done")
+
+    def _hand_back(self, before: int) -> None:
+        """Give the worker the INVITEs that one before it has left, so that nobody waits for the dead (SEC-06)."""
+        keys = take_below("im_waiting", before)
+        for start in range(0, len(keys), KEYS_PER_PACKET):
+            content = "\n".join(keys[start : start + KEYS_PER_PACKET]).encode()
+            self._link().send(encode_question(None, AbandonedInvites(), content), SEND_WAIT)
 
     def _new_transaction(self) -> bool:
         """Create the request's transaction. False for a retransmission, which tm has answered, and for want of memory."""
@@ -403,26 +431,16 @@ class Adapter:
             self._link().send(encode_question(None, TraceBatch(), "\n".join(lines).encode("utf-8", "replace")), SEND_WAIT)
         return 1
 
-    def contact_kinds(self) -> tuple[str, str, str]:
-        """The contacts of a REGISTER by kind: large messages, IM, plain; left in `$var` for the native routes (COR-10)."""
-        kinds = contact_kinds(read("$(hdr(Contact)[*])"))
-        for name, contacts in zip(("im_large", "im_capable", "im_plain"), kinds, strict=True):
-            KSR.pv.sets(f"$var({name})", sent_safely(contacts))
-        return kinds
+    def registers_for_im(self) -> bool:
+        """Whether a contact of a REGISTER is IM-capable (COR-07)."""
+        return bindings.registers_for_im()
 
-    def _look_up(self, uri: str, large: bool) -> bool:
-        """Set the branches to the recipient's bindings; whether an IM-capable one is among them (COR-07). A large message
-        goes to those that say they take it, where there are any (LRG-08)."""
-        KSR.seturi(uri)
-        if KSR.registrar.lookup("location") < 0:
-            return False
-        KSR.pv.seti("$avp(im_large)", int(large and self._any_branch(self._flags.large)))
-        return self._any_branch(self._flags.capable)
-
-    def _any_branch(self, flag: int) -> bool:
-        if KSR.isbflagset(flag) > 0:
-            return True
-        return any(KSR.isbiflagset(flag, branch) > 0 for branch in range(1, number("$branch(count)") + 1))
+    def mark_contacts(self) -> bool:
+        """Give the bindings of a REGISTER their marks (COR-07, COR-10); False, and an answer was sent, when that failed."""
+        marked = bindings.mark_contacts(self._flags.marks)
+        if not marked:
+            self._reply(500, "Server Internal Error")
+        return marked
 
     def _shared_facts(self, address: str, revision: int) -> EndFacts | None:
         try:

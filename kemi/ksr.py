@@ -48,3 +48,17 @@ def next_step(name: str) -> int:
     """Tell the native route that called us where to go on."""
     KSR.pv.sets("$var(im_next)", name)
     return 1
+
+
+def take_below(table: str, limit: int) -> list[str]:
+    """Keys of a table whose value is less, taken out of it."""
+    found = []
+    if KSR.htable.sht_iterator_start("im_taken", table) < 0:
+        return []
+    while KSR.htable.sht_iterator_next("im_taken") > 0:
+        if number("$shtitval(im_taken)") < limit:
+            found.append(read("$shtitkey(im_taken)"))
+    KSR.htable.sht_iterator_end("im_taken")
+    for key in found:
+        KSR.htable.sht_rm(table, key)
+    return found

@@ -41,9 +41,12 @@ SEND_REQUEST = "send-request"
 CANCEL_INVITE = "cancel-invite"
 TRACES = "traces"
 SETTLE = "settle"
+OPERATE = "operate"
+ABANDONED = "abandoned"
 ANSWER = "answer"
 BEAT = "beat"
 RELOAD_SUBSCRIPTIONS = "reload-subscriptions"
+WAITING = "waiting"
 KEEP = "keep"
 KEEP_COMMAND = json.dumps({"do": KEEP})
 """Does nothing; Kamailio sends it to itself, so that its connection to itself stands before it is needed."""
@@ -73,6 +76,8 @@ class DeferQuestion:
     received: float
     expires: float | None
     reason: str
+    advertisement: bool = False
+    """Only for devices that take group advertisements (ADV-03)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +181,23 @@ class Settle:
     call_id: str = "-"
 
 
+@dataclass(frozen=True, slots=True)
+class Operate:
+    """An operator's command asks the worker; its request, which concerns Kamailio in nothing, travels behind."""
+
+    call_id: str = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonedInvites:
+    """INVITEs that the worker before this one was given and has not answered: a transaction per line behind the JSON."""
+
+    call_id: str = "-"
+
+
 Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion | PublishQuestion | FocusQuestion | SipRequest
 
-Message: TypeAlias = Question | SipEvent | TraceBatch | Settle
+Message: TypeAlias = Question | SipEvent | TraceBatch | Settle | AbandonedInvites | Operate
 
 _KINDS: dict[str, type[Message]] = {
     PAGER: PagerQuestion,
@@ -190,6 +209,8 @@ _KINDS: dict[str, type[Message]] = {
     SIP_EVENT: SipEvent,
     TRACES: TraceBatch,
     SETTLE: Settle,
+    OPERATE: Operate,
+    ABANDONED: AbandonedInvites,
 }
 _NAMES: dict[type, str] = {kind: name for name, kind in _KINDS.items()}
 
@@ -348,6 +369,23 @@ def _answer_body(answer: Answer) -> Json:
 def encode_command(name: str, revision: int = -1) -> bytes:
     """Build a command: BEAT, with the revision of the store (-1 unknown), or RELOAD_SUBSCRIPTIONS."""
     return json.dumps({"do": name, "revision": revision}, separators=(",", ":")).encode()
+
+
+def encode_ask_waiting(before: int) -> bytes:
+    """Build the command that asks for the INVITEs which wait since before that moment (tenths of a second of the monotonic
+    clock, which all processes of a host share).
+    """
+    return json.dumps({"do": WAITING, "before": before}, separators=(",", ":")).encode()
+
+
+def waiting_key(transaction: TransactionId) -> str:
+    """A transaction as the table of waiting INVITEs names it, and `tm.reply`."""
+    return f"{transaction[0]}:{transaction[1]}"
+
+
+def read_waiting_keys(content: bytes) -> list[TransactionId]:
+    """The transactions of an `AbandonedInvites`; ValueError when they are malformed."""
+    return [_pair(line.split(":")) for line in content.decode("ascii").splitlines()]
 
 
 def encode_send_request(request: SendRequest) -> bytes:

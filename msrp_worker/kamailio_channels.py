@@ -14,10 +14,10 @@ import re
 import secrets
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kemi.messages import TransactionId
+from kemi.messages import TransactionId, waiting_key
 
 log = logging.getLogger("im.link")
 
@@ -198,8 +198,15 @@ class ReplyChannel:
 
     def send(self, transaction: TransactionId, status: int, reason: str, to_tag: str, headers: str, body: str) -> None:
         """Queue one reply; it is dropped, and counted, when Kamailio is away or far behind."""
-        parameters = [status, reason, f"{transaction[0]}:{transaction[1]}", to_tag, headers, body]
-        packet = json.dumps({"jsonrpc": "2.0", "method": "tm.reply", "params": parameters, "id": 1}).encode()
+        parameters = [status, reason, waiting_key(transaction), to_tag, headers, body]
+        self._queue("tm.reply", parameters)
+
+    def forget(self, transaction: TransactionId) -> None:
+        """Have Kamailio no longer take an INVITE for one that waits."""
+        self._queue("htable.delete", ["im_waiting", waiting_key(transaction)])
+
+    def _queue(self, method: str, parameters: Sequence[object]) -> None:
+        packet = json.dumps({"jsonrpc": "2.0", "method": method, "params": parameters, "id": 1}).encode()
         if len(self._waiting) >= MAX_WAITING_REPLIES:
             self.lost += 1
             return

@@ -17,7 +17,7 @@ import socket
 import stat
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,11 @@ from kemi.messages import (
     KEEP_COMMAND,
     MAX_PACKET,
     RELOAD_SUBSCRIPTIONS,
+    AbandonedInvites,
     Answer,
     Failed,
     Incoming,
+    Operate,
     Published,
     SendRequest,
     Settle,
@@ -39,9 +41,11 @@ from kemi.messages import (
     TransactionId,
     decode_question,
     encode_answer,
+    encode_ask_waiting,
     encode_cancel,
     encode_command,
     encode_send_request,
+    read_waiting_keys,
 )
 from msrp_worker import PRODUCT
 from msrp_worker.kamailio_channels import (
@@ -68,6 +72,7 @@ MAX_OPEN_QUESTIONS = 20_000
 LEG_TAG = "im-leg-"
 """Every tag and every Contact user part of a leg begins with it: `im.cfg` knows its requests by that."""
 BACKLOG = 512
+RETRY_AFTER = "Retry-After: 5\r\n"
 
 Handler = Callable[[Incoming], Answer | Awaitable[Answer] | None]
 """Answers a question, at once or later; takes an event and returns None."""
@@ -116,7 +121,12 @@ class KamailioLink:
         """Takes requests for legs (answered with `reply`) and what happens to them."""
         self.settle: Callable[[], Awaitable[None]] = _nothing
         """What else is to be done before an operator's command sees the state of things."""
+        self.operate: Callable[[bytes], bytes] | None = None
+        """Answers the request of an operator's command."""
         self._revision = revision
+        self._inviting: dict[TransactionId, None] = {}
+        """INVITEs without a final response, the oldest first; those that were cancelled stay until there are too many."""
+        self._began = 0
         self._told = False
         self._told_revision: int | None = None
         self._reloaded_revision: int | None = None
@@ -156,6 +166,7 @@ class KamailioLink:
         path.chmod(0o660)
         listener.listen(BACKLOG)
         self._listener = listener
+        self._began = int(time.monotonic() * 10)
         asyncio.get_running_loop().add_reader(listener, self._accept)
         self._control.start()
         self._beat_task = asyncio.create_task(self._beat())
@@ -208,6 +219,9 @@ class KamailioLink:
     ) -> None:
         """Answer a request that waits for us: any number of provisional responses, one final."""
         self._replies.send(transaction, status, reason, to_tag, headers, body)
+        if status >= 200 and transaction in self._inviting:
+            del self._inviting[transaction]
+            self._replies.forget(transaction)
 
     def _heard(self, data: bytes) -> None:
         """A response to a MESSAGE of `send_message`."""
@@ -231,6 +245,8 @@ class KamailioLink:
         if reload and revision != self._reloaded_revision:
             self._control.send_all(encode_command(RELOAD_SUBSCRIPTIONS))  # COR-04
             self._reloaded_revision = revision if self.connected else None
+        if self.connected and not self._told:
+            self._control.send_all(encode_ask_waiting(self._began))  # SEC-06
         self._control.send_all(encode_command(BEAT, -1 if revision is None else revision))
         self._told = self.connected
         self._told_revision = revision if self._told else None
@@ -304,7 +320,17 @@ class KamailioLink:
             self._tasks.add(task := asyncio.ensure_future(self._settle(process, packet)))
             task.add_done_callback(self._tasks.discard)
             return
+        if isinstance(incoming.message, Operate):
+            self._operate(process, incoming.content)
+            return
+        if isinstance(incoming.message, AbandonedInvites):
+            self._answer_abandoned(read_waiting_keys(incoming.content))
+            return
         if isinstance(incoming.message, SipRequest | SipEvent):
+            if transaction is not None and incoming.message.method == "INVITE":
+                self._inviting[transaction] = None
+                if len(self._inviting) > MAX_OPEN_QUESTIONS:
+                    del self._inviting[next(iter(self._inviting))]
             self._tell_leg(incoming)
             return
         if transaction is None:
@@ -328,6 +354,12 @@ class KamailioLink:
         else:
             self._answer(transaction, answer)
 
+    def _answer_abandoned(self, transactions: Sequence[TransactionId]) -> None:
+        """Tell those who invited by a worker that has died; else they would wait for as long as somebody may ring."""
+        for transaction in transactions:
+            self.reply(transaction, 503, "Service Unavailable", LEG_TAG + "gone", RETRY_AFTER)  # SEC-06
+        log.warning("SEC-06 %d invitations that waited for the worker before this one: 503", len(transactions))
+
     async def _settle(self, process: _Process, packet: bytes) -> None:
         """Tell Kamailio of a change, have what was traced on disk, then echo the packet."""
         self.tell_revision()
@@ -338,6 +370,16 @@ class KamailioLink:
             log.exception("cannot settle")
         with contextlib.suppress(OSError):  # who asked has gone, or does not read
             process.connection.send(packet)
+
+    def _operate(self, process: _Process, request: bytes) -> None:
+        try:
+            answer = b"" if self.operate is None else self.operate(request)
+        except Exception:
+            self.counters.failures += 1
+            log.exception("cannot answer an operator's command")
+            answer = b""
+        with contextlib.suppress(OSError):  # who asked has gone, or does not read
+            process.connection.send(answer or b"{}")
 
     def _tell_leg(self, incoming: Incoming) -> None:
         message = incoming.message

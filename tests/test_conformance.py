@@ -1,6 +1,6 @@
 """The conformance table: its parts here, and whole runs of a small project of its own.
 
-`test_conformance_is_current` is not in this file: `tests/conftest.py` puts it behind all others in a complete run.
+`test_conformance_is_current` is not in this file: so a complete run reports its comparison (`tools.conformance_run`).
 """
 
 from __future__ import annotations
@@ -183,6 +183,24 @@ def test_a_full_run_writes_a_stale_table_fails_and_passes_when_repeated(root: Pa
     assert second.returncode == 0, second.stdout
     assert "4 passed" in second.stdout.splitlines()[-1]
     assert (root / "docs/conformance.md").read_text() == table
+
+
+def test_processes_beside_each_other_tell_the_same(root: Path, pytest_in: Project) -> None:
+    beside = ("-p", "xdist.plugin", "-n", "2")
+    first = pytest_in(*beside)
+    assert first.returncode == 1
+    assert f"FAILED {CURRENT}" in first.stdout
+    assert "1 failed, 3 passed" in first.stdout.splitlines()[-1]
+    table = (root / "docs/conformance.md").read_text()
+    assert "| PAG-01 | 6.2 | kemi/a.py | tests/scenarios/pager/test_it.py::test_wire | done |" in table
+    assert "| SEC-05 | all |  | tests/kemi/test_it.py::test_unit | partly: no scenario on the wire |" in table
+    for again in (pytest_in(*beside), pytest_in()):
+        assert again.returncode == 0, again.stdout
+        assert "4 passed" in again.stdout.splitlines()[-1]
+    (root / "tests/kemi/test_it.py").write_text(_test_file("test_unit", "SEC-05", body="assert False"))
+    red = pytest_in(*beside)
+    assert red.returncode == 1
+    assert "was not compared: failures to be mended first: 1" in red.stdout
 
 
 def test_ci_prints_the_difference_and_writes_nothing(root: Path, pytest_in: Project) -> None:

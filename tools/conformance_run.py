@@ -1,16 +1,17 @@
 """What a pytest run tells `tools.conformance`: outcomes by requirement, whether the run was complete, and the last test.
 
-`tests/conftest.py` owns the hooks and calls this. The comparison with the committed file is a test item of its own that
-runs last, so that a stale file shows where every other failure shows: in the summary, the counts and the exit code.
+`tests/conftest.py` registers `TableCheck`. The comparison with the committed file is reported as a test that ran last, so
+that a stale file shows where every other failure shows: in the summary, the counts and the exit code.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -41,13 +42,12 @@ class Run:
     broken_files: int = 0
     """Files that could not be collected, where the run went on without them."""
 
-    def add(self, item: pytest.Item) -> None:
-        """Note an item that is going to run."""
-        self.expected += 1
-        name = function_name(item.nodeid)
-        for marker in item.iter_markers("requirement"):
-            self.requirements.setdefault(name, set()).update(marker.args)
-        if item.get_closest_marker("scenario") is not None:
+    def add(self, nodeid: str, requirements: Iterable[str], *, scenario: bool) -> None:
+        """Note what a test item says of itself; as often as it reports."""
+        name = function_name(nodeid)
+        if requirements:
+            self.requirements.setdefault(name, set()).update(requirements)
+        if scenario:
             self.scenarios.add(name)
 
     def report(self, nodeid: str, when: str, outcome: str) -> None:
@@ -65,6 +65,11 @@ class Run:
             for identifier in ids:
                 tests.setdefault(identifier, []).append(Shown(name, name in self.scenarios, name not in failed))
         return tests
+
+
+def requirements_of(item: pytest.Item) -> list[str]:
+    """The ids of an item's markers."""
+    return sorted({identifier for marker in item.iter_markers("requirement") for identifier in marker.args})
 
 
 def check_markers(items: list[pytest.Item], root: Path) -> None:
@@ -85,7 +90,7 @@ def check_markers(items: list[pytest.Item], root: Path) -> None:
 def selects_everything(config: pytest.Config) -> bool:
     """Whether the command line asks for all tests: no expression, no path below `tests`, nothing left out."""
     option: Any = config.option
-    left_out = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "stepwise", "collectonly", "numprocesses")
+    left_out = ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf", "stepwise", "collectonly")
     if any(getattr(option, name, None) for name in left_out):
         return False
     everything = {config.rootpath, config.rootpath / "tests"}
@@ -117,30 +122,73 @@ def compare(root: Path, run: Run, *, ci: bool) -> str:
     return "\n".join([cure, *lines[:SHOWN_DIFF_LINES], *more])
 
 
-class CurrentTable(pytest.Item):
-    """The last test of a complete run: the committed table says what this run showed."""
+class TableCheck:
+    """Hooks of pytest: what each report says is noted, and a complete run ends with the comparison as one more test.
 
-    run: Run
+    Tests may run in several processes (pytest-xdist): then each report carries the ids of its test to the process
+    that the run was started in, and only that one compares.
+    """
 
-    @classmethod
-    def create(cls, session: pytest.Session, run: Run) -> CurrentTable:
-        """The item, to be put behind all others."""
-        item: CurrentTable = cls.from_parent(session, name=ITEM_NAME, nodeid=f"{ITEM_PATH}::{ITEM_NAME}")
-        item.run = run
-        return item
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._run = Run()
+        self._complete = not hasattr(config, "workerinput") and selects_everything(config)
 
-    def runtest(self) -> None:
-        """Fail with the message of `compare`."""
-        message = compare(self.config.rootpath, self.run, ci=os.environ.get("CI") == "true")
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Refuse unknown ids in any run."""
+        try:
+            check_markers(items, config.rootpath)
+        except ConformanceError as error:
+            raise pytest.UsageError(str(error)) from None
+        self._run.expected = len(items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        """Each process collects all the tests, and runs some."""
+        self._run.expected = len(ids)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Let the report say what its test shows, wherever it is read."""
+        report = yield
+        scenario = item.get_closest_marker("scenario") is not None
+        vars(report).update(requirements=requirements_of(item), scenario=scenario)
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note how each phase of each test ended."""
+        said = vars(report)
+        self._run.add(report.nodeid, said.get("requirements", ()), scenario=said.get("scenario", False))
+        self._run.report(report.nodeid, str(report.when), report.outcome)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note what could not be collected."""
+        self._run.broken_files += report.failed
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Report the comparison like a test, so that it shows in the summary, the counts and the exit code."""
+        if not self._complete or not self._run.expected:
+            return
+        try:
+            message = compare(self._config.rootpath, self._run, ci=os.environ.get("CI") == "true")
+        except ConformanceError as error:
+            message = str(error)
+        for when in ("setup", "call", "teardown"):
+            failed = message if when == "call" else ""
+            session.config.hook.pytest_runtest_logreport(report=_report(when, failed))
         if message:
-            raise ConformanceError(message)
+            session.testsfailed += 1
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
 
-    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """The message alone; a traceback through the tool helps nobody."""
-        if isinstance(excinfo.value, ConformanceError):
-            return str(excinfo.value)
-        return super().repr_failure(excinfo, style)
 
-    def reportinfo(self) -> tuple[Path, int, str]:
-        """Where the item stands in reports."""
-        return self.config.rootpath / ITEM_PATH, 0, ITEM_NAME
+def _report(when: Literal["setup", "call", "teardown"], message: str) -> pytest.TestReport:
+    """How a phase of the comparison ended; the message alone, a traceback through the tool helps nobody."""
+    return pytest.TestReport(
+        nodeid=f"{ITEM_PATH}::{ITEM_NAME}",
+        location=(ITEM_PATH, 0, ITEM_NAME),
+        keywords={},
+        outcome="failed" if message else "passed",
+        longrepr=message or None,
+        when=when,
+    )

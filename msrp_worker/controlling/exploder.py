@@ -221,7 +221,7 @@ class Exploder:
         while waiting:
             target = waiting.popleft()
             try:
-                key = address.canonical(target)
+                key = address.of_record(target)
             except ValueError:
                 continue
             if key in seen:
@@ -403,7 +403,7 @@ class _Answer:
 
 def _same(uri: str, canonical: str) -> bool:
     try:
-        return address.canonical(uri) == canonical
+        return address.of_record(uri) == canonical
     except ValueError:
         return False
 

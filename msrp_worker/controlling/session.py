@@ -6,18 +6,16 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
 
 from msgspec.structs import replace
 
-from kemi.messages import TransactionId
 from msrp_worker.controlling import im_session
 from msrp_worker.controlling import session_events as events
 from msrp_worker.controlling.conference_state import ConferenceUser
 from msrp_worker.controlling.identity import ALLOW_EVENTS, SessionAddress, anonymous_uri
 from msrp_worker.controlling.im_session import ImSession
 from msrp_worker.controlling.invitation import OUTGOING, Inviter, asks_for_privacy, invitation, plain_name
-from msrp_worker.controlling.leg_owner import KIND, Caller
+from msrp_worker.controlling.large_media import LargeMedia
 from msrp_worker.controlling.media import Room, SeatMedia
 from msrp_worker.controlling.place import Place, Progress
 from msrp_worker.controlling.refusal import Refused, too_many
@@ -25,6 +23,7 @@ from msrp_worker.controlling.release_policy import SessionKind, Why
 from msrp_worker.controlling.roster import roster
 from msrp_worker.controlling.seat import Stage
 from msrp_worker.controlling.session_policy import SessionPolicy
+from msrp_worker.controlling.watcher import Watcher
 from msrp_worker.cpim import Address
 from msrp_worker.group import Group
 from msrp_worker.group_rules import rights
@@ -51,6 +50,7 @@ from msrp_worker.sip.leg_types import (
 )
 from msrp_worker.sip.message import Message, name_of
 from msrp_worker.sip.port import Headers
+from msrp_worker.sip.reason import with_text
 from msrp_worker.sip.shell import LegManager, TooManyLegs
 from msrp_worker.uri_list import Recipient
 
@@ -64,34 +64,10 @@ _SEATS = itertools.count(1)
 """Numbers of seats, each used once by this worker: their o= lines differ too."""
 
 
-class Watcher(Protocol):
-    """Who is told of a session."""
-
-    def changed(self, session: FocusSession, key: str) -> None:
-        """A user joined, left, rings, or has another name."""
-        ...
-
-    def left(self, session: FocusSession, key: str) -> None:
-        """A user has no seat any more."""
-        ...
-
-    def requested(self, session: FocusSession, leg_id: LegId, key: str, event: Requested) -> None:
-        """A participant's other request inside its dialog, to be answered with `Respond`."""
-        ...
-
-    def replied(self, leg_id: LegId, event: Replied) -> None:
-        """The final response to a request of ours inside a participant's dialog."""
-        ...
-
-    def over(self, session: FocusSession) -> None:
-        """The session is released."""
-        ...
-
-
 class FocusSession:
     """Owner of all legs of one session (`sip.outbox.LegOwner`) and what the conference package shows (`StateSource`)."""
 
-    kind = KIND
+    kind = "controlling"
 
     def __init__(
         self,
@@ -126,13 +102,15 @@ class FocusSession:
         self._narrowed: tuple[str, ...] = ()
         """Content types of who answered first (CNF-07)."""
         self._carried: tuple[Line, ...] = ()
+        self._text = ""
+        """What the operator says about the end."""
         self._told: deque[events.Event] = deque()
         self._telling = False
 
     @property
     def is_large(self) -> bool:
         """There for one large message, not for conversation (9.3.1.1): nobody joins, is added, or is told of it."""
-        return self.room.terms.large is not None
+        return self.room.terms.large
 
     # --- what the conference package shows (StateSource)
 
@@ -170,7 +148,7 @@ class FocusSession:
         """A seat that nobody has yet; `host`: our MSRP address towards this user."""
         number = next(_SEATS)
         shown = self._stand_in(key) if anonymous else ""
-        media = SeatMedia(
+        media = (LargeMedia if self.is_large else SeatMedia)(
             self.room,
             host or self._host,
             number,
@@ -189,6 +167,10 @@ class FocusSession:
     def full(self, key: str) -> Refused | None:
         """Whether there is no room for a user (CNF-16)."""
         return None if self.state.has_room(key) else too_many("CNF-16")
+
+    def stand_in_of(self, key: str) -> str:
+        """The URI that stands for a user who asked for privacy in this session, empty for others (IDN-08)."""
+        return self._anonymous.get(key, "")
 
     def _stand_in(self, key: str) -> str:
         return self._anonymous.setdefault(key, anonymous_uri())
@@ -221,8 +203,9 @@ class FocusSession:
         self.tell(events.Expel(key, why))
         return True
 
-    def release(self, why: Why) -> None:
-        """End the session (7.2.2.5)."""
+    def release(self, why: Why, text: str = "") -> None:
+        """End the session (7.2.2.5); a `text` for its participants takes the place of the one that `why` has."""
+        self._text = text
         self.tell(events.Close(why))
 
     def regroup(self, group: Group | None, limit: int | None = None) -> None:  # CNF-29
@@ -249,7 +232,7 @@ class FocusSession:
     def media_connected(self, media: SeatMedia) -> None:
         """The MSRP connection of a participant stands."""
         place = self._places.get(media.number)
-        if place is not None:
+        if place is not None and media.connected:
             self.tell(events.Connected(place.number))
 
     def cut(self, media: SeatMedia) -> None:
@@ -310,7 +293,7 @@ class FocusSession:
                 if why in (Why.ELSEWHERE, Why.TOO_MANY):
                     place.tell(*((200, "OK") if why is Why.ELSEWHERE else (486, "Busy Here")))
                 self._drop(place, why.name.lower())
-                self._order(place, Release(why=why.value))
+                self._order(place, Release(why=with_text(why.value, self._text)))
             case events.Unseat():
                 self._drop(place, "left")
 
@@ -379,17 +362,12 @@ class FocusSession:
             boundary=self.identity,
         )
         try:
-            place.leg = self._legs.call(made, Caller(self, self._waiting()), OUTGOING)
+            place.leg = self._legs.call(made, self, OUTGOING)
         except TooManyLegs:
             place.tell(503, "Service Unavailable")
             self.tell(events.Failed(place.number, 503, "Service Unavailable"))
             return
         self._by_leg[place.leg] = place
-
-    def _waiting(self) -> list[TransactionId]:
-        """The INVITEs that have no final response yet."""
-        legs = [self._legs.find(place.leg) for place in self._places.values() if place.dialed_in and place.leg is not None]
-        return [leg.transaction for leg in legs if leg is not None and leg.transaction is not None]
 
     def _member_name(self, uri: str) -> str:
         member = None if self.group is None else self.group.member(uri)

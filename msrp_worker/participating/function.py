@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from kemi.messages import SipRequest, TransactionId
@@ -22,9 +22,6 @@ from msrp_worker.participating.session import ParticipatingSession
 from msrp_worker.sdp import Origin
 from msrp_worker.sip.leg_types import LegId, Refuse
 from msrp_worker.sip.message import Message
-from msrp_worker.sip.outbox import RETRY_AFTER
-from msrp_worker.sip.port import Reply
-from msrp_worker.store.legs import LegRecord
 
 log = logging.getLogger("im.participating")
 
@@ -61,6 +58,10 @@ class ParticipatingFunction:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def sessions(self) -> Collection[ParticipatingSession]:
+        """All sessions, in the order in which they began."""
+        return self._sessions.values()
 
     def focus(self, user: str) -> str:
         """The URI of the focus that stands behind the user part of a Contact of ours; empty when there is none (PFS-06).
@@ -100,22 +101,12 @@ class ParticipatingFunction:
         )
         address = host if self._config.listen in ANY else self._config.listen
         address = f"[{address}]" if ":" in address else address
-        identity = " ".join((token, *map(str, transaction)))
         contact = f"sip:{LEG_TAG}{token}@{address}:{self._config.sip_port}"
-        session = ParticipatingSession(self._functions.legs, media, contact, identity, asked.recipient, self._ended)
+        session = ParticipatingSession(self._functions.legs, media, contact, token, asked.recipient, self._ended)
         session.defer = lambda leg, failure: self._start(self._defer(leg, request, asked, failure))
         session.on_answered = self._no_longer_rings
         self._sessions[token] = session
         session.begin(transaction, request, asked)
-
-    def orphaned(self, record: LegRecord) -> None:
-        """The worker before us has died over an invitation: who sent it still waits, and is told now (SEC-06)."""
-        parts = record.owner_id.split(" ")
-        if record.owner_kind != ParticipatingSession.kind or record.state != "calling" or len(parts) != 3:
-            return
-        transaction = int(parts[1]), int(parts[2])
-        reply = Reply(transaction, 503, "Service Unavailable", LEG_TAG + "gone", RETRY_AFTER)
-        self._functions.legs.sender.send(reply, record.call_id)
 
     def _lost(self, token: str, reason: str) -> None:
         session = self._sessions.get(token)
@@ -130,7 +121,7 @@ class ParticipatingFunction:
     def _ended(self, session: ParticipatingSession) -> None:
         if not session.answered:
             self._no_longer_rings(session)
-        token = session.identity.partition(" ")[0]
+        token = session.identity
         self._sessions.pop(token, None)
         if session.focus:
             self._foci.remember(token, session.focus)

@@ -54,13 +54,11 @@ async def adopt(
     store: LegStore,
     resume: Resume,
     policy: LegPolicy | None = None,
-    orphaned: Callable[[LegRecord], None] = lambda record: None,
 ) -> Restored:
     """Take the stored legs of this node up, before Kamailio's events come in: none of them may find its leg unknown, and
     hear 481. Nothing is sent. Errors of the store.
 
-    A session that stands is offered to `resume`; one that nobody takes, or whose time is over, is an orphan,
-    and `orphaned` is told.
+    A session that stands is offered to `resume`; one that nobody takes, or whose time is over, is an orphan.
     """
     found = Restored()
     after = ("", "")
@@ -74,7 +72,6 @@ async def adopt(
                 found.resumed += 1
             else:
                 found.orphans.append(leg_id)
-                orphaned(record)
     return found
 
 

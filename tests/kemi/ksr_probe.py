@@ -71,6 +71,18 @@ FIRST: tuple[Call, ...] = (
     ("htable.sht_sets", "im_link", "text", "a é"),
     ("htable.sht_get", "im_link", "text"),
     ("htable.sht_sets", "nowhere", "text", "a"),
+    ("htable.sht_iterator_start", "i", "nowhere"),
+    ("htable.sht_seti", "im_waiting", "12:34", 7),
+    ("htable.sht_iterator_start", "i", "im_waiting"),
+    ("htable.sht_iterator_next", "i"),
+    ("pv.get", "$shtitkey(i)"),
+    ("pv.get", "$shtitval(i)"),
+    ("htable.sht_iterator_next", "i"),
+    ("htable.sht_iterator_end", "i"),
+    ("htable.sht_rm", "im_waiting", "12:34"),
+    ("htable.sht_rm", "im_waiting", "12:34"),
+    ("htable.sht_rm", "nowhere", "12:34"),
+    ("htable.sht_get", "im_waiting", "12:34"),
     ("mqueue.mq_fetch", "im_trace"),
     ("mqueue.mq_add", "im_trace", "-", "one\ttwo"),
     ("mqueue.mq_add", "im_trace", "-", "three"),
@@ -117,7 +129,19 @@ REPLIED: tuple[Call, ...] = (
     ("sl.send_reply", 403, "Forbidden"),
     ("sl.send_reply", 500, "Again"),
 )
-STATELESS: tuple[Call, ...] = (("hdr.append_to_reply", "X-Told: once\r\n"), ("sl.send_reply", 480, "Away"))
+STATELESS: tuple[Call, ...] = (
+    ("setbflag", 20),
+    ("resetbflag", 21),
+    ("textops.remove_hf", "X-Nowhere"),
+    ("textops.remove_hf", "Contact"),
+    ("hdr.append", "Contact: <sip:c@h>;q=0.1\r\n"),
+    ("pv.get", "$(hdr(Contact)[*])"),
+    ("textopsx.msg_apply_changes",),
+    ("pv.get", "$(hdr(Contact)[*])"),
+    ("registrar.save", "location", 2),
+    ("hdr.append_to_reply", "X-Told: once\r\n"),
+    ("sl.send_reply", 480, "Away"),
+)
 STAGES = (FIRST, AGAIN, REPLIED, STATELESS)
 """What is called for each of four messages; the second is the first one once more."""
 CALL_IDS = ("one", "one", "two", "three")

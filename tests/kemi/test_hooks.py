@@ -13,13 +13,16 @@ from kemi import pager_originating
 from kemi.app import App
 from kemi.breaker import Breaker
 from kemi.messages import (
+    AbandonedInvites,
     EndFacts,
     PagerFacts,
     SendRequest,
     SipEvent,
     SipRequest,
+    encode_ask_waiting,
     encode_cancel,
     encode_send_request,
+    read_waiting_keys,
 )
 from kemi.trace_events import TraceEvent, read_trace_lines
 from tests.kemi.bench import ALICE, BOB, CALL_ID, Bench, sip
@@ -211,6 +214,25 @@ def test_a_request_for_a_leg_waits_for_the_worker(working: Bench) -> None:
     assert isinstance(asked.message, SipRequest) and asked.message.method == "MESSAGE"
     assert asked.content.startswith(b"MESSAGE ")
     assert working.statuses == []
+
+
+@pytest.mark.requirement("SEC-06")
+def test_the_invites_of_a_dead_worker_are_handed_to_the_next(working: Bench) -> None:
+    """Those that wait since before a moment, once; the others stay."""
+    invite = b"INVITE sip:im-leg-1@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bK%d\r\nCSeq: 1 INVITE\r\n"
+    for number in range(3):
+        working.clock.now += 1
+        working.beat()
+        working.receive(invite % number + b"Call-ID: %d\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\n\r\n" % number)
+        assert working.hook("im_leg_request") == "done"
+    *_, third = (packet.transaction for packet in working.packets())
+    third_since = int(working.clock.now * 10)
+    working.command(encode_ask_waiting(third_since))
+    (told,) = working.packets()
+    assert isinstance(told.message, AbandonedInvites)
+    assert len(read_waiting_keys(told.content)) == 2 and third not in read_waiting_keys(told.content)
+    working.command(encode_ask_waiting(third_since))
+    assert working.packets() == []
 
 
 @pytest.mark.requirement("SEC-06", "PFS-10")

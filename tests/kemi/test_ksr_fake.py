@@ -37,6 +37,7 @@ modparam("jsonrpcs", "dgram_socket", "{here}/rpc.sock")
 modparam("ctl", "binrpc", "unix:{here}/ctl.sock")
 modparam("app_python3", "load", "{here}/entry.py")
 modparam("htable", "htable", "im_link=>size=2;")
+modparam("htable", "htable", "im_waiting=>size=2;")
 modparam("mqueue", "mqueue", "name=im_trace;size=9")
 {settings}
 request_route {{
@@ -173,7 +174,7 @@ def test_the_real_build_has_every_function_of_the_fake_with_the_same_parameters(
 @pytest.mark.requirement("SEC-05")
 @pytest.mark.parametrize("stage", range(len(STAGES)))
 def test_the_fake_answers_like_the_real_one(real: Real, stage: int) -> None:
-    fake = FakeKamailio(SETTINGS, tables=("im_link",))
+    fake = FakeKamailio(SETTINGS, tables=("im_link", "im_waiting"))
     fake.bindings[ADDRESS] = BINDINGS
     for request, calls in zip(real.requests[: stage + 1], STAGES, strict=False):
         fake.receive(request)

@@ -6,12 +6,14 @@ A scenario takes the `instance` fixture (conftest.py) or makes one with `instanc
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import random
 import re
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -41,12 +43,25 @@ WAIT_SECONDS = 15.0
 DOMAIN = "example.com"
 
 
-def free_offset() -> int:
-    """A port offset with which every port of an instance is free now."""
-    for offset in random.sample(OFFSETS, len(OFFSETS)):
-        if all(_free(port + offset) for port in PORTS):
-            return offset
-    raise RuntimeError("no port offset is free")
+class Offset:
+    """A port offset with which every port of an instance is free, and no other run of tests takes it until `release`."""
+
+    def __init__(self) -> None:
+        for self.number in random.sample(OFFSETS, len(OFFSETS)):
+            self._lock = os.open(f"{tempfile.gettempdir()}/im-offset-{self.number}.lock", os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(self._lock)
+                continue
+            if all(_free(port + self.number) for port in PORTS):
+                return
+            os.close(self._lock)
+        raise RuntimeError("no port offset is free")
+
+    def release(self) -> None:
+        """Others may have it."""
+        os.close(self._lock)
 
 
 def _free(port: int) -> bool:
@@ -117,7 +132,8 @@ class Instance:
     ) -> None:
         self.directory = directory
         self._namespace = namespace
-        self.offset = 0 if namespace else free_offset()
+        self._offset = None if namespace else Offset()
+        self.offset = self._offset.number if self._offset else 0
         if namespace:
             options["launcher"] = namespace.launcher
         base = {name: value for name, value in os.environ.items() if not name.startswith("IM_")}
@@ -150,6 +166,8 @@ class Instance:
             run.kill()
         self.deployment.stop()
         subprocess.run(["rm", "-rf", str(self.state_dir)], check=False)
+        if self._offset:
+            self._offset.release()
 
     # ---- SIPp
 

@@ -194,7 +194,7 @@ class Soak:
             return await asyncio.to_thread(self._site.transactions) <= 0
 
         if not await _until(at_rest, REST_SECONDS):
-            self._failures.append(f"{self._site.transactions()} SIP transactions are left")
+            self._failures.append(f"SIP transactions are left: {self._site.list_transactions()}")
         for user in self._users.values():
             await user.vanish()
 

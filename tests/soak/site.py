@@ -78,6 +78,10 @@ class Site:
         statistics = self.instance.deployment.rpc("tm.stats")
         return int(statistics["current"]) - int(statistics["waiting"])
 
+    def list_transactions(self) -> str:
+        """What each of them is, for whoever looks for the reason."""
+        return str(self.instance.deployment.rpc("tm.list"))
+
     def waiting(self) -> dict[str, int]:
         """How many messages are stored for whom."""
 

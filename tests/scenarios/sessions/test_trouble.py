@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import re
+import signal
 import time
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.scenarios.bed import Instance, wait_until
+from tests.scenarios.conference.silent import one_does_not_refresh
 from tests.scenarios.evidence import address
 from tests.scenarios.sessions.party import ALLOW, SDP, Party, described
 from tests.scenarios.traffic import FEATURE_TAG, Peer, Reply, Sip
@@ -88,10 +91,43 @@ def test_a_worker_that_was_killed_releases_what_it_had(instance: Instance, new_u
         wait_until(lambda: metric(instance, "im_legs") == 0, "no leg is left")
 
 
-@pytest.mark.requirement("PFS-10", "PFS-12")
-def test_the_session_timer_runs_out(instance: Instance, new_user: NewUser) -> None:
-    """The side that was to refresh does not, the caller of one session and the callee of the other: BYE on both legs."""
-    with ExitStack() as stack:
+@pytest.mark.requirement("SEC-06")
+def test_an_invitation_that_the_dead_worker_never_read(instance: Instance, new_user: NewUser) -> None:
+    """The worker hangs, is asked, and dies of kill -9: who has invited hears 503 from the next one, not from a timer; who
+    was answered before hears nothing more."""
+    with Party(instance.sip_port, new_user()) as caller, Party(instance.sip_port, new_user()) as callee:
+        for party in (caller, callee):
+            party.register()
+        caller.invite(address(callee.user), described("caller"))
+        callee.answer(callee.invited(), 486)
+        assert caller.final(caller.call_id).status == 486
+        wait_until(lambda: not waiting(instance), "nobody waits")
+        instance.deployment.worker.send(signal.SIGSTOP)
+        caller.invite(address(callee.user), described("caller"))
+        wait_until(lambda: waiting(instance), "an INVITE waits")
+        instance.deployment.worker.kill()
+        instance.deployment.start_worker()
+        instance.deployment.wait_ready()
+        refused = caller.final(caller.call_id)
+        assert (refused.status, refused.value("Retry-After")) == (503, "5")
+        assert "SEC-06 1 invitations that waited for the worker before this one: 503" in instance.worker_log()
+        assert not waiting(instance)
+
+
+def waiting(instance: Instance) -> object:
+    """What Kamailio's table of waiting INVITEs has."""
+    return instance.deployment.rpc("htable.dump", "im_waiting")
+
+
+@pytest.mark.requirement("PFS-10", "PFS-12", "CNF-28", "CNF-27", "CES-04")
+def test_the_session_timer_runs_out(
+    instance: Instance, new_user: NewUser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The side that was to refresh does not, the caller of one session and the callee of the other: BYE on both legs. A
+    participant of a conference does not, in the same minute: it is out, and the others talk on."""
+    with ThreadPoolExecutor(1) as thread, ExitStack() as stack:
+        directory = tmp_path_factory.mktemp("conference")
+        conference = thread.submit(lambda: asyncio.run(one_does_not_refresh(directory, EXPIRY_SECONDS)))
         parties = [stack.enter_context(Party(instance.sip_port, new_user())) for _ in range(4)]
         for party in parties:
             party.register()
@@ -113,6 +149,7 @@ def test_the_session_timer_runs_out(instance: Instance, new_user: NewUser) -> No
             assert "cause=408" in bye.value("Reason")
             party.answer(bye, 200)
         wait_until(lambda: metric(instance, "im_legs") == 0, "no leg is left")
+        conference.result()
 
 
 @pytest.fixture
