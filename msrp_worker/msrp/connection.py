@@ -108,6 +108,7 @@ class Connection(asyncio.Protocol):
             self.endpoint.idents,
             self,
             peer_address=self.address,
+            local_port=transport.get_extra_info("sockname")[1],
             secure=transport.get_extra_info("sslcontext") is not None,
             certificate=_peer_certificate(transport),
             limits=config.codec,
