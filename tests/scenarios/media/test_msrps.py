@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -295,7 +296,7 @@ def test_tls_where_none_is_configured(tmp_path: Path) -> None:
             assert "TCP/TLS/MSRP" in response.value("Warning")
 
 
-async def chat_of_clients(instance: Instance, caller: str, callee: str, bridged: bool, files: dict[str, Path]) -> None:
+async def chat_of_clients(instance: Instance, caller: str, callee: str, bridged: bool, files: dict[str, Any]) -> None:
     """Two reference clients over msrps: each sees the certificate of whom it is connected to."""
     ends: asyncio.Queue[ImSession] = asyncio.Queue()
 
@@ -356,3 +357,27 @@ async def test_a_client_fetches_what_waits_for_it(instance: Instance, new_user: 
         await two.register()
         (message,) = await two.deferred_get()
     assert message.body == b"while you were away"
+
+
+@pytest.mark.requirement("MED-04", "MED-07", "CNF-09")
+async def test_a_conference_of_clients_with_and_without_tls(instance: Instance, new_user: NewUser) -> None:
+    """The focus gives each its own transport: the first over msrps, the second in the clear."""
+    ends: asyncio.Queue[ImSession] = asyncio.Queue()
+
+    async def accept(invitation: ImInvitation) -> None:
+        ends.put_nowait(await invitation.accept())
+
+    first, second = new_user(), new_user()
+    async with instance.client(first, msrps=True) as one, instance.client(second) as two:
+        two.on_invite = accept
+        await one.register()
+        await two.register()
+        conference = await one.start_conference([f"sip:{second}@{DOMAIN}"])
+        async with asyncio.timeout(SECONDS):
+            other = await ends.get()
+        mine = conference.session.line.peer.session
+        assert mine.link is not None
+        assert (mine.link.secure, mine.fingerprints) == (True, (shown(instance),))
+        await conference.session.send("hello")
+        assert (await other.receive()).text == "hello"
+        await conference.session.close()
