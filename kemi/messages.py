@@ -41,6 +41,7 @@ SEND_REQUEST = "send-request"
 CANCEL_INVITE = "cancel-invite"
 TRACES = "traces"
 SETTLE = "settle"
+OPERATE = "operate"
 ABANDONED = "abandoned"
 ANSWER = "answer"
 BEAT = "beat"
@@ -62,6 +63,8 @@ class PagerQuestion:
     serves_originator: bool
     serves_recipient: bool
     method: str = "MESSAGE"
+    from_tag: str = ""
+    """Of an INVITE that a separate core sends: it may be one of the worker's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class DeferQuestion:
     received: float
     expires: float | None
     reason: str
+    advertisement: bool = False
+    """Only for devices that take group advertisements (ADV-03)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,14 @@ class SipRequest:
     records_originator: bool = False
     records_recipient: bool = False
     """Whose history the session belongs into (PFS-14)."""
+    side: Literal["", "originating", "terminating"] = ""
+    """The side that a separate core asked (COR-05); empty where this Kamailio is the core."""
+    core_route: str = ""
+    """Route values that lead back to that core, with what it marks the dialog by; empty when it sent none."""
+    core_reached: str = ""
+    """`address:port` at which that core reached us."""
+    core_socket: str = ""
+    """The same as Kamailio listens, where it advertises another."""
 
 
 SipEventKind: TypeAlias = Literal["response", "timeout", "ack", "cancelled"]
@@ -179,6 +192,13 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
+class Operate:
+    """An operator's command asks the worker; its request, which concerns Kamailio in nothing, travels behind."""
+
+    call_id: str = "-"
+
+
+@dataclass(frozen=True, slots=True)
 class AbandonedInvites:
     """INVITEs that the worker before this one was given and has not answered: a transaction per line behind the JSON."""
 
@@ -187,7 +207,7 @@ class AbandonedInvites:
 
 Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion | PublishQuestion | FocusQuestion | SipRequest
 
-Message: TypeAlias = Question | SipEvent | TraceBatch | Settle | AbandonedInvites
+Message: TypeAlias = Question | SipEvent | TraceBatch | Settle | AbandonedInvites | Operate
 
 _KINDS: dict[str, type[Message]] = {
     PAGER: PagerQuestion,
@@ -199,6 +219,7 @@ _KINDS: dict[str, type[Message]] = {
     SIP_EVENT: SipEvent,
     TRACES: TraceBatch,
     SETTLE: Settle,
+    OPERATE: Operate,
     ABANDONED: AbandonedInvites,
 }
 _NAMES: dict[type, str] = {kind: name for name, kind in _KINDS.items()}
@@ -240,6 +261,8 @@ class PagerFacts:
     recipient: EndFacts | None = None
     revision: int = -1
     """State of the store that the facts are of; -1 when it is not known."""
+    media_at: str = ""
+    """Which function of the worker sent this INVITE, and so has its media; empty when none did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +365,7 @@ def _answer_body(answer: Answer) -> Json:
                 "originator": None if answer.originator is None else _fields(answer.originator),
                 "recipient": None if answer.recipient is None else _fields(answer.recipient),
                 "revision": answer.revision,
+                "media_at": answer.media_at,
             }
         case Deferred():
             return {"of": DEFER, **_fields(answer)}
@@ -437,7 +461,8 @@ def decode_answer(values: Json) -> tuple[TransactionId, Answer]:
         identity = (int(values["id"][0]), int(values["id"][1]))
         match values["of"]:
             case "pager":
-                return identity, PagerFacts(_end(values["originator"]), _end(values["recipient"]), int(values["revision"]))
+                ends = _end(values["originator"]), _end(values["recipient"])
+                return identity, PagerFacts(*ends, int(values["revision"]), values["media_at"])
             case "defer":
                 return identity, Deferred(values["message_id"], values["refusal"])
             case "third-party-register":

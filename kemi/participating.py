@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from kemi.actions import Refuse, ToWorker, forbidden
 from kemi.messages import EndFacts, PagerFacts
 from kemi.policy import PAGER_DATAGRAM_LIMIT, Policy
 from kemi.request import Request
-from kemi.sip_values import asks_for_anonymity, carries_feature_tag, content_type_allowed, expiry, media_type
+from kemi.sip_values import (
+    asks_for_advertisement_devices,
+    asks_for_anonymity,
+    carries_feature_tag,
+    content_type_allowed,
+    expiry,
+    media_type,
+)
 
 IS_COMPOSING = "application/im-iscomposing+xml"
+GROUP_ADVERTISEMENT = "application/vnd.im.group-advertisement+xml"
+"""In lower case, as media types compare; E.1.6 writes vnd.IM."""
 EXTERNAL_BODY = "message/external-body"
+PARTICIPATING: Final = "participating"
+"""The function of the worker that has the media of one-to-one sessions."""
 
 
 def refuse_unidentified(request: Request) -> Refuse | None:
@@ -71,16 +84,18 @@ def stay_in_media_path(request: Request, facts: PagerFacts, policy: Policy) -> T
     """The B2BUA for a session that the operator wants here, whose history one of its users keeps, or whose originator can
     have no other peer, as a browser on WebSocket (6.2.3.2-2, -3).
 
-    With "never" nothing is recorded: the operator's word is the last one. Behind a separate core the way to the recipient
-    is the core's Route, which a request of our own would not have: there this stays a proxy. What our own focus
-    sends needs no second hop: its switch has the media.
+    With "never" nothing is recorded: the operator's word is the last one. What the worker sends needs no second hop: it has
+    the media, be it that a separate core brings its INVITE back. But there the originating side knew nothing of the
+    recipient's history.
     """
-    if request.method != "INVITE" or request.separate_core or request.own or policy.media_path == "never":
+    if request.method != "INVITE" or request.own or policy.media_path == "never":
         return None
     originator = facts.originator is not None and facts.originator.session_history
     recipient = facts.recipient is not None and facts.recipient.session_history
+    if facts.media_at and not (recipient and facts.media_at == PARTICIPATING):
+        return None
     if policy.media_path == "always" or originator or recipient or request.websocket:
-        return ToWorker("participating", originator, recipient)  # PFS-02 PFS-03 PFS-14 MED-11
+        return ToWorker(PARTICIPATING, originator, recipient)  # PFS-02 PFS-03 PFS-14 MED-11
     return None
 
 
@@ -92,3 +107,12 @@ def is_anonymous(request: Request) -> bool:
 def is_composing(request: Request) -> bool:
     """A status message of RFC 3994, which is never stored (PAG-20)."""
     return media_type(request.content_type) == IS_COMPOSING
+
+
+def is_advertisement(request: Request) -> bool:
+    """A group advertisement, by its feature tag or its type (6.2.3.8, E.1.6, E.1.9). One that stands in a multipart body
+    and does not ask for devices that take it is found by the exploder."""
+    if request.method != "MESSAGE":
+        return False
+    by_type = media_type(request.content_type) == GROUP_ADVERTISEMENT
+    return by_type or asks_for_advertisement_devices(request.accept_contact)

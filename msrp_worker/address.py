@@ -46,6 +46,17 @@ def canonical(address: str) -> str:
     raise ValueError(f"not a sip, sips or tel URI: {address!r}")
 
 
+def of_record(address: str) -> str:
+    """Whom a URI means, as users are known once they are authenticated: `sip:user@host` without port, password,
+    parameters and header components, for sips too; the canonical address for tel. ValueError."""
+    found = canonical(address)
+    domain = domain_of(found)
+    if domain is None:
+        return found
+    user, at, _ = found.partition(":")[2].rpartition("@")
+    return f"sip:{user.partition(':')[0]}{at}{domain}"
+
+
 def domain_of(address: str) -> str | None:
     """The host of a canonical sip or sips URI, None for other addresses (RFC 4745 section 7.1.3)."""
     if not address.startswith(("sip:", "sips:")):

@@ -106,7 +106,7 @@ def _collect(part: Part, depth: int, found: list[Part]) -> None:
     if not part.media_type.startswith("multipart/"):
         if len(found) == MOST_PARTS:
             raise MultipartError(f"the body has more than {MOST_PARTS} parts")
-        found.append(_decoded(part))
+        found.append(decoded(part))
         return
     if depth == DEEPEST:
         raise MultipartError(f"the body has parts nested deeper than {DEEPEST}")
@@ -160,7 +160,8 @@ def _part(data: bytes) -> Part:
     return Part(kind, body, tuple(field for field in fields if field[0].lower() != "content-type"))
 
 
-def _decoded(part: Part) -> Part:
+def decoded(part: Part) -> Part:
+    """A part with its base64 or quoted-printable undone. MultipartError."""
     encoding = part.header("Content-Transfer-Encoding").lower()
     if encoding == "base64":
         try:

@@ -13,7 +13,7 @@ import msgspec
 from lxml import etree
 
 from msrp_worker import safe_xml
-from msrp_worker.address import canonical
+from msrp_worker.address import of_record
 from msrp_worker.multipart import MultipartError, Part, read_parts
 
 RESOURCE_LISTS: Final = "application/resource-lists+xml"
@@ -77,7 +77,7 @@ class Recipient(msgspec.Struct, frozen=True):
     """One entry of a list."""
 
     uri: str
-    """Canonical, for comparisons."""
+    """Whom it means, for comparisons: `address.of_record`."""
     target: str
     """The Request-URI to reach it: as written, with its parameters, without header components."""
     copy_control: CopyControl = CopyControl.BCC
@@ -195,9 +195,9 @@ def _recipient(entry: etree._Element) -> Recipient:
         raise UriListError(Problem.MALFORMED, f"URI-list: {_shown(written)} is not a URI")
     if scheme.lower() not in ("sip", "sips", "tel"):
         raise UriListError(Problem.FOREIGN, f"URI-list: {_shown(written)} cannot be reached with SIP")
-    target = written.partition("?")[0]  # header fields chosen by a stranger go into no request of ours
+    target = written.partition("?")[0].strip()  # header fields chosen by a stranger go into no request of ours
     try:
-        uri = canonical(target)
+        uri = of_record(target)  # CNF-06: parameters make no other user
     except ValueError:
         raise UriListError(Problem.MALFORMED, f"URI-list: {_shown(written)} is not an address") from None
     name = entry.find(f"{{{LIST_SPACE}}}display-name")

@@ -77,6 +77,7 @@ class Exploder:
         config: Config,
         groups: Groups,
         sessions: SessionRecipients = lambda user: None,
+        hides: Callable[[str, str], bool] = lambda identity, user: False,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -89,6 +90,8 @@ class Exploder:
         self._config = config
         self._groups = groups
         self._sessions = sessions
+        self._hides = hides
+        """Whether a user is under no name in the session with that identity (IDN-08)."""
         self._clock = clock
         where = f"{config.domain}:{config.state_dir}:{config.sip_port}"
         self.node = hashlib.sha256(where.encode()).hexdigest()[:16]
@@ -164,7 +167,7 @@ class Exploder:
         user = asked.recipient.removeprefix("sip:").rpartition("@")[0].lower()
         received = self._clock()
         seconds = request.number("expires")
-        listed, sender, requirement = None, "", "PAG-11"
+        listed, sender, requirement, anonymous = None, "", "PAG-11", asked.anonymous
         found: Iterable[str] | Refused
         if user == FACTORY_USER:
             if self._config.message_lists == "refuse":
@@ -183,6 +186,7 @@ class Exploder:
                 return Refused(403, "Forbidden", "PAG-13", "Not a participant of the session")
             found = [uri for uri in participants if not _same(uri, asked.originator)]
             sender = f"<{request.request_uri}>"  # PAG-13
+            anonymous = anonymous or self._hides(asked.recipient, asked.originator)  # IDN-08
         else:
             requirement = "PAG-12"
             group = await self._groups(asked.recipient)
@@ -199,7 +203,7 @@ class Exploder:
             secrets.token_hex(12),
             recipients,
             originator=asked.originator,
-            anonymous=asked.anonymous,
+            anonymous=anonymous,
             received=received,
             expires=None if seconds is None else received + seconds,
             requirement=requirement,
@@ -221,7 +225,7 @@ class Exploder:
         while waiting:
             target = waiting.popleft()
             try:
-                key = address.canonical(target)
+                key = address.of_record(target)
             except ValueError:
                 continue
             if key in seen:
@@ -403,7 +407,7 @@ class _Answer:
 
 def _same(uri: str, canonical: str) -> bool:
     try:
-        return address.canonical(uri) == canonical
+        return address.of_record(uri) == canonical
     except ValueError:
         return False
 

@@ -96,8 +96,8 @@ def invitation(
     """
     asserted = group or inviter.uri
     name = quoted(nickname) if nickname and not inviter.anonymous else ""  # CNF-32
-    if not name and not group and not inviter.anonymous:
-        name = inviter.name
+    if not name and not inviter.anonymous:
+        name = inviter.name  # CNF-32
     headers: list[Header] = [
         ("Accept-Contact", "*;+g.oma.sip-im;explicit"),  # HDR-02; User-Agent is Kamailio's (HDR-01)
         ("P-Asserted-Identity", f"{name} <{asserted}>" if name else f"<{asserted}>"),  # HDR-06, CNF-32

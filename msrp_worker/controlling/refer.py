@@ -10,7 +10,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from msrp_worker.address import canonical
+from msrp_worker.address import of_record
 from msrp_worker.controlling.invitation import asks_for_privacy
 from msrp_worker.controlling.refusal import Refused, forbidden, too_many
 from msrp_worker.group import Group
@@ -184,7 +184,7 @@ def _single(uri: str, scheme: str) -> tuple[set[str], UriList] | Refused:
         return _bad("Refer-To: cannot be reached with SIP")  # RFC 3515 section 2.4.2
     target = without_method(uri)
     try:
-        key = canonical(target)
+        key = of_record(target)
     except ValueError:
         return _bad("Refer-To: not an address")
     return {method_of(uri)}, UriList((Recipient(key, target),))
@@ -204,7 +204,7 @@ def _listed(request: Message, pointer: str) -> tuple[set[str], UriList] | Refuse
         users: dict[str, Recipient] = {}
         for one in found.recipients:
             target = without_method(one.target)
-            key = canonical(target)
+            key = of_record(target)
             users.setdefault(key, replace(one, uri=key, target=target))
     except UriListError as error:
         if error.problem is Problem.TOO_LONG:

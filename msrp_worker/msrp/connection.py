@@ -30,6 +30,9 @@ joined."""
 FULL_READ_BYTES = 65_536
 """What a read of at least this size brought is written at once, to whatever connection it goes: more reads may follow
 before anything else gets its turn, and meanwhile its receiver would wait."""
+ANSWERED_READS = 3
+"""Full reads of one connection that come one after the other and are answered in one write, which costs a twentieth less
+for each. A sender that waits for answers has more than they bring under way, or there is no next full read."""
 KEEPALIVE_INTERVAL_SECONDS = 15
 """Between two TCP keepalive probes that are not answered."""
 KEEPALIVE_PROBES = 4
@@ -42,6 +45,7 @@ class Connection(asyncio.Protocol):
     """One connection, accepted or opened by us."""
 
     __slots__ = (
+        "_full_reads",
         "_held",
         "_reading",
         "_stalled_bytes",
@@ -74,6 +78,8 @@ class Connection(asyncio.Protocol):
         """When the peer last sent anything."""
         self.untaken_since: float | None = None
         """Since when the kernel holds bytes that the peer has not taken."""
+        self._full_reads = 0
+        """Since something was written."""
         self._held = False
         self._reading = True
         self.timed = False
@@ -121,7 +127,8 @@ class Connection(asyncio.Protocol):
             self.heard = now = self.endpoint.now()
             link.receive(data, now)
             if len(data) >= FULL_READ_BYTES:
-                self.endpoint.flush()
+                self._full_reads += 1
+                self.endpoint.flush(self if self._full_reads < ANSWERED_READS else None)
             if link.output.waiting_bytes >= self.endpoint.config.write_high_bytes:
                 self.flush(now)  # uvloop may deliver many full reads before anything else gets its turn
 
@@ -165,6 +172,7 @@ class Connection(asyncio.Protocol):
 
     def flush(self, now: float) -> None:
         """Write what the link has to say, until the transport has enough."""
+        self._full_reads = 0
         link, transport = self.link, self.transport
         if link is None or transport is None:
             return

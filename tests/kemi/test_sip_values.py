@@ -9,21 +9,46 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kemi.sip_values import (
+    Mark,
+    asks_for_advertisement_devices,
     asks_for_anonymity,
     canonical,
     carries_feature_tag,
     contact_capabilities,
+    contacts_by_marks,
     content_type_allowed,
     expiry,
     feature_tags,
     host_of,
     media_type,
+    route_from,
     without_session_parameter,
 )
 from msrp_worker import address
 from tests.kemi.builders import DATE, NOW
 
 MAX_DELTA = 2**32 - 1
+OURS, BACK = "<sip:192.0.2.1:5070;lr>", "<sip:odi-7@192.0.2.10:5060;lr;orig-dialog-id=a%2Cb>"
+
+
+@pytest.mark.requirement("PFS-03", "COR-05")
+@pytest.mark.parametrize(
+    ("route", "next_hop", "left"),
+    [
+        (f"{OURS},{BACK}", BACK[1:-1], BACK),
+        (f"{OURS}, {BACK} , <sip:scscf2;lr>", BACK[1:-1], f"{BACK}, <sip:scscf2;lr>"),
+        (f'{OURS}, "core, <b>" {BACK};x=1', BACK[1:-1], f'"core, <b>" {BACK};x=1'),
+        (BACK, BACK[1:-1], BACK),
+        (OURS, "", ""),
+        ("", "", ""),
+        ("", BACK[1:-1], ""),
+        (OURS, BACK[1:-1], ""),
+        ("<", BACK[1:-1], ""),
+    ],
+)
+def test_the_route_back_to_a_core(route: str, next_hop: str, left: str) -> None:
+    """Our own values are taken off, what the core marks the dialog by stays as it is."""
+    assert route_from(route, next_hop) == left
 
 
 @pytest.mark.requirement("PAG-01", "COR-01", "COR-03")
@@ -100,6 +125,71 @@ def test_no_text_breaks_the_reading_of_tags(text: str) -> None:
 )
 def test_each_contact_of_a_register_has_its_own_capabilities(value: str, contacts: list[tuple[str, bool, bool]]) -> None:
     assert contact_capabilities(value) == contacts
+
+
+IM, LARGE, AD = "+g.oma.sip-im", "+g.oma.sip-im.large-message", "+g.poc.groupad"
+CAPABLE_MARKS = frozenset({Mark.CAPABLE})
+LARGE_MARKS = frozenset({Mark.CAPABLE, Mark.LARGE})
+AD_MARKS = frozenset({Mark.CAPABLE, Mark.ADVERTISEMENT})
+ALL_MARKS = frozenset(Mark)
+NONE: frozenset[Mark] = frozenset()
+
+
+@pytest.mark.requirement("COR-07", "COR-10", "LRG-08", "ADV-03")
+@pytest.mark.parametrize(
+    ("value", "groups"),
+    [
+        ("", []),
+        ("*", [(NONE, "*")]),
+        ("<sip:a@h>", [(NONE, "<sip:a@h>")]),
+        (f"<sip:a@h>;{IM}", [(CAPABLE_MARKS, f"<sip:a@h>;{IM}")]),
+        (f"<sip:a@h>;{LARGE}", [(LARGE_MARKS, f"<sip:a@h>;{LARGE}")]),
+        (f"<sip:a@h>;{IM};{AD}", [(AD_MARKS, f"<sip:a@h>;{IM};{AD}")]),
+        (f'<sip:a@h>;{AD.upper()}="TRUE";{IM}', [(AD_MARKS, f'<sip:a@h>;{AD.upper()}="TRUE";{IM}')]),
+        (f'<sip:a@h>;{AD}="FALSE";{IM}', [(CAPABLE_MARKS, f'<sip:a@h>;{AD}="FALSE";{IM}')]),
+        (f"<sip:a@h>;{AD}", [(NONE, f"<sip:a@h>;{AD}")]),  # no IM device
+        (f"<sip:a@h;{AD}>;{IM}", [(CAPABLE_MARKS, f"<sip:a@h;{AD}>;{IM}")]),
+        (f"<sip:a@h>;{IM};{LARGE};{AD}", [(ALL_MARKS, f"<sip:a@h>;{IM};{LARGE};{AD}")]),
+        (
+            f"<sip:a@h>;{IM},<sip:b@h>, <sip:c@h>;{AD};{IM} ,<sip:d@h>;q=0.1;{IM},<sip:e@h>;{AD},<sip:f@h>;{LARGE}",
+            [
+                (CAPABLE_MARKS, f"<sip:a@h>;{IM}, <sip:d@h>;q=0.1;{IM}"),
+                (NONE, f"<sip:b@h>, <sip:e@h>;{AD}"),
+                (AD_MARKS, f"<sip:c@h>;{AD};{IM}"),
+                (LARGE_MARKS, f"<sip:f@h>;{LARGE}"),
+            ],
+        ),
+    ],
+)
+def test_contacts_with_the_same_marks_stand_together(value: str, groups: list[tuple[frozenset[Mark], str]]) -> None:
+    assert contacts_by_marks(value) == groups
+
+
+@given(st.text(alphabet='+g.poc.groupad+g.oma.sip-im;,"\\<>=* ', max_size=60))
+def test_no_contact_is_lost_whatever_its_marks(text: str) -> None:
+    contacts = [contact.strip() for _, value in contacts_by_marks(text) for contact in value.split(",")]
+    assert sorted(filter(None, contacts)) == sorted(filter(None, (part.strip() for part in text.split(","))))
+
+
+@pytest.mark.requirement("ADV-03")
+@pytest.mark.parametrize(
+    ("value", "asked"),
+    [
+        ("", False),
+        ("*;+g.oma.sip-im;require;explicit", False),
+        ("*;+g.oma.sip-im;+g.poc.groupad;require;explicit", True),
+        ("*;+g.oma.sip-im;+g.poc.groupad", True),
+        ("*;explicit;+G.POC.GroupAd;+g.oma.sip-im", True),
+        ('*;+g.oma.sip-im;+g.poc.groupad="TRUE"', True),
+        ("*;+g.oma.sip-im;require,*;+g.poc.groupad;require;explicit", True),
+        ('*;+g.oma.sip-im;+g.poc.groupad="FALSE"', False),
+        ('*;+g.oma.sip-im;+g.poc.groupad="!TRUE"', False),
+        ('*;+g.oma.sip-im;x="+g.poc.groupad"', False),
+        ("*;+g.oma.sip-im;+g.poc.groupads", False),
+    ],
+)
+def test_what_asks_for_devices_that_take_advertisements(value: str, asked: bool) -> None:
+    assert asks_for_advertisement_devices(value) is asked
 
 
 @pytest.mark.requirement("IDN-04")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msrp_worker.address import canonical, domain_of, user_address
+from msrp_worker.address import canonical, domain_of, of_record, user_address
 
 EQUAL = [
     ("sip:%61lice@atlanta.com;transport=TCP", "sip:alice@AtLanTa.CoM;Transport=tcp"),
@@ -141,3 +141,19 @@ def test_what_an_operator_types(name: str, address: str) -> None:
 def test_what_an_operator_mistypes(name: str) -> None:
     with pytest.raises(ValueError):
         user_address(name, "example.com")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("sip:a@example.com", "sip:a@example.com"),
+        ("SIPS:%61:secret@EXAMPLE.com:5061;transport=tcp?x=y", "sip:a@example.com"),
+        ("sip:a;b?c@example.com", "sip:a;b?c@example.com"),
+        ("sip:a@[2001:DB8::0:1]:5060;maddr=192.0.2.1", "sip:a@[2001:db8::1]"),
+        ("sip:example.com;lr", "sip:example.com"),
+        ("tel:+1-201;ext=1", "tel:+1201;ext=1"),
+    ],
+)
+def test_whom_a_uri_means(written: str, expected: str) -> None:
+    """Without what tells only how to reach him."""
+    assert of_record(written) == expected

@@ -92,7 +92,8 @@ def test_where_the_list_is(content: tuple[str, bytes], expected: list[str] | Non
         (entries("SIP:a@EXAMPLE.com", "sip:%61@example.com;x=y", A), [A]),
         (entries("sip:A@example.com", A), ["sip:A@example.com", A]),
         (entries("sip:a@example.com?Subject=x", A), [A]),
-        (entries("tel:+1-201", "sips:a@x"), ["tel:+1201", "sips:a@x"]),
+        (entries("tel:+1-201", "sips:a@x"), ["tel:+1201", "sip:a@x"]),
+        (entries(A, f"{A};transport=tcp", "sips:a:secret@example.com:5061;method=BYE;user=phone"), [A]),
         ("<list/>" + entries(A) + entries(B), [A, B]),
         (f"<list>{entries(A)}<list>{entries(B)}</list></list>", [A, B]),
         ("<list name='x'><display-name>All</display-name></list>" + entries(A), [A]),
@@ -101,6 +102,13 @@ def test_where_the_list_is(content: tuple[str, bytes], expected: list[str] | Non
 )
 def test_each_address_once_in_order(inside: str, expected: list[str]) -> None:
     assert uris(read(inside)) == expected
+
+
+@pytest.mark.requirement("CNF-06", "SEC-01")
+@pytest.mark.parametrize("uri", [f"{A}&#13;&#10;?x=y", f"{A} &#10;?", f"&#13;&#10;{A}&#13;&#10;"])
+def test_no_line_break_gets_into_a_request(uri: str) -> None:
+    """What stands before the header components is the Request-URI of what we send."""
+    assert read(entries(f"{A}").replace(A, uri)) == UriList((Recipient(A, A, BCC),))
 
 
 @pytest.mark.requirement("CNF-06")

@@ -51,7 +51,7 @@ def headers(made: Invitation) -> dict[str, str]:
         (
             made(ALICE, **GROUP),
             ('"Good friends"', "sip:friends@example.com"),
-            "<sip:friends@example.com>",
+            '"Alice, A" <sip:friends@example.com>',
             "<sip:alice@example.com>",
             None,
         ),

@@ -139,6 +139,7 @@ def test_who_is_invited(instance: Instance, new_user: Callable[..., str]) -> Non
     names = [new_user() for _ in range(3)]
     with agents(instance, names) as (alice, bob, carol):
         uris = [address(names[1]), f"SIP:{names[1]}@EXAMPLE.com", *map(address, names), f"{address(names[2])};x=1"]
+        uris += [f"{uri};transport=udp" for uri in map(address, names)]
         call_id = begin_session(alice, uris)
         for agent in (bob, carol):
             refuse(agent, agent.receive("INVITE"), 480)

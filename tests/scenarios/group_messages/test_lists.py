@@ -138,3 +138,44 @@ def test_a_bad_list_reaches_nobody(
     (step,) = [step for step in instance.trace(response.value("Call-ID")) if step["kind"] == "refused"]
     assert (step["status"], step["requirement"]) == (status, requirement)
     assert instance.in_store(lambda store: store.database.read("SELECT identity FROM explosion")) == []
+
+
+@pytest.mark.requirement("PAG-11", "PAG-15", "SEC-01")
+def test_header_fields_of_a_part_stay_what_they_are(instance: Instance, new_user: NewUser) -> None:
+    """What is left of a body with parts loses its wrapper (RFC 5365 section 7.3); what its sender wrote beside Content-Type
+    becomes no header field of SIP, but for those of the same meaning there."""
+    sender, bob, victim = new_user(), new_user(), new_user()
+    stranger = (
+        f"P-Asserted-Identity: <{address(victim)}>",
+        f"From: <{address(victim)}>;tag=1",
+        "Route: <sip:127.0.0.1:9;lr>",
+        "Privacy: id",
+        "Content-Length: 1",
+        "Content-Language: de",
+    )
+    document = uri_list(address(bob))
+    with Agent(instance.sip_port, sender) as origin, Agent(instance.sip_port, bob) as agent:
+        agent.register()
+        content = with_list(
+            document, b"aGVsbG8=", "text/plain\r\nContent-Transfer-Encoding: base64\r\n" + "\r\n".join(stranger)
+        )
+        assert origin.message(FACTORY, content.pop("body"), **content).status == 202
+        copy = agent.accept()
+    assert victim not in copy.head
+    assert copy.values("P-Asserted-Identity") == [f"<{address(sender)}>"]
+    assert copy.values("Content-Language") == ["de"]
+    assert (copy.values("Privacy"), copy.values("Route"), copy.values("Content-Transfer-Encoding")) == ([], [], [])
+    assert copy.body == b"hello"
+
+
+@pytest.mark.requirement("PAG-11", "SEC-05")
+def test_a_list_within_parts_of_parts(instance: Instance, new_user: NewUser) -> None:
+    """It could not be taken out of the copies, and would tell everybody of those of `bcc`: 400."""
+    sender, bob, carol = new_user(), new_user(), new_user()
+    inner = with_list(uri_list((address(bob), TO), (address(carol), BCC)))
+    body = b"--b2\r\nContent-Type: %b\r\n\r\n%b\r\n--b2--\r\n" % (inner["content_type"].encode(), inner["body"])
+    with Agent(instance.sip_port, sender) as origin, Agent(instance.sip_port, bob) as agent:
+        agent.register()
+        refused = origin.message(FACTORY, body, content_type='multipart/mixed;boundary="b2"')
+        assert refused.status == 400 and "parts of parts" in refused.value("Warning")
+        assert agent.quiet(0.2)
