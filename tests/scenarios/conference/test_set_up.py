@@ -248,7 +248,7 @@ def test_unknown_targets(instance: Instance, new_user: Callable[..., str], user:
 
 @pytest.mark.requirement("IDN-02", "HDR-06", "SEC-01")
 def test_no_name_is_an_identity(instance: Instance, new_user: Callable[..., str]) -> None:
-    """What stands before the address in From is a name for those invited, whatever it looks like: one identity is asserted."""
+    """What stands before the address in From is a name for those invited, whatever it looks like."""
     with agents(instance, [new_user() for _ in range(2)]) as (alice, bob):
         kind, body = with_list(sdp(), resource_list([address(bob.user)]))
         fields = (ACCEPT_CONTACT, f"Contact: <{alice.contact}>;{FEATURE_TAG}", REQUIRE, kind)
