@@ -10,7 +10,7 @@ run: setup-run
 	@exec $(PYTHON) -m tools.run
 
 test: setup-test
-	@$(PYTHON) -m pytest -n $(PROCESSES) --dist loadfile
+	@$(PYTHON) -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: setup-test
 	@.venv/bin/ruff format --check .

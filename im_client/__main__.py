@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from .commands import chat, conference, deferred, listen, register, send, settings
+from .commands import advertise, chat, conference, deferred, listen, register, send, settings
 from .commands.options import FAILED, fail
 from .errors import ImClientError
 
@@ -16,7 +16,7 @@ from .errors import ImClientError
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="im_client", description="Reference client of the IM service.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (register, send, listen, chat, conference, deferred, settings):
+    for command in (register, send, advertise, listen, chat, conference, deferred, settings):
         command.add_parser(commands)
     return parser
 

@@ -33,6 +33,7 @@ from .registration import Registration
 from .requester import Requester, build_request, new_call_id, new_tag
 from .service_settings import ServiceSettings
 from .wire import parse_uri, quote
+from .xcap import XcapClient
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,9 @@ class ImClient:
         self.messaging = Messaging(self.calls, config)
         self.settings = Publication(self.endpoint, self.requester, config, service_settings.EVENT)
         self.registration = Registration(config, self.endpoint, self.requester)
+        self.documents = XcapClient(
+            config.xcap_root, config.identity, config.username or config.user, config.password, config.https_context()
+        )
         self.service_settings = config.settings
         self._entity = new_tag()
         self.registration.on_registered = self._on_registered
@@ -117,6 +121,7 @@ class ImClient:
             except Exception as error:
                 log.warning("not de-registered: %s", error)
         await self.registration.stop()
+        await self.documents.close()
         await self.endpoint.close()
         self._inbox.put_nowait(None)
 
@@ -272,7 +277,7 @@ class ImClient:
         await self.start()
         return await self.messaging.send_large(to, source, **options)
 
-    async def send_files(self, to: str, paths: Sequence[Path], **options: Any) -> SentFiles:
+    async def send_files(self, to: str | Sequence[str], paths: Sequence[Path], **options: Any) -> SentFiles:
         """Send several files in one session; see `files.send_files`. LRG-05"""
         await self.start()
         return await send_files(self.messaging, to, paths, **options)
@@ -291,6 +296,17 @@ class ImClient:
         """Fetch the deferred messages named, or all; see `Messaging.deferred_get`. CLI-06"""
         await self.start()
         return await self.messaging.deferred_get(message_ids, **options)
+
+    async def delete_deferred(self, message_ids: Sequence[str] = (), *, everything: bool = False) -> None:
+        """Delete deferred messages without fetching them: those named, or all that wait (clause 4.2.3). CLI-06
+
+        Raises XcapError: 404 for a message that is not there, 409 while it is being delivered; what stood before it among
+        `message_ids` is deleted. NoAnswerError, ConnectionFailedError.
+        """
+        if everything:
+            await self.documents.delete_all_deferred()
+        for message_id in message_ids:
+            await self.documents.delete_deferred(message_id)
 
     async def publish_settings(self, settings: ServiceSettings) -> ReceivedResponse:
         """Publish the service settings, and keep them published (clauses 5.3.2, 6.2.5). CLI-01

@@ -11,10 +11,13 @@ from sipmessage import URI
 from .service_settings import ServiceSettings
 from .timers import DEFAULT_TIMERS, BaseTimers
 from .transport import Target
-from .wire import parse_uri
+from .wire import host_text, parse_uri
 
 FEATURE_TAG = "+g.oma.sip-im"
 """Clause 5.3.1: marks an IM-capable contact."""
+
+SIP_PORT, SIPS_PORT, XCAP_PORT = 5060, 5061, 8080
+"""Where a server listens whose ports are not moved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +25,15 @@ class Contact:
     """One binding of the registration, at the address of this client.
 
     `user` is the user part of its URI, so that several bindings of one client differ; empty takes that of the
-    identity. `instance_id` is a URN for +sip.instance (RFC 5626 section 4.1). `extra` are further parameters,
-    such as `+g.oma.sip-im.large-message`.
+    identity. `instance_id` is a URN for +sip.instance (RFC 5626 section 4.1). `group_advertisements`: the device
+    takes them (E.1.9); part of the IM registration. `extra` are further parameters, such as
+    `+g.oma.sip-im.large-message`.
     """
 
     user: str = ""
     instance_id: str = ""
     feature_tag: bool = True
+    group_advertisements: bool = False
     q: str = ""
     extra: tuple[str, ...] = ()
 
@@ -62,6 +67,7 @@ class ClientConfig:
 
     deferred_function_uri: str = ""  # DEFERRED-MSG-FUNC-URI; empty: sip:deferred@ the domain of the identity
     deferred_directory: Path | None = None  # for the content of large messages that are pushed; None: 16 MiB, in memory
+    xcap: str = ""  # XCAP root URI of the user's documents; empty: that of a server whose ports are moved as the proxy's is
     msrp_port: int = 0  # TCP port for MSRP, at the address of SIP; 0: any free one
     msrp_websocket: str = ""  # URL of MSRP over WebSocket, like wss://im.example.com/msrp: as a browser; empty: TCP
     msrp_chunk_size: int = 2048  # bytes of content per chunk sent; older IM clients take no more
@@ -103,10 +109,23 @@ class ClientConfig:
         """The Deferred Messaging Function (clause 10.1.1)."""
         return parse_uri(self.deferred_function_uri or f"sip:deferred@{self.domain}")
 
+    @property
+    def xcap_root(self) -> str:
+        """Where the user's documents are (RFC 4825 section 6.1)."""
+        if self.xcap:
+            return self.xcap
+        base = SIPS_PORT if self.proxy.transport == "tls" else SIP_PORT
+        return f"http://{host_text(self.proxy.host)}:{XCAP_PORT + self.proxy.port - base}/xcap"
+
     def tls_context(self) -> ssl.SSLContext | None:
         """For a TLS proxy; None for the others. Raises OSError or ssl.SSLError for an unusable `tls_ca`."""
-        if self.proxy.transport != "tls":
-            return None
+        return self._context() if self.proxy.transport == "tls" else None
+
+    def https_context(self) -> ssl.SSLContext | None:
+        """For documents over HTTPS; None where they come without. Errors as of `tls_context`."""
+        return self._context() if self.xcap_root.lower().startswith("https:") else None
+
+    def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.tls_ca)
         if not self.tls_verify:
             context.check_hostname = False

@@ -134,18 +134,23 @@ class Authenticator:
             self._spaces.popitem(last=False)
 
     def _value(self, space: _Space, method: str, uri: str, cnonce: str) -> str:
-        challenge, nc = space.challenge, f"{space.uses:08x}"
-        response = digest_response(challenge, self.username, self.password, method, uri, nc, cnonce)
-        fields = [
-            f"username={quote(self.username)}",
-            f"realm={quote(challenge.realm)}",
-            f"nonce={quote(challenge.nonce)}",
-            f"uri={quote(uri)}",
-            f'response="{response}"',
-            f"algorithm={challenge.algorithm}",
-        ]
-        if challenge.qop:  # RFC 7616 section 3.4: qop, nc and algorithm go without quotes
-            fields += ["qop=auth", f"nc={nc}", f"cnonce={quote(cnonce)}"]
-        if challenge.opaque is not None:
-            fields.append(f"opaque={quote(challenge.opaque)}")
-        return "Digest " + ", ".join(fields)
+        return credentials(space.challenge, self.username, self.password, method, uri, space.uses, cnonce)
+
+
+def credentials(challenge: Challenge, username: str, password: str, method: str, uri: str, uses: int, cnonce: str) -> str:
+    """The value of Authorization that answers a challenge; `uses` counts those of its nonce, this one included."""
+    nc = f"{uses:08x}"
+    response = digest_response(challenge, username, password, method, uri, nc, cnonce)
+    fields = [
+        f"username={quote(username)}",
+        f"realm={quote(challenge.realm)}",
+        f"nonce={quote(challenge.nonce)}",
+        f"uri={quote(uri)}",
+        f'response="{response}"',
+        f"algorithm={challenge.algorithm}",
+    ]
+    if challenge.qop:  # RFC 7616 section 3.4: qop, nc and algorithm go without quotes
+        fields += ["qop=auth", f"nc={nc}", f"cnonce={quote(cnonce)}"]
+    if challenge.opaque is not None:
+        fields.append(f"opaque={quote(challenge.opaque)}")
+    return "Digest " + ", ".join(fields)

@@ -64,3 +64,17 @@ class SessionEndedError(ImClientError):
 
 class MediaFailedError(ImClientError):
     """The MSRP session of an IM session could not be brought up."""
+
+
+class XcapError(ImClientError):
+    """A document was not read or changed: `status` of the answer, and of a conflict (409) what its report says.
+
+    `condition` is the name of the error element of RFC 4825 section 11.1, `phrase` its text for people.
+    """
+
+    def __init__(self, status: int, reason: str, condition: str = "", phrase: str = "") -> None:
+        super().__init__(f"{status} {reason}" + (f" ({phrase or condition})" if condition else ""))
+        self.status = status
+        self.reason = reason
+        self.condition = condition
+        self.phrase = phrase

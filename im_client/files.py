@@ -31,7 +31,7 @@ class SentFiles:
 
 async def send_files(
     messaging: Messaging,
-    to: str,
+    to: str | Sequence[str],
     paths: Sequence[Path],
     *,
     progress: Progress | None = None,
@@ -40,13 +40,14 @@ async def send_files(
 ) -> SentFiles:
     """Offer all files in one invitation, send those that are wanted one after the other, then BYE (9.4-5).
 
+    To several users they go through the conference factory (clause 9.1.1.2-3); what nobody of them wants is refused.
     `progress` is told of all of them together. Raises as `Messaging.invite`, OSError, and MessageFailedError, after which
     the rest is not sent.
     """
     files = [await asyncio.to_thread(describe_file, path, _type_of(path)) for path in paths]
     plans = [replace(messaging.plan(Direction.SENDONLY), file=file) for file in files]
     lines = messaging.lines(plans)
-    session = await messaging.invite(to, line=lines, subject=subject, keep_messages=False)
+    session = await messaging.invite_to_take(to, lines, subject)
     try:
         return await _send_all(session, lines, list(zip(paths, files, strict=True)), progress, success_report)
     finally:

@@ -201,6 +201,19 @@ class Messaging:
         disposition = disposition_of(file.selector.name or "")
         return await self._transfer(to, path, content_type, file, disposition, progress, success_report, subject)
 
+    async def invite_to_take(self, to: str | Sequence[str], line: MediaLine, subject: str = "") -> ImSession:
+        """Invite to a large message or files, several users through the conference factory. Raises as `invite`."""
+        target, users = (to, []) if isinstance(to, str) else (str(self.config.factory_uri), list(to))
+        return await self.invite(
+            target,
+            line=line,
+            extra=[_list_part(users)] if users else [],
+            session_type=SessionType.ADHOC if users else None,
+            subject=subject,
+            headers=[INVITE_LIST] if users else [],
+            keep_messages=False,
+        )
+
     async def _transfer(
         self,
         to: str | Sequence[str],
@@ -213,16 +226,7 @@ class Messaging:
         subject: str,
     ) -> Sent:
         plan = replace(self.plan(Direction.SENDONLY), file=file)
-        target, users = (to, []) if isinstance(to, str) else (str(self.config.factory_uri), list(to))
-        session = await self.invite(
-            target,
-            line=self.line(plan),
-            extra=[_list_part(users)] if users else [],
-            session_type=SessionType.ADHOC if users else None,
-            subject=subject,
-            headers=[INVITE_LIST] if users else [],
-            keep_messages=False,
-        )
+        session = await self.invite_to_take(to, self.line(plan), subject)
         try:
             size = file.selector.size or 0
             negotiated = session.line.negotiated

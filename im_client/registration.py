@@ -13,6 +13,8 @@ from dataclasses import replace
 
 from sipmessage import URI, Parameters, Request
 
+from msrp_worker.group_advertisement import FEATURE_TAG as ADVERTISEMENT_TAG
+
 from .config import FEATURE_TAG, ClientConfig, Contact
 from .endpoint import Endpoint
 from .errors import ImClientError, MalformedMessageError, RegistrationError
@@ -195,6 +197,8 @@ class Registration:
         value = f"<{self.contact_uri(contact)}>"
         if contact.feature_tag:
             value += f";{FEATURE_TAG}"  # CLI-01
+            if contact.group_advertisements:
+                value += f";{ADVERTISEMENT_TAG}"  # ADV-03
         if contact.instance_id:
             value += f';+sip.instance="<{contact.instance_id}>"'
         if contact.q:

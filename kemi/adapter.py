@@ -24,6 +24,7 @@ from typing import Any
 
 import KSR
 
+from kemi import bindings
 from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToFocus, ToRecipient, ToWorker, server_unavailable
 from kemi.breaker import SEND_WAIT, Breaker
 from kemi.ksr import current_transaction, next_step, number, read, read_bytes, setting, take_below
@@ -59,7 +60,12 @@ from kemi.policy import Flags, Policy, load, load_flags
 from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
 from kemi.request import LONGEST_READ, Request
 from kemi.shared_facts import SharedFacts, encode_shared
-from kemi.sip_values import asks_for_anonymity, canonical, contact_kinds, without_session_parameter
+from kemi.sip_values import (
+    asks_for_advertisement_devices,
+    asks_for_anonymity,
+    canonical,
+    without_session_parameter,
+)
 from kemi.trace_events import TraceEvent, TraceKind, trace_line
 from kemi.websocket_offer import is_of_websocket
 
@@ -123,14 +129,19 @@ class Adapter:
         serves_recipient = KSR.isflagset(self._flags.serves_recipient) > 0
         method = read("$rm")
         of_invite = self._of_invite() if method == "INVITE" else {}  # a MESSAGE takes as few readings as can be
-        large = bool(of_invite.get("large_message"))
+        accept_contact = read("$(hdr(Accept-Contact)[*])")[:LONGEST_READ]
+        available = unmatched = False
+        if look_up and serves_recipient and not separate_core:
+            large = bool(of_invite.get("large_message"))
+            advertisement = asks_for_advertisement_devices(accept_contact)
+            available, unmatched = bindings.look_up(self._flags.marks, uri, large=large, advertisement=advertisement)
         return Request(
             method=method,
             request_uri=uri,
             call_id=read("$ci"),
             originator=canonical(read("$var(im_ao)")),
             recipient=canonical(uri),
-            accept_contact=read("$(hdr(Accept-Contact)[*])")[:LONGEST_READ],
+            accept_contact=accept_contact,
             privacy=read("$(hdr(Privacy)[*])"),
             content_type=read("$cT"),
             content_length=number("$bs"),
@@ -142,7 +153,8 @@ class Adapter:
             expires=read("$hdr(Expires)"),
             event=read("$hdr(Event)"),
             serves_recipient=serves_recipient,
-            available=look_up and serves_recipient and not separate_core and self._look_up(uri, large),
+            available=available,
+            unmatched=unmatched,
             separate_core=separate_core,
             **of_invite,
         )
@@ -419,26 +431,16 @@ class Adapter:
             self._link().send(encode_question(None, TraceBatch(), "\n".join(lines).encode("utf-8", "replace")), SEND_WAIT)
         return 1
 
-    def contact_kinds(self) -> tuple[str, str, str]:
-        """The contacts of a REGISTER by kind: large messages, IM, plain; left in `$var` for the native routes (COR-10)."""
-        kinds = contact_kinds(read("$(hdr(Contact)[*])"))
-        for name, contacts in zip(("im_large", "im_capable", "im_plain"), kinds, strict=True):
-            KSR.pv.sets(f"$var({name})", sent_safely(contacts))
-        return kinds
+    def registers_for_im(self) -> bool:
+        """Whether a contact of a REGISTER is IM-capable (COR-07)."""
+        return bindings.registers_for_im()
 
-    def _look_up(self, uri: str, large: bool) -> bool:
-        """Set the branches to the recipient's bindings; whether an IM-capable one is among them (COR-07). A large message
-        goes to those that say they take it, where there are any (LRG-08)."""
-        KSR.seturi(uri)
-        if KSR.registrar.lookup("location") < 0:
-            return False
-        KSR.pv.seti("$avp(im_large)", int(large and self._any_branch(self._flags.large)))
-        return self._any_branch(self._flags.capable)
-
-    def _any_branch(self, flag: int) -> bool:
-        if KSR.isbflagset(flag) > 0:
-            return True
-        return any(KSR.isbiflagset(flag, branch) > 0 for branch in range(1, number("$branch(count)") + 1))
+    def mark_contacts(self) -> bool:
+        """Give the bindings of a REGISTER their marks (COR-07, COR-10); False, and an answer was sent, when that failed."""
+        marked = bindings.mark_contacts(self._flags.marks)
+        if not marked:
+            self._reply(500, "Server Internal Error")
+        return marked
 
     def _shared_facts(self, address: str, revision: int) -> EndFacts | None:
         try:

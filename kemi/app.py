@@ -62,8 +62,12 @@ class App:
         return self._adapter.run(self._publish)
 
     def im_contacts(self, message: Any) -> int:
-        """A client's REGISTER: find out what its contacts are capable of."""
+        """A client's REGISTER: find out whether a contact is IM-capable."""
         return self._adapter.run(self._contacts)
+
+    def im_mark_contacts(self, message: Any) -> int:
+        """The REGISTER of an authenticated client: mark its bindings with what they take."""
+        return self._adapter.run(self._mark_contacts)
 
     def im_server_request(self, message: Any) -> int:
         """A request of the worker itself, on the control listener."""
@@ -180,12 +184,10 @@ class App:
         return self._adapter.perform(request, action)
 
     def _contacts(self) -> int:
-        large, capable, plain = self._adapter.contact_kinds()
-        if not large and not capable:
-            return next_step("plain")
-        if sum(map(bool, (large, capable, plain))) > 1:
-            return next_step("mixed")
-        return next_step("large" if large else "capable")
+        return next_step("capable" if self._adapter.registers_for_im() else "plain")
+
+    def _mark_contacts(self) -> int:
+        return next_step("marked" if self._adapter.mark_contacts() else "done")
 
     def _unavailable(self, request: Request, warning: str) -> int:
         return self._adapter.refuse(request, server_unavailable(warning, self._adapter.policy.retry_after))

@@ -41,6 +41,7 @@ SEND_REQUEST = "send-request"
 CANCEL_INVITE = "cancel-invite"
 TRACES = "traces"
 SETTLE = "settle"
+OPERATE = "operate"
 ABANDONED = "abandoned"
 ANSWER = "answer"
 BEAT = "beat"
@@ -75,6 +76,8 @@ class DeferQuestion:
     received: float
     expires: float | None
     reason: str
+    advertisement: bool = False
+    """Only for devices that take group advertisements (ADV-03)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,13 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
+class Operate:
+    """An operator's command asks the worker; its request, which concerns Kamailio in nothing, travels behind."""
+
+    call_id: str = "-"
+
+
+@dataclass(frozen=True, slots=True)
 class AbandonedInvites:
     """INVITEs that the worker before this one was given and has not answered: a transaction per line behind the JSON."""
 
@@ -187,7 +197,7 @@ class AbandonedInvites:
 
 Question: TypeAlias = PagerQuestion | DeferQuestion | RegisterQuestion | PublishQuestion | FocusQuestion | SipRequest
 
-Message: TypeAlias = Question | SipEvent | TraceBatch | Settle | AbandonedInvites
+Message: TypeAlias = Question | SipEvent | TraceBatch | Settle | AbandonedInvites | Operate
 
 _KINDS: dict[str, type[Message]] = {
     PAGER: PagerQuestion,
@@ -199,6 +209,7 @@ _KINDS: dict[str, type[Message]] = {
     SIP_EVENT: SipEvent,
     TRACES: TraceBatch,
     SETTLE: Settle,
+    OPERATE: Operate,
     ABANDONED: AbandonedInvites,
 }
 _NAMES: dict[type, str] = {kind: name for name, kind in _KINDS.items()}

@@ -10,6 +10,7 @@ from kemi.controlling import controlling
 from kemi.deferred_uri import is_for_deferred
 from kemi.messages import PagerFacts, PagerQuestion
 from kemi.participating import (
+    is_advertisement,
     is_anonymous,
     refuse_content,
     refuse_expired,
@@ -51,6 +52,8 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Refuse | ToCo
         return refusal
     if is_anonymous(request) and not policy.anonymity:
         return forbidden("IDN-05", "Anonymity is not allowed")  # IDN-05
+    if is_anonymous(request) and is_advertisement(request):
+        return forbidden("ADV-01", "A group advertisement is not anonymous")  # ADV-01
     if request.method == "MESSAGE":
         refusal = refuse_expired(request, "PAG-04")
         if refusal is not None:

@@ -18,7 +18,7 @@ from kemi.participating import (
 )
 from kemi.policy import Policy
 from kemi.request import Request
-from kemi.sip_values import expiry, without_session_parameter
+from kemi.sip_values import asks_for_advertisement_devices, expiry, without_session_parameter
 
 STAGE = "terminating"
 DEFER_STAGE = "deferring"
@@ -61,6 +61,8 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Action:
     refusal = refuse_content(request, recipient, policy) or refuse_expired(request, "DEF-10")
     if refusal is not None:
         return refusal
+    if request.unmatched:
+        return _unmatched()  # ADV-03
     if not _available(request, recipient):
         return defer(request, "not registered")  # PAG-08
     if not recipient.willing:
@@ -70,15 +72,24 @@ def decide(request: Request, facts: PagerFacts, policy: Policy) -> Action:
 
 def decide_bridged(request: Request) -> Action:
     """An INVITE of our own participating function: its checks are done, on to the recipient's devices (PFS-02)."""
+    if request.unmatched:
+        return _unmatched()  # ADV-03
     if not request.available:
         return Refuse(480, "Temporarily Unavailable", "PFS-16", "Recipient is not registered for IM")  # PFS-16
     return ToRecipient(request.request_uri)
 
 
 def delivery_failed(request: Request, status: int, policy: Policy) -> Action | None:
-    """What to do when no binding took the message: defer it when nobody could be reached; None passes the failure on."""
+    """What to do when no binding took the message: defer it when nobody could be reached; None passes the failure on.
+
+    Behind a separate core 480 is how the core says that no device takes what Accept-Contact asks for (RFC 3841 section
+    7.2.4): it has the bindings and knows their tags, so a group advertisement ends there as it does with bindings of our
+    own, see `_unmatched`.
+    """
     if status not in INACCESSIBLE or is_composing(request):
         return None
+    if request.separate_core and status == 480 and asks_for_advertisement_devices(request.accept_contact):
+        return None  # ADV-03
     if _is_deferrable_invite(request, policy) and not request.from_server:
         return ToWorker("deferring")  # PFS-16: 6.2.8.3
     if request.method != "MESSAGE":
@@ -98,6 +109,7 @@ def defer(request: Request, reason: str) -> Action:
         received=request.received,
         expires=expiry(request.expires, request.date, request.received),
         reason=reason,
+        advertisement=asks_for_advertisement_devices(request.accept_contact),
     )
     return Ask(question, DEFER_STAGE, with_message=True)
 
@@ -133,6 +145,8 @@ def _refuse_by_recipient(request: Request, recipient: EndFacts, policy: Policy) 
 
 
 def _decide_other(request: Request, facts: PagerFacts, recipient: EndFacts, policy: Policy) -> Action:
+    if request.unmatched:
+        return _unmatched()  # ADV-03
     available = _available(request, recipient)
     if not (available and recipient.willing) and _is_deferrable_invite(request, policy):
         return ToWorker("deferring")  # PFS-16 LRG-04 DEF-12
@@ -145,6 +159,16 @@ def _decide_other(request: Request, facts: PagerFacts, recipient: EndFacts, poli
 def _is_deferrable_invite(request: Request, policy: Policy) -> bool:
     """A large message; not the push of what is stored already."""
     return request.large_message is not None and not is_deferred_uri(request.originator, policy.domain)
+
+
+def _unmatched() -> Refuse:
+    """The recipient is registered, with devices that do not take group advertisements alone.
+
+    E.1.9 routes an advertisement to a device that supports it, so the others do not get it. RFC 3841 section 7.2.4 answers
+    480 where explicit preferences leave no target: who states them agrees that the request may fail. It is not deferred
+    either: 6.2.6.1-5 and 6.2.8.2 defer for a user who is not registered or cannot be reached, and this one can.
+    """
+    return Refuse(480, "Temporarily Unavailable", "ADV-03", "No device of the recipient takes group advertisements")
 
 
 def _available(request: Request, recipient: EndFacts) -> bool:

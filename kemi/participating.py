@@ -6,9 +6,18 @@ from kemi.actions import Refuse, ToWorker, forbidden
 from kemi.messages import EndFacts, PagerFacts
 from kemi.policy import PAGER_DATAGRAM_LIMIT, Policy
 from kemi.request import Request
-from kemi.sip_values import asks_for_anonymity, carries_feature_tag, content_type_allowed, expiry, media_type
+from kemi.sip_values import (
+    asks_for_advertisement_devices,
+    asks_for_anonymity,
+    carries_feature_tag,
+    content_type_allowed,
+    expiry,
+    media_type,
+)
 
 IS_COMPOSING = "application/im-iscomposing+xml"
+GROUP_ADVERTISEMENT = "application/vnd.im.group-advertisement+xml"
+"""In lower case, as media types compare; E.1.6 writes vnd.IM."""
 EXTERNAL_BODY = "message/external-body"
 
 
@@ -92,3 +101,12 @@ def is_anonymous(request: Request) -> bool:
 def is_composing(request: Request) -> bool:
     """A status message of RFC 3994, which is never stored (PAG-20)."""
     return media_type(request.content_type) == IS_COMPOSING
+
+
+def is_advertisement(request: Request) -> bool:
+    """A group advertisement, by its feature tag or its type (6.2.3.8, E.1.6, E.1.9). One that stands in a multipart body
+    and does not ask for devices that take it is found by the exploder."""
+    if request.method != "MESSAGE":
+        return False
+    by_type = media_type(request.content_type) == GROUP_ADVERTISEMENT
+    return by_type or asks_for_advertisement_devices(request.accept_contact)

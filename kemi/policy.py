@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from kemi.sip_values import Mark
 
 PAGER_DATAGRAM_LIMIT = 1300
 """Bytes of a whole MESSAGE request over a transport without congestion control (RFC 3428 section 8, PAG-10)."""
@@ -96,16 +98,23 @@ def load(setting: Callable[[str], str | None]) -> Policy:
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """Numbers of the message flags, and of the branch flag, that `im.cfg` uses."""
+    """Numbers of the message flags, and of the branch flags, that `im.cfg` uses."""
 
     trusted: int
     separate_core: int
     serves_recipient: int
-    capable: int
-    large: int
+    marks: Mapping[Mark, int]
 
 
 def load_flags(setting: Callable[[str], str | None]) -> Flags:
     """The flags as they are defined in the configuration."""
-    names = ("IM_FLAG_TRUSTED", "IM_FLAG_SEPARATE_CORE", "IM_FLAG_SERVES_RECIPIENT", "IM_BFLAG_CAPABLE", "IM_BFLAG_LARGE")
-    return Flags(*(int(setting(name) or 0) for name in names))
+
+    def flag(name: str) -> int:
+        return int(setting(name) or 0)
+
+    return Flags(
+        trusted=flag("IM_FLAG_TRUSTED"),
+        separate_core=flag("IM_FLAG_SEPARATE_CORE"),
+        serves_recipient=flag("IM_FLAG_SERVES_RECIPIENT"),
+        marks={mark: flag(mark.value) for mark in Mark},
+    )

@@ -42,7 +42,9 @@ class Request:
     serves_recipient: bool = False
     """The Request-URI is of a served user with the IM service (COR-02, COR-04), to be handled in this pass."""
     available: bool = False
-    """Deployment (a): the recipient has an IM-capable binding here."""
+    """Deployment (a): the recipient has a binding here that may get the request."""
+    unmatched: bool = False
+    """Deployment (a): it has IM-capable bindings, but none that takes what Accept-Contact asks for (ADV-03)."""
     separate_core: bool = False
     """Deployment (b): availability is known from third-party registration (COR-05)."""
     large_message: LargeMessage | None = None

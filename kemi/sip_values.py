@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from enum import Enum
 from functools import lru_cache, wraps
 from ipaddress import IPv6Address
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -20,6 +21,7 @@ LONGEST_CACHED = 256
 # RFC 3840 section 9: feature-param = enc-feature-tag [EQUAL LDQUOT (tag-value-list / string-value) RDQUOT]
 _FEATURE_TAG = "+g.oma.sip-im"
 _LARGE_MESSAGE_TAG = "+g.oma.sip-im.large-message"
+_ADVERTISEMENT_TAG = "+g.poc.groupad"
 _NOT_CAPABLE = frozenset({"FALSE", "!TRUE"})  # values of a boolean feature parameter that deny it
 _SESSION_PARAMETER = re.compile(r";(?:session|sessiontype)=([^;?>]*)", re.IGNORECASE)  # E.2.1; COMPAT(TS 8.1.1 spelling)
 # RFC 3261 25.1: SIP-URI with userinfo = user [":" password] "@". ASCII alone, so that no other letter folds into a host.
@@ -34,6 +36,23 @@ _UNRESERVED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012
 _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _MAX_DELTA = 2**32 - 1
 """Seconds; the largest delta-seconds that RFC 3261 20.19 gives a meaning to."""
+
+
+class Mark(Enum):
+    """What a device has said it takes. The value names the branch flag of `im.cfg` that says so of its binding."""
+
+    CAPABLE = "IM_BFLAG_CAPABLE"  # COR-07
+    LARGE = "IM_BFLAG_LARGE"  # LRG-08
+    ADVERTISEMENT = "IM_BFLAG_ADVERTISEMENT"  # ADV-03
+
+
+Marks: TypeAlias = frozenset[Mark]
+_MARKS: dict[str, Marks] = {
+    _FEATURE_TAG: frozenset({Mark.CAPABLE}),
+    _LARGE_MESSAGE_TAG: frozenset({Mark.CAPABLE, Mark.LARGE}),
+    _ADVERTISEMENT_TAG: frozenset({Mark.ADVERTISEMENT}),
+}
+"""What each feature tag of a contact says."""
 
 
 def _cached(function: Callable[Concatenate[str, P], T]) -> Callable[Concatenate[str, P], T]:
@@ -97,6 +116,17 @@ def carries_feature_tag(value: str) -> bool:
     return _FEATURE_TAG in tags or _LARGE_MESSAGE_TAG in tags
 
 
+@_cached
+def asks_for_advertisement_devices(value: str) -> bool:
+    """Whether Accept-Contact names the feature tag of group advertisements (E.1.9, ADV-03).
+
+    It then stands for a demand, as +g.oma.sip-im does, also where `require` or `explicit` is left out, which to
+    RFC 3841 section 7.2.4 is a wish: what the specification routes by a tag is for those that have it, and it writes
+    `explicit` alone where it means that (6.2.7.1).
+    """
+    return _ADVERTISEMENT_TAG in value.lower() and _ADVERTISEMENT_TAG in feature_tags(value)
+
+
 def contact_capabilities(value: str) -> list[tuple[str, bool, bool]]:
     """For each contact of a REGISTER: URI, whether IM-capable, whether for large messages (COR-07, LRG-08)."""
     contacts = []
@@ -112,16 +142,14 @@ def contact_capabilities(value: str) -> list[tuple[str, bool, bool]]:
     return contacts
 
 
-def contact_kinds(value: str) -> tuple[str, str, str]:
-    """The contacts of a REGISTER by kind, each kind as one Contact value, empty for none: those for large messages, the
-    other IM-capable ones, and the rest (COR-10, LRG-08)."""
-    kinds: tuple[list[str], list[str], list[str]] = ([], [], [])
+def contacts_by_marks(value: str) -> list[tuple[Marks, str]]:
+    """The contacts of a REGISTER, those with the same marks together as one Contact value, in order of the first of them
+    (COR-07, COR-10). What is not IM-capable has no marks: no IM request goes there, whatever else it takes."""
+    groups: dict[Marks, list[str]] = {}
     for contact in filter(None, map(str.strip, _parts(value, ","))):
-        tags = feature_tags(contact)
-        kind = 0 if _LARGE_MESSAGE_TAG in tags else 1 if _FEATURE_TAG in tags else 2
-        kinds[kind].append(contact)
-    large, capable, plain = map(", ".join, kinds)
-    return large, capable, plain
+        marks: Marks = frozenset().union(*(_MARKS.get(tag, ()) for tag in feature_tags(contact)))
+        groups.setdefault(marks if Mark.CAPABLE in marks else frozenset(), []).append(contact)
+    return [(marks, ", ".join(contacts)) for marks, contacts in groups.items()]
 
 
 def asks_for_anonymity(privacy: str) -> bool:

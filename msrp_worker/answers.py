@@ -142,6 +142,7 @@ class Answers:
             to_header=fields.get("to", ""),
             received=question.received,
             expires=question.expires,
+            advertisement=question.advertisement,
         )
         try:
             self._store.trace.add(_received(question))

@@ -6,6 +6,7 @@ Pure: a document goes in as bytes, a question is an originator, the answer is al
 from __future__ import annotations
 
 import enum
+import functools
 from typing import Final
 
 import msgspec
@@ -15,12 +16,14 @@ from msrp_worker import safe_xml
 from msrp_worker.ruleset import (
     COMMON_POLICY,
     MOST_RULES,
+    NO_LISTS,
     OMA_COMMON_POLICY,
     Conditions,
-    ListLookup,
+    ExternalLists,
     Requester,
     Rule,
     RulesError,
+    external_lists,
     is_ruleset,
     matching,
     read_ruleset,
@@ -35,7 +38,6 @@ __all__ = [
     "RULES_SPACE",
     "Action",
     "Decision",
-    "ListLookup",
     "Rules",
     "RulesError",
     "parse_rules",
@@ -67,19 +69,26 @@ class Decision(enum.Enum):
     REJECT = "reject"
 
 
-class Rules(msgspec.Struct, frozen=True):
+class Rules(msgspec.Struct, frozen=True, dict=True):
     """A parsed document."""
 
     rules: tuple[Rule, ...] = ()
+    lists: ExternalLists = NO_LISTS
+    """Who is on the lists that the rules refer to: not part of the document (`store.lists`, XDM-04)."""
 
-    def decide(self, action: Action, originator: str | None, lookup: ListLookup | None = None) -> Decision:
+    @functools.cached_property
+    def external_lists(self) -> tuple[str, ...]:
+        """The URIs of these lists."""
+        return external_lists(self.rules)
+
+    def decide(self, action: Action, originator: str | None) -> Decision:
         """The permission for `originator`, a canonical address or None for an anonymous one.
 
         The permissive value wins among the matching rules (RFC 4745 section 10.2). Where no matching rule
         speaks of the action, it is allowed: a user without rules can be reached.
         """
         name = action.value
-        found = matching(self.rules, Requester(originator, lookup=lookup))
+        found = matching(self.rules, Requester(originator, lists=self.lists))
         values = [rule.actions[name] for rule in found if name in rule.actions]
         return Decision.ALLOW if any(values) or not values else Decision.REJECT  # XDM-03
 

@@ -68,6 +68,13 @@ def _address(value: str) -> str:
     return str(ipaddress.ip_address(value.strip().strip("[]")))
 
 
+def _root(value: str) -> str:
+    root = value.strip().rstrip("/")
+    if root and not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[^\s?#]*)?", root):
+        raise ValueError(value)
+    return root
+
+
 def _peers(value: str) -> tuple[str, ...]:
     networks = (ipaddress.ip_network(part.strip(), strict=False) for part in value.split(",") if part.strip())
     return tuple(str(network.network_address) if network.num_addresses == 1 else str(network) for network in networks)
@@ -253,6 +260,10 @@ class Config:
     tls_key: Path | None = _setting("IM_TLS_KEY", None, _optional_path, "a PEM file")
     """Private key of the certificate. Default none."""
 
+    xcap_root: str = _setting("IM_XCAP_ROOT", "", _root, "empty, or an http or https URI")
+    """XCAP root URI under which clients know the documents (XDM-04), where it is not `http://DOMAIN:8080/xcap`, which is
+    always one. Default empty."""
+
     msrp_public_host: str = _setting("IM_MSRP_PUBLIC_HOST", "", _text, "a host name or IP address")
     """Host in a=path of our MSRP sessions (MED-05). Default empty: the address the kernel would use towards the peer."""
 
@@ -274,6 +285,20 @@ class Config:
 
     msrp_stall_seconds: int = _setting("IM_MSRP_STALL_SECONDS", 60, _whole(1, 3600), "a number of seconds, 1 to 3600")
     """Time for which an MSRP peer may take nothing of what waits for it, seconds; then it is cut (MED-08). Default 60."""
+
+    http_seconds: int = _setting("IM_HTTP_SECONDS", 10, _whole(1, 3600), "a number of seconds, 1 to 3600")
+    """Time for an HTTP request to come, its head and then its body, seconds; else it is cut (SEC-02). Default 10."""
+
+    xcap_trusted_proxies: tuple[str, ...] = _setting(
+        "IM_XCAP_TRUSTED_PROXIES", (), _peers, "IP addresses or networks, comma separated"
+    )
+    """Aggregation proxies whose asserted identities are believed (XDM-06). Default none."""
+
+    xcap_max_size: int = _setting("IM_XCAP_MAX_SIZE", 262_144, _whole(1024, 8 << 20), "a number of bytes, 1024 to 8388608")
+    """Largest body of a PUT, bytes: a list of some 2,000 entries. Default 262144."""
+
+    xcap_user_rate: int = _setting("IM_XCAP_USER_RATE", 200, _ANY_COUNT, "a number of requests, 0 for no limit")
+    """XCAP requests of one user in 10 seconds before it gets 429 (SEC-02); 0 is no limit. Default 200."""
 
     demo: bool = _setting("IM_DEMO", True, _yes_no, "1 or 0")
     """Whether a new database gets the demo users and group. Default 1."""
@@ -392,6 +417,13 @@ class Config:
     def http_port(self) -> int:
         """XCAP, admin, metrics, MSRP over WebSocket."""
         return HTTP_PORT + self.port_offset
+
+    @property
+    def xcap_roots(self) -> tuple[str, ...]:
+        """XCAP root URIs of this server: references to them are references to its own documents."""
+        listen = f"[{self.listen}]" if ":" in self.listen else self.listen
+        usual = tuple(f"http://{host}:{self.http_port}/xcap" for host in (self.domain, listen))
+        return (self.xcap_root, *usual) if self.xcap_root else usual
 
 
 def settings() -> list[dataclasses.Field[Any]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -15,7 +15,18 @@ from lxml import etree
 
 from msrp_worker import safe_xml
 from msrp_worker.address import LONGEST_ADDRESS, canonical
-from msrp_worker.ruleset import ALLOWING, Many, Rule, RulesError, is_ruleset, read_ruleset
+from msrp_worker.ruleset import (
+    ALLOWING,
+    MOST_LISTS,
+    NO_LISTS,
+    ExternalLists,
+    Many,
+    Rule,
+    RulesError,
+    external_lists,
+    is_ruleset,
+    read_ruleset,
+)
 
 GROUPS: Final = "urn:oma:xml:poc:list-service"
 """Where the elements of a group belong."""
@@ -83,7 +94,7 @@ class Group(msgspec.Struct, frozen=True, dict=True):
     """The IM Group Identity, canonical."""
     display_name: str = ""
     members: tuple[Member, ...] = ()
-    """In the order of the document, each address once."""
+    """In the order of the document, each address once; then those of the lists that it refers to."""
     invite_members: bool = False
     """The members are invited when a session begins (7.2.2.3)."""
     max_participants: int | None = None
@@ -94,12 +105,30 @@ class Group(msgspec.Struct, frozen=True, dict=True):
     """Addresses of lists whose entries are members too (`external` of RFC 4826, XDM-04)."""
     services: tuple[str, ...] = ()
     """`supported-services`: the enablers that the group is for, as written; empty when it does not say."""
+    lists: ExternalLists = NO_LISTS
+    """Who is on the lists that the rules refer to: not part of the document (`store.lists`, XDM-04)."""
 
     @functools.cached_property
     def kind(self) -> GroupKind:
         """PUBLIC when nobody is invited and a rule lets everybody join, PREDEFINED otherwise (CNF-19)."""
         is_open = not self.invite_members and any(_admits_everybody(rule) for rule in self.rules or ())
         return GroupKind.PUBLIC if is_open else GroupKind.PREDEFINED
+
+    @functools.cached_property
+    def external_lists(self) -> tuple[str, ...]:
+        """The addresses of all lists that the document refers to, each once."""
+        return tuple(dict.fromkeys((*self.external_members, *external_lists(self.rules or ()))))
+
+    def with_lists(self, found: Mapping[str, Sequence[Member]]) -> Group:
+        """The group with who is on these lists, by address; one that is not there has nobody. The own entries come first,
+        and more than `MOST_MEMBERS` no group has."""  # XDM-04
+        members = {member.uri: member for member in self.members}
+        for anchor in self.external_members:
+            for member in found.get(anchor, ()):
+                members.setdefault(member.uri, member)
+        anchors = external_lists(self.rules or ())
+        lists = {anchor: frozenset(member.uri for member in found.get(anchor, ())) for anchor in anchors}
+        return msgspec.structs.replace(self, members=tuple(members.values())[:MOST_MEMBERS], lists=lists)
 
     def member(self, uri: str) -> Member | None:
         """The entry of a canonical address."""
@@ -211,11 +240,15 @@ def _members(entries: etree._Element, space: str) -> Iterator[Member]:
 
 
 def _anchors(entries: etree._Element, space: str) -> Iterator[str]:
+    count = 0
     for child in entries:
         if _is_in_list_space(child, space) and etree.QName(child).localname == "external":
             anchor = (child.get("anchor") or "").strip()
             if not anchor:
                 raise _wrong(child, "without anchor")
+            count += 1
+            if count > MOST_LISTS:
+                raise _wrong(child, f"more than {MOST_LISTS} external lists")
             yield anchor
 
 

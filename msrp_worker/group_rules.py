@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from msrp_worker.group import ANONYMITY, CONFERENCE_STATE, EXPEL, INITIATE, INVITE_DYNAMICALLY, JOIN, Group, GroupKind
-from msrp_worker.ruleset import ListLookup, Requester, matching
+from msrp_worker.ruleset import Requester, matching
 
 
 class GroupRights(msgspec.Struct, frozen=True):
@@ -42,17 +42,17 @@ NOTHING: Final = GroupRights()
 _MEMBER_WITHOUT_RULES: Final = GroupRights(join=True, initiate=True, invite_dynamically=True, conference_state=True)
 
 
-def rights(group: Group, user: str | None, lookup: ListLookup | None = None) -> GroupRights:
+def rights(group: Group, user: str | None) -> GroupRights:
     """The rights of `user`: the canonical authenticated address, also of one who asks for privacy; None when the user is
     not known, who has only what a rule with anonymous-request, or without conditions, gives.
 
-    `lookup`: whether an external list holds an address; without it external lists hold nobody.
+    Lists that the document refers to count as far as the group has them (`Group.with_lists`, XDM-04).
     """
-    is_member = is_group_member(group, user, lookup)
+    is_member = user is not None and group.member(user) is not None
     if group.rules is None:
         return _MEMBER_WITHOUT_RULES if is_member else NOTHING
     allowed: set[str] = set()
-    for rule in matching(group.rules, Requester(user, is_member, lookup)):
+    for rule in matching(group.rules, Requester(user, is_member, group.lists)):
         allowed.update(name for name, value in rule.actions.items() if value)
     return GroupRights(
         join=JOIN in allowed,  # CNF-15
@@ -67,12 +67,3 @@ def rights(group: Group, user: str | None, lookup: ListLookup | None = None) -> 
 def _is_room(group: Group) -> bool:
     """A public group whose rules are silent on who begins a session."""
     return group.kind is GroupKind.PUBLIC and not any(INITIATE in rule.actions for rule in group.rules or ())
-
-
-def is_group_member(group: Group, user: str | None, lookup: ListLookup | None = None) -> bool:
-    """Whether the group's list, or a list that it refers to, holds a canonical address."""
-    if user is None:
-        return False
-    if group.member(user) is not None:
-        return True
-    return lookup is not None and any(lookup(anchor, user) for anchor in group.external_members)

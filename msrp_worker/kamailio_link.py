@@ -31,6 +31,7 @@ from kemi.messages import (
     Answer,
     Failed,
     Incoming,
+    Operate,
     Published,
     SendRequest,
     Settle,
@@ -120,6 +121,8 @@ class KamailioLink:
         """Takes requests for legs (answered with `reply`) and what happens to them."""
         self.settle: Callable[[], Awaitable[None]] = _nothing
         """What else is to be done before an operator's command sees the state of things."""
+        self.operate: Callable[[bytes], bytes] | None = None
+        """Answers the request of an operator's command."""
         self._revision = revision
         self._inviting: dict[TransactionId, None] = {}
         """INVITEs without a final response, the oldest first; those that were cancelled stay until there are too many."""
@@ -317,6 +320,9 @@ class KamailioLink:
             self._tasks.add(task := asyncio.ensure_future(self._settle(process, packet)))
             task.add_done_callback(self._tasks.discard)
             return
+        if isinstance(incoming.message, Operate):
+            self._operate(process, incoming.content)
+            return
         if isinstance(incoming.message, AbandonedInvites):
             self._answer_abandoned(read_waiting_keys(incoming.content))
             return
@@ -364,6 +370,16 @@ class KamailioLink:
             log.exception("cannot settle")
         with contextlib.suppress(OSError):  # who asked has gone, or does not read
             process.connection.send(packet)
+
+    def _operate(self, process: _Process, request: bytes) -> None:
+        try:
+            answer = b"" if self.operate is None else self.operate(request)
+        except Exception:
+            self.counters.failures += 1
+            log.exception("cannot answer an operator's command")
+            answer = b""
+        with contextlib.suppress(OSError):  # who asked has gone, or does not read
+            process.connection.send(answer or b"{}")
 
     def _tell_leg(self, incoming: Incoming) -> None:
         message = incoming.message

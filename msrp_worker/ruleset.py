@@ -5,7 +5,7 @@ Whose rules they are and which actions they may speak of, the document says: `co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -15,6 +15,8 @@ from msrp_worker.address import canonical, domain_of
 
 MOST_RULES = 1000
 """Rules in one document: each is looked at for every request."""
+MOST_LISTS = 50
+"""External lists that one document refers to: each is read from the store."""
 
 COMMON_POLICY: Final = "urn:ietf:params:xml:ns:common-policy"
 OMA_COMMON_POLICY: Final = "urn:oma:xml:xdm:common-policy"
@@ -28,8 +30,9 @@ class RulesError(ValueError):
     """The document is not one of rules; the text says why."""
 
 
-ListLookup = Callable[[str, str], bool]
-"""Whether the list named by the first URI holds the address given second (XDM-04)."""
+ExternalLists = Mapping[str, frozenset[str]]
+"""The canonical addresses on each external list, by the URI that a condition gives (XDM-04)."""
+NO_LISTS: Final[ExternalLists] = {}
 
 
 class One(msgspec.Struct, frozen=True):
@@ -73,7 +76,7 @@ class Requester(msgspec.Struct, frozen=True):
     address: str | None
     is_member: bool = False
     """On the list of the document that the rules are part of."""
-    lookup: ListLookup | None = None
+    lists: ExternalLists = NO_LISTS
 
 
 def matching(rules: tuple[Rule, ...], requester: Requester) -> Iterator[Rule]:
@@ -110,9 +113,7 @@ def _refers_to(conditions: Conditions, requester: Requester) -> bool:
 
 
 def _matches_lists(lists: tuple[str, ...], requester: Requester) -> bool:
-    if requester.address is None or requester.lookup is None:
-        return False
-    return any(requester.lookup(uri, requester.address) for uri in lists)
+    return any(requester.address in requester.lists.get(uri, ()) for uri in lists)  # XDM-04
 
 
 def _matches_identity(entities: tuple[One | Many, ...], originator: str | None) -> bool:
@@ -145,7 +146,15 @@ def read_ruleset(
     elements = [child for child in element if child.tag == f"{{{COMMON_POLICY}}}rule"]
     if len(elements) > MOST_RULES:
         raise RulesError(f"{len(elements)} rules, at most {MOST_RULES} are read")
-    return tuple(_rule(child, actions, ALLOWING if words is None else words) for child in elements)
+    rules = tuple(_rule(child, actions, ALLOWING if words is None else words) for child in elements)
+    if (count := len(external_lists(rules))) > MOST_LISTS:
+        raise RulesError(f"{count} external lists, at most {MOST_LISTS} are read")
+    return rules
+
+
+def external_lists(rules: tuple[Rule, ...]) -> tuple[str, ...]:
+    """The URIs of all lists that the rules refer to, each once."""
+    return tuple(dict.fromkeys(uri for rule in rules for uri in rule.conditions.external_lists or ()))
 
 
 def _rule(element: etree._Element, actions: Collection[str], words: dict[str, bool]) -> Rule:

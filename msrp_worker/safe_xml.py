@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import cast
+from xml.sax.saxutils import escape, quoteattr
 
 from lxml import etree
 
@@ -27,8 +28,11 @@ class XmlError(ValueError):
     status = 400
 
 
-def parse(data: bytes, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> etree._Element:
-    """The root element. Raises XmlError, with the reason, for malformed, oversized, too deep and DTD-carrying documents."""
+def parse(data: bytes, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH, *, keep_all: bool = False) -> etree._Element:
+    """The root element; comments and processing instructions are left out unless `keep_all`.
+
+    Raises XmlError, with the reason, for malformed, oversized, too deep and DTD-carrying documents.
+    """
     if len(data) > max_bytes:
         raise XmlError(f"the document has {len(data)} bytes, at most {max_bytes} are read")
     parser = etree.XMLPullParser(
@@ -38,14 +42,17 @@ def parse(data: bytes, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -
         load_dtd=False,
         dtd_validation=False,
         huge_tree=False,
-        remove_comments=True,
-        remove_pis=True,
+        remove_comments=not keep_all,
+        remove_pis=not keep_all,
     )
     depth = 0
     root: etree._Element | None = None
     try:
-        for start in range(0, len(data), _PIECE):
-            parser.feed(data[start : start + _PIECE])
+        for start in (*range(0, len(data), _PIECE), None):
+            if start is None:
+                parser.close()  # the end may bring events: a document of four bytes brings all of them
+            else:
+                parser.feed(data[start : start + _PIECE])
             for event, element in parser.read_events():
                 assert isinstance(element, etree._Element)
                 depth += 1 if event == "start" else -1
@@ -54,7 +61,6 @@ def parse(data: bytes, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -
                 if root is None:
                     root = element
                     _refuse_dtd(root)
-        parser.close()
     except etree.XMLSyntaxError as error:
         raise XmlError(f"not well-formed XML: {_one_line(error.msg)}") from None
     if root is None:
@@ -86,8 +92,23 @@ def new_document(namespace: str, name: str, children: Iterable[tuple[str, str | 
     root = etree.fromstring(f'<{name} xmlns="{namespace}"/>')
     for child, text in children:
         if text is not None:
-            etree.SubElement(root, f"{{{namespace}}}{child}").text = _NOT_XML.sub("", text)
+            etree.SubElement(root, f"{{{namespace}}}{child}").text = writable(text)
     return root
+
+
+def writable(text: str) -> str:
+    """Text without the characters that XML 1.0 has no way to write."""
+    return _NOT_XML.sub("", text)
+
+
+def escaped(text: str) -> str:
+    """Text as the content of an element."""
+    return escape(writable(text))
+
+
+def quoted(text: str) -> str:
+    """Text as the value of an attribute, with its quotes."""
+    return quoteattr(writable(text))
 
 
 def serialise(root: etree._Element) -> bytes:

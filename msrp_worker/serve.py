@@ -23,6 +23,7 @@ from msrp_worker.config import Config
 from msrp_worker.controlling.conference_notifier import ConferenceNotifier
 from msrp_worker.controlling.exploder import Exploder
 from msrp_worker.controlling.function import ControllingFunction
+from msrp_worker.controlling.overview import FocusView
 from msrp_worker.controlling.participant_information import ParticipantInformation
 from msrp_worker.controlling.referrals import Referrals
 from msrp_worker.deferred.depositing import DepositFunction
@@ -32,13 +33,18 @@ from msrp_worker.group_watch import GroupWatch
 from msrp_worker.kamailio_link import KamailioLink, LinkAddress
 from msrp_worker.msrp import Destinations, EndpointConfig, MsrpEndpoint
 from msrp_worker.msrp.websocket import websocket_handler
+from msrp_worker.operating import Operating
 from msrp_worker.participating.function import ParticipatingFunction
+from msrp_worker.participating.overview import BridgeView
 from msrp_worker.readings import Parts, readings
 from msrp_worker.sip.restart import Restored, adopt, release
 from msrp_worker.sip.shell import LegManager
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store, open_store
 from msrp_worker.web import Readings, application
+from msrp_worker.web_guard import WebGuard
+from msrp_worker.xcap.deferred_list import DeferredList
+from msrp_worker.xcap.http import XcapServer
 
 log = logging.getLogger("im.serve")
 
@@ -47,6 +53,9 @@ PURGE_SECONDS = 5.0
 PURGE_BATCH = 1000
 EXPIRY_SECONDS = 0.5
 """Between two looks for published settings that expired: how late the defaults may be back (SET-04)."""
+HTTP_BESIDE_MSRP = 1000
+"""HTTP connections, in all and of one address, beside those that MSRP over WebSocket may have; a front end that all users
+come through has one address."""
 
 TRACES_COME_SECONDS = 0.15
 """Kamailio sends what it traced ten times a second."""
@@ -93,10 +102,10 @@ async def _serve(config: Config) -> None:
             lambda: itertools.chain(() if parts is None else readings(parts), *(each() for each in more)),
         )
         app.router.add_get("/msrp", websocket_handler(endpoint))  # MED-11
-        runner = web.AppRunner(app)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, config.listen, config.http_port).start()
+        documents = XcapServer(store, config)  # XDM-01
+        documents.mount(app)
+        more.append(documents.readings)
+        await _listen(stack, app, config, more)
         await _expire_once(store)  # what expired while no worker ran holds for no request
         functions = Functions(link, store.legs, config.domain, lambda: secrets.token_hex(12))
         deferred = DeferredFunction(store, functions, endpoint, config)
@@ -106,6 +115,8 @@ async def _serve(config: Config) -> None:
         answers.focus = participating.focus
         watch = GroupWatch(store.groups, store.database.revision)
         stack.push_async_callback(_cancel, asyncio.create_task(watch.run()))
+        documents.add(DeferredList(store, deferred.notifier.changed))  # DEF-09
+        documents.open()
         notifier = ConferenceNotifier(functions, config.conference_notify_interval)
         focus = ControllingFunction(functions, endpoint, store, config, watch, notifier)
         seen = ParticipantInformation(focus, functions, notifier, store.groups, watch, config, focus.start)
@@ -115,6 +126,11 @@ async def _serve(config: Config) -> None:
         exploder = Exploder(store, functions, config, store.groups.get, focus.addresses_of, partial(_hides, focus))
         focus.methods["MESSAGE"] = exploder.take  # PAG-11
         more += focus.readings, notifier.readings, exploder.readings
+        operating = Operating(
+            lambda after: (FocusView(one) for one in focus.sessions() if one.room.tally.number > after),
+            lambda after: (BridgeView(one) for one in participating.sessions() if one.tally.number > after),
+        )
+        link.operate = operating.answer
         parts = Parts(store, link, answers, endpoint, functions.legs, participating, deferred)
         answers.on_available, answers.on_stored = deferred.available, deferred.stored
         restored = await adopt(functions.legs, store.legs, lambda record: None)
@@ -135,6 +151,23 @@ async def _serve(config: Config) -> None:
         log.info("%s serves %s, store %s", PRODUCT, config.domain, config.database_shown)
         await stopped.wait()
         log.info("stopping")
+
+
+async def _listen(stack: contextlib.AsyncExitStack, app: web.Application, config: Config, more: list[Readings]) -> None:
+    """Serve HTTP until the stack unwinds, against slow clients too (SEC-02). OSError."""
+    guard = WebGuard(
+        head_seconds=config.http_seconds,
+        stall_seconds=config.msrp_stall_seconds,
+        most=config.msrp_max_connections + HTTP_BESIDE_MSRP,
+        most_per_address=config.msrp_max_per_address + HTTP_BESIDE_MSRP,
+    )
+    app.middlewares.append(guard.middleware)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    server = await guard.serve(runner, config.listen, config.http_port)
+    stack.callback(server.close)
+    more.append(guard.readings)
 
 
 def msrp_config(config: Config) -> EndpointConfig:

@@ -16,3 +16,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """What lies under tests/scenarios runs on real processes."""
     if item.nodeid.startswith(SCENARIOS):
         item.add_marker("scenario")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Scenarios come first: they wait most, so that of several processes none has a long one left at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("scenario") is None)

@@ -15,8 +15,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = ("kemi", "msrp_worker", "im_client")
-SHELL = frozenset({"kemi.adapter", "kemi.app", "kemi.breaker", "kemi.im", "kemi.ksr"})
-TOUCHES_KAMAILIO = frozenset({"kemi.adapter", "kemi.ksr"})
+SHELL = frozenset({"kemi.adapter", "kemi.app", "kemi.bindings", "kemi.breaker", "kemi.im", "kemi.ksr"})
+TOUCHES_KAMAILIO = frozenset({"kemi.adapter", "kemi.bindings", "kemi.ksr"})
 """The adapter, and what reads values for it."""
 """The modules of kemi/ that live inside Kamailio; every other one is pure."""
 IMPURE = frozenset(
@@ -24,7 +24,8 @@ IMPURE = frozenset(
 )
 """A pure module of kemi/ has no clock, no randomness and no I/O."""
 SHARED_WITH_CLIENT = re.compile(
-    r"msrp_worker\.(msrp(\.\w+)*|sdp\w*|cpim|imdn|is_composing|file_transfer|content_types|offer_answer)"
+    r"msrp_worker\.(msrp(\.\w+)*|sdp\w*|cpim|imdn|is_composing|file_transfer|content_types|offer_answer|"
+    r"group_advertisement)"
 )
 CONFERENCE = {"msrp_worker.msrp.switch", "msrp_worker.msrp.room", "msrp_worker.msrp.fanout"}
 """The switch reads the envelopes it passes on (RFC 7701 section 6.2); nothing else of MSRP knows a content format."""

@@ -1,4 +1,4 @@
-"""`deferred list|get`: what the server keeps for this user, and fetch it."""
+"""`deferred list|get|delete`: what the server keeps for this user; fetch it, or delete it unread."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ import json
 import sys
 from pathlib import Path
 
+from ..advertising import first
 from ..client import ImClient
 from ..deferred import DeferredMessage
-from ..errors import SessionRefusedError
+from ..errors import SessionRefusedError, XcapError
 from ..message_summary import Summary
+from .advertise import as_text
 from .options import FAILED, add_account, clean, make_config
 from .progress import ProgressBar
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("deferred", help="messages that the server keeps for you")
-    actions = parser.add_subparsers(required=True, metavar="list|get")
+    actions = parser.add_subparsers(required=True, metavar="list|get|delete")
     listing = actions.add_parser("list", help="what waits (message summary)")
     add_account(listing)
     listing.add_argument("--json", action="store_true", help="one JSON object")
@@ -34,6 +36,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--json", action="store_true", help="one JSON object per message; the body is in base64, or saved at path"
     )
     getting.set_defaults(run=run_get)
+    deleting = actions.add_parser("delete", help="delete messages without fetching them")
+    add_account(deleting)
+    deleting.add_argument("message_ids", nargs="*", metavar="MESSAGE-ID", help="as listed")
+    deleting.add_argument("--all", action="store_true", dest="everything", help="all that waits now")
+    deleting.set_defaults(run=run_delete)
 
 
 async def run_list(options: argparse.Namespace) -> int:
@@ -66,6 +73,22 @@ async def run_get(options: argparse.Namespace) -> int:
     return 0
 
 
+async def run_delete(options: argparse.Namespace) -> int:
+    if bool(options.message_ids) == options.everything:
+        raise ValueError("name the messages to delete, or give --all")
+    failed = False
+    async with ImClient(make_config(options)) as client:
+        for message_id in options.message_ids or [""]:
+            shown = clean(message_id) or "all messages"
+            try:
+                await client.delete_deferred([message_id] if message_id else (), everything=options.everything)
+                print(f"deleted {shown}")
+            except XcapError as error:
+                print(f"{shown}: {clean(str(error))}")
+                failed = True
+    return FAILED if failed else 0
+
+
 def _lines(summary: Summary) -> str:
     counts = [f"{kind}: {count.new} new, {count.old} old" for kind, count in summary.counts]
     lines = [", ".join(counts) or ("messages wait" if summary.waiting else "nothing waits")]
@@ -92,6 +115,9 @@ def as_line(message: DeferredMessage) -> str:
     when = message.stored.isoformat() if message.stored else "-"
     if message.path is not None:
         return f"{when}  {clean(message.sender)}: {message.size} bytes saved as {clean(str(message.path))}"
+    advertisement = first([(message.content_type, message.body)])
+    if advertisement is not None:
+        return f"{when}  {clean(message.sender)} {as_text(advertisement)}"
     if message.content_type.lower().startswith("text/"):
         return f"{when}  {clean(message.sender)}: {clean(message.text)}"
     return f"{when}  {clean(message.sender)}: <{len(message.body)} bytes of {clean(message.content_type)}>"

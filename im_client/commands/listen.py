@@ -12,9 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ..advertising import of_message
 from ..client import ImClient
 from ..deferred import DeferredMessage
 from ..pager import PagerMessage
+from .advertise import as_text
+from .advertise import as_values as advertised
 from .deferred import as_line, as_values
 from .options import add_account, add_registration, make_config
 
@@ -80,6 +83,9 @@ def _as_line(message: PagerMessage | DeferredMessage) -> str:
     if isinstance(message, DeferredMessage):
         return as_line(message)
     late = " [expired]" if message.expired else ""
+    advertisement = of_message(message)
+    if advertisement is not None:
+        return f"{_clean(message.sender)}{late} {as_text(advertisement)}"
     if message.content_type.startswith("text/"):
         text = "".join(char if char.isprintable() else " " for char in message.text)
         return f"{_clean(message.sender)}{late}: {text}"
@@ -94,6 +100,7 @@ def _clean(text: str) -> str:
 def _as_json(message: PagerMessage | DeferredMessage) -> str:
     if isinstance(message, DeferredMessage):
         return json.dumps({"deferred": True, **as_values(message)})
+    advertisement = of_message(message)
     return json.dumps(
         {
             "from": _clean(message.from_uri),
@@ -102,6 +109,7 @@ def _as_json(message: PagerMessage | DeferredMessage) -> str:
             "call_id": _clean(message.call_id),
             "content_type": _clean(message.header("Content-Type") or ""),
             "expired": message.expired,
+            "advertisement": None if advertisement is None else advertised(advertisement),
             "headers": {name: [_clean(value) for value in found] for name, found in message.headers.items()},
             "body": base64.b64encode(message.body).decode("ascii"),
         }

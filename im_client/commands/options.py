@@ -35,12 +35,14 @@ def add_account(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-ca", type=Path, metavar="FILE", help="PEM file of the authorities to trust")
     parser.add_argument("--tls-no-verify", action="store_true", help="accept any certificate (tests only)")
     parser.add_argument("--msrp-websocket", default="", metavar="URL", help="MSRP over WebSocket, as browsers do")
+    parser.add_argument("--xcap-root", default="", metavar="URL", help="root of your documents (default: by the proxy)")
     parser.add_argument("--log", default="error", choices=("debug", "info", "warning", "error"), help="what to log")
 
 
 def add_registration(parser: argparse.ArgumentParser) -> None:
     """The options of commands that register."""
     parser.add_argument("--instance", default="", metavar="URN", help="+sip.instance of this device, urn:uuid:…")
+    parser.add_argument("--group-advertisements", action="store_true", help="register as a device that takes them")
     parser.add_argument("--no-im", action="store_true", help="register without the IM feature tag")
 
 
@@ -58,10 +60,15 @@ def make_config(options: argparse.Namespace) -> ClientConfig:
         tls_ca=options.tls_ca,
         tls_verify=not options.tls_no_verify,
         msrp_websocket=options.msrp_websocket,
+        xcap=options.xcap_root,
     )
     if "no_im" not in options:
         return config
-    contact = Contact(instance_id=options.instance, feature_tag=not options.no_im)
+    contact = Contact(
+        instance_id=options.instance,
+        feature_tag=not options.no_im,
+        group_advertisements=options.group_advertisements,
+    )
     return replace(config, contacts=(contact,))
 
 

@@ -26,6 +26,10 @@ FAILURE = 1
 """Exit status: the command was right, but could not be done."""
 
 
+class NotDone(Exception):  # noqa: N818 - the command was right
+    """What the operator asked for could not be done now; the text says why and what to do."""
+
+
 class CommandError(Exception):
     """What the operator asked for cannot be; the text says why and what to do."""
 

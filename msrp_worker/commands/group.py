@@ -10,6 +10,7 @@ import msgspec
 
 from msrp_worker.address import user_address
 from msrp_worker.commands.common import CommandError, print_json, print_table, run_with_store, shown_time
+from msrp_worker.commands.contact_lists import notes_on_lists
 from msrp_worker.config import Config
 from msrp_worker.group import Group, GroupError, check_address, parse_group
 from msrp_worker.store import AddressTaken, GroupDocument, Store
@@ -25,6 +26,7 @@ class Listed(msgspec.Struct, frozen=True):
     kind: str
     display_name: str
     members: int
+    """With those of the lists that it refers to."""
     invite_members: bool
     max_participants: int | None
     etag: str
@@ -59,20 +61,23 @@ def _put(arguments: argparse.Namespace, config: Config) -> int:
     except GroupError as error:
         raise CommandError(f"{arguments.file}: {error}") from None
 
-    async def work(store: Store) -> tuple[str, bool, list[str]]:
+    async def work(store: Store) -> tuple[str, bool, int, list[str]]:
         is_new = await store.groups.document(group.uri) is None
         try:
             etag = await store.groups.put(group.uri, document)
         except AddressTaken as error:
             raise CommandError(f"{error}; `user delete` frees it") from None
-        return etag, is_new, await _strangers(store, group, config.domain)
+        strangers = await _strangers(store, group, config.domain)
+        notes = [f"Note: the member {uri} is no user yet; `user add` creates one." for uri in strangers]
+        notes += await notes_on_lists(store, group.external_lists)
+        return etag, is_new, len((await store.groups.complete(group)).members), notes
 
-    etag, is_new, strangers = run_with_store(config, work)
+    etag, is_new, count, notes = run_with_store(config, work)
     verb = "Created" if is_new else "Replaced"
-    members = f"{len(group.members)} members" if len(group.members) != 1 else "1 member"
+    members = f"{count} members" if count != 1 else "1 member"
     print(f"{verb} the {group.kind.value} group {group.uri}: {members}, {len(document)} bytes, etag {etag}.")
-    for uri in strangers:
-        print(f"Note: the member {uri} is no user yet; `user add` creates one.")
+    for note in notes:
+        print(note)
     return 0
 
 
@@ -98,13 +103,13 @@ def _get(arguments: argparse.Namespace, config: Config) -> int:
 
 
 def _list(arguments: argparse.Namespace, config: Config) -> int:
-    async def work(store: Store) -> list[GroupDocument]:
-        found: list[GroupDocument] = []
+    async def work(store: Store) -> list[Listed]:
+        found: list[Listed] = []
         while page := await store.groups.list(after=found[-1].uri if found else ""):
-            found += page
+            found += [await _listed(store, document) for document in page]
         return found
 
-    groups = [_listed(document) for document in run_with_store(config, work)]
+    groups = run_with_store(config, work)
     if arguments.json:
         print_json(groups)
         return 0
@@ -138,9 +143,9 @@ def _delete(arguments: argparse.Namespace, config: Config) -> int:
     return 0
 
 
-def _listed(found: GroupDocument) -> Listed:
+async def _listed(store: Store, found: GroupDocument) -> Listed:
     try:
-        group = parse_group(found.document)
+        group = await store.groups.complete(parse_group(found.document))
     except GroupError:
         return Listed(found.uri, UNREADABLE, "", 0, False, None, found.etag, found.changed_at)
     return Listed(

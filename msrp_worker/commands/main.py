@@ -7,8 +7,21 @@ import os
 import sys
 from collections.abc import Sequence
 
-from msrp_worker.commands import check_config, deferred, doctor, group, init, rules, serve, settings, trace, user
-from msrp_worker.commands.common import FAILURE, USAGE_ERROR, CommandError, print_error
+from msrp_worker.commands import (
+    check_config,
+    contact_lists,
+    deferred,
+    doctor,
+    group,
+    init,
+    rules,
+    serve,
+    session,
+    settings,
+    trace,
+    user,
+)
+from msrp_worker.commands.common import FAILURE, USAGE_ERROR, CommandError, NotDone, print_error
 from msrp_worker.config import Config, ConfigError
 from msrp_worker.store import SchemaError, StoreError, UnknownUser
 
@@ -20,7 +33,20 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--config", metavar="FILE", help="configuration file, instead of the one in IM_CONFIG")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (serve, init, user, group, rules, settings, deferred, trace, check_config, doctor):
+    for module in (
+        serve,
+        init,
+        user,
+        group,
+        contact_lists,
+        rules,
+        settings,
+        deferred,
+        session,
+        trace,
+        check_config,
+        doctor,
+    ):
         module.register(commands)
     return parser
 
@@ -34,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (CommandError, ConfigError, UnknownUser) as error:
         print_error(str(error))
         return USAGE_ERROR
-    except SchemaError as error:
+    except (NotDone, SchemaError) as error:
         print_error(str(error))
         return FAILURE
     except StoreError as error:

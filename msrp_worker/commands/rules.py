@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from msrp_worker.commands.common import CommandError, known_user, run_with_store
-from msrp_worker.common_policy import RulesError
+from msrp_worker.commands.contact_lists import notes_on_lists
+from msrp_worker.common_policy import RulesError, parse_rules
 from msrp_worker.config import Config
 from msrp_worker.store import Store
 
@@ -34,15 +35,18 @@ def _put(arguments: argparse.Namespace, config: Config) -> int:
     except OSError as error:
         raise CommandError(f"{arguments.file}: {error.strerror}") from None
 
-    async def work(store: Store) -> tuple[str, str]:
+    async def work(store: Store) -> tuple[str, str, list[str]]:
         user = await known_user(store, config, arguments.user)
         try:
-            return user.address, await store.rules.put(user.address, document)
+            etag = await store.rules.put(user.address, document)
         except RulesError as error:
             raise CommandError(f"{arguments.file}: {error}") from None
+        return user.address, etag, await notes_on_lists(store, parse_rules(document).external_lists)
 
-    address, etag = run_with_store(config, work)
+    address, etag, notes = run_with_store(config, work)
     print(f"Stored the IM rules of {address}: {len(document)} bytes, etag {etag}.")
+    for note in notes:
+        print(note)
     return 0
 
 

@@ -8,13 +8,12 @@ from typing import Final
 
 import msgspec
 
-from msrp_worker.controlling import group_advertisement
-from msrp_worker.controlling.group_advertisement import AdvertisementError
+from msrp_worker import group_advertisement
 from msrp_worker.controlling.invitation import asks_for_privacy
 from msrp_worker.group import Group
 from msrp_worker.group_rules import rights
 from msrp_worker.multipart import MultipartError, build, decoded, direct_parts, read_parts
-from msrp_worker.sip.message import Message, address
+from msrp_worker.sip.message import Message, address, split
 from msrp_worker.sip.port import Headers
 from msrp_worker.uri_list import UriList, UriListError, history_part, is_recipient_list, read_uri_list
 
@@ -39,8 +38,8 @@ COPIED: Final = (
 """Header fields of the message that every copy has."""
 CONTENT: Final = ("content-disposition", "content-encoding", "content-language", "content-id")
 """Those that speak of the body: of one that is copied as it came, or of the one part that is left."""
-ADVERTISEMENT_TAG: Final = "+g.poc.groupad"
-"""Feature tag of devices that take group advertisements (ADV-03)."""
+DENIED: Final = frozenset({"FALSE", "!TRUE"})
+"""Values with which a feature tag asks for the opposite (RFC 3840 section 9)."""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -88,21 +87,15 @@ def screen(request: Message) -> Refused | None:
 def refuse_advertisement(request: Message, *, anonymous: bool) -> Refused | None:
     """The checks on a group advertisement (6.2.3.8); None for any other message as well."""
     try:
-        documents = [
-            part.body
-            for part in read_parts(request.first("content-type"), request.body)
-            if part.media_type == group_advertisement.CONTENT_TYPE
-        ]
+        documents = _advertisements(request)
     except MultipartError as error:
         return Refused(400, "Bad Request", "SEC-05", str(error))
-    if not documents:
-        return None
-    if anonymous:
+    if anonymous and (documents or _asks_for_advertisement_devices(request)):
         return Refused(403, "Forbidden", "ADV-01", "A group advertisement is not anonymous")  # ADV-01
     try:
         for document in documents:
-            group_advertisement.validate(document)
-    except AdvertisementError as error:
+            group_advertisement.parse(document)
+    except group_advertisement.AdvertisementError as error:
         return Refused(400, "Bad Request", "ADV-02", f"Group advertisement: {error}")  # ADV-02
     return None
 
@@ -133,8 +126,24 @@ def refuse_by_group(group: Group | None, originator: str, *, anonymous: bool) ->
 
 
 def is_advertisement(request: Message) -> bool:
-    """Whether a message asks for devices that take group advertisements (ADV-03)."""
-    return any(ADVERTISEMENT_TAG in value.lower() for value in request.values("accept-contact"))
+    """Whether the copies of a message are for devices that take group advertisements: because it asks for them, or because
+    it is one, which is routed by its feature tag whoever forgot to name it (E.1.9, ADV-03). MultipartError."""
+    return _asks_for_advertisement_devices(request) or bool(_advertisements(request))
+
+
+def _asks_for_advertisement_devices(request: Message) -> bool:
+    for value in request.values("accept-contact"):
+        for parameter in list(split(value, ";"))[1:]:
+            name, _, said = parameter.partition("=")
+            if name.strip().lower() == group_advertisement.FEATURE_TAG and said.strip(' "').upper() not in DENIED:
+                return True
+    return False
+
+
+def _advertisements(request: Message) -> list[bytes]:
+    """The documents in it."""
+    parts = read_parts(request.first("content-type"), request.body)
+    return [part.body for part in parts if part.media_type == group_advertisement.CONTENT_TYPE]
 
 
 def explosion(
@@ -157,11 +166,12 @@ def explosion(
     """
     try:
         body, about = _body(request, listed, identity)
+        advertisement = is_advertisement(request)
     except (MultipartError, ValueError) as error:
         return Refused(400, "Bad Request", "SEC-05", str(error))
     tags = "*;+g.oma.sip-im;require;explicit"
-    if is_advertisement(request):
-        tags = f"*;+g.oma.sip-im;{ADVERTISEMENT_TAG};require;explicit"  # ADV-03
+    if advertisement:
+        tags = f"*;+g.oma.sip-im;{group_advertisement.FEATURE_TAG};require;explicit"  # ADV-03
     headers: list[tuple[str, str]] = [
         ("P-Asserted-Identity", f"<{originator}>"),  # PAG-15
         ("Accept-Contact", tags),  # PAG-15

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -27,14 +27,13 @@ from msrp_worker.controlling.replacing import replacement
 from msrp_worker.controlling.room import Observer
 from msrp_worker.controlling.session import FocusSession
 from msrp_worker.controlling.session_policy import SessionPolicy
-from msrp_worker.controlling.terms import RoomTerms, large_line
+from msrp_worker.controlling.terms import RoomTerms, is_large
 from msrp_worker.functions import Functions
 from msrp_worker.group import Group
 from msrp_worker.group_rules import GroupRights, rights
 from msrp_worker.group_watch import GroupWatch
 from msrp_worker.msrp import MsrpEndpoint
 from msrp_worker.msrp.switch import Switch
-from msrp_worker.sdp_msrp import MsrpMedia
 from msrp_worker.sip.leg_types import LegId, Replied, Requested, Respond
 from msrp_worker.sip.message import Message
 from msrp_worker.store.errors import StoreError
@@ -69,20 +68,6 @@ class Notifier(Protocol):
     def ended(self, source: StateSource) -> None: ...
 
     def dismiss(self, source: StateSource, key: str) -> None: ...
-
-
-class SessionInfo(Struct, frozen=True):
-    """One session, for the operator."""
-
-    identity: str
-    kind: str
-    group: str
-    initiator: str
-    participants: tuple[str, ...]
-    invited: int
-    """Invitations without an answer."""
-    seconds: int
-    """Age."""
 
 
 class Counters(Struct):
@@ -133,21 +118,9 @@ class ControllingFunction:
 
     # --- for others
 
-    def sessions(self) -> list[SessionInfo]:
-        """All sessions, for the operator."""
-        now = self._legs.clock()
-        return [
-            SessionInfo(
-                identity=one.address.uri,
-                kind=one.state.kind.value,
-                group="" if one.group is None else one.group.uri,
-                initiator=one.state.initiator,
-                participants=tuple(sorted(one.state.participants)),
-                invited=one.state.pending,
-                seconds=int(now - one.state.began),
-            )
-            for one in self._sessions.values()
-        ]
+    def sessions(self) -> Collection[FocusSession]:
+        """All sessions, in the order in which they began."""
+        return self._sessions.values()
 
     def find(self, address: str) -> FocusSession | None:
         """The session of an IM Session Identity or IM Group Identity, canonical; None when there is none now."""
@@ -158,13 +131,6 @@ class ControllingFunction:
         """The participants of the session whose identity has this user part; None when there is none (PAG-13)."""
         session = self._sessions.get(user)
         return None if session is None else tuple(session.state.participants)
-
-    def release(self, address: str) -> bool:
-        """Release a session at the operator's wish; False when there is none."""
-        session = self.find(address)
-        if session is not None:
-            session.release(Why.OPERATOR)
-        return session is not None
 
     def readings(self) -> Iterable[Reading]:
         """What `/metrics` shows."""
@@ -215,7 +181,7 @@ class ControllingFunction:
             return set_up.judge_initiator("", known=False, allowed=False)  # IDN-01
         host = await self._endpoint.local_host(asked.source.partition(":")[0] or None)
         others = await self._endpoint.local_host(None)
-        come = Coming(transaction, request, asked, host, others, large_line(request.sdp))
+        come = Coming(transaction, request, asked, host, others, is_large(request.sdp))
         user = session_user(asked.recipient)
         if user:
             return await self._rejoin(come, user)
@@ -269,10 +235,10 @@ class ControllingFunction:
 
     def _join_group(self, come: Coming, group: Group) -> Refused | None:
         """Come into the session of a group, or begin it. Nothing waits here: of two at once one begins (CNF-17)."""
-        session = self._by_group.get(group.uri) if come.large is None else None
+        session = None if come.large else self._by_group.get(group.uri)
         originator = come.asked.originator
         may = self._rights(group, originator)
-        starting = session is None and come.large is None  # who may join may send (LRG-02, PAG-14)
+        starting = session is None and not come.large  # who may join may send (LRG-02, PAG-14)
         full = None if session is None else session.full(originator)
         refused = joining.judge_group(may, starting=starting, anonymous=come.asked.anonymous, full=full)
         if refused is not None:
@@ -280,9 +246,9 @@ class ControllingFunction:
         if session is not None:
             return self._join(session, come)
         limit = joining.limit_of(group, GROUP_CEILING)
-        members = joining.members_to_invite(group, originator, limit, self._rights, all_of_them=come.large is not None)
+        members = joining.members_to_invite(group, originator, limit, self._rights, all_of_them=come.large)
         session = self._new_session(
-            joining.kind_of(group), originator, limit, come, group, is_open=not members and come.large is None
+            joining.kind_of(group), originator, limit, come, group, is_open=not members and not come.large
         )
         place = self._place(session, come)
         refused = place.media.hear(come.request.sdp)
@@ -369,10 +335,10 @@ class ControllingFunction:
         uris = address.uris if group is None else (*address.uris, group.uri)
         observer = Observer()
         large = come.large
-        switch = Switch(uris, None, observer) if large is None else LargeSwitch(uris, observer)
-        room = Room(self._endpoint, switch, self._terms(large), self.start)
+        switch = LargeSwitch(uris, observer) if large else Switch(uris, None, observer)
+        room = Room(self._endpoint, switch, self._terms(large), self.start, observer.tally)
         policy = ReleasePolicy(auto_release=True)  # a large message is over with its sender (9.1.3)
-        if large is None:
+        if not large:
             policy = ReleasePolicy(
                 auto_release=config.auto_release,
                 max_seconds=config.session_max_seconds,
@@ -385,7 +351,7 @@ class ControllingFunction:
             limit=limit,
             began=self._legs.clock(),
             open=is_open,
-            patience=0.0 if large is None else LARGE_PATIENCE_S,
+            patience=LARGE_PATIENCE_S if large else 0.0,
             admitted=frozenset({initiator}),
         )
         told = SessionPolicy(
@@ -399,7 +365,7 @@ class ControllingFunction:
         observer.session = session
         return session
 
-    def _terms(self, large: MsrpMedia | None) -> RoomTerms:
+    def _terms(self, large: bool) -> RoomTerms:
         config, fingerprint = self._config, self._endpoint.fingerprint
         return RoomTerms(
             fingerprints=(fingerprint,) if fingerprint is not None else (),
@@ -494,5 +460,5 @@ class Coming(Struct, frozen=True):
     """Our MSRP address towards its sender."""
     host_of_others: str
     """That towards those who are invited because of it."""
-    large: MsrpMedia | None = None
-    """Its line, where it is for a large message."""
+    large: bool = False
+    """It is for a large message."""

@@ -7,13 +7,15 @@ upon it (9.1.3) takes nothing away from anybody, and knows what its message came
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from msrp_worker.msrp import DEFERRED, IncomingMessage, OutgoingMessage, Session, SessionHandler
 from msrp_worker.msrp.fanout import Stream
 from msrp_worker.msrp.frames import Request
 from msrp_worker.msrp.room import Participant, RoomObserver, RoomPolicy
 from msrp_worker.msrp.switch import CUT, FORBIDDEN, Switch
+from msrp_worker.sdp import Line
+from msrp_worker.sdp_msrp import MsrpMedia
 
 POLICY: Final = RoomPolicy(nicknames=False, private_messages=False)
 NOBODY = 480
@@ -63,13 +65,40 @@ class LargeStream(Stream):
             self.failed = self.failed or copy.status or NOBODY
 
 
-class LargeSwitch(Switch):
-    """The room of a large message: one sends, the others receive."""
+class SentFile(NamedTuple):
+    """One file of the message, as its sender describes it."""
 
-    __slots__ = ()
+    line: MsrpMedia
+    carried: tuple[Line, ...] = ()
+    """Attributes of the line that are for those who receive."""
+
+
+class LargeSwitch(Switch):
+    """The room of a large message: one sends, the others receive. Each file has MSRP sessions of its own."""
+
+    __slots__ = ("_numbers", "files")
 
     def __init__(self, uris: Sequence[str], observer: RoomObserver) -> None:
         super().__init__(uris, POLICY, observer)
+        self.files: tuple[SentFile, ...] = ()
+        """What is sent, by number."""
+        self._numbers: dict[Session, int] = {}
+        """Which file goes through an MSRP session."""
+
+    def take(self, participant: Participant, number: int) -> None:
+        """Take a session for one file into the room."""
+        self._numbers[participant.session] = number
+        self.join(participant)
+
+    def wanted(self) -> frozenset[int]:
+        """The files that somebody takes; all of them while nobody is there."""
+        found = {self._numbers.get(one.session, 0) for one in self.participants if one.receives}
+        return frozenset(found or range(len(self.files)))
+
+    def closed(self, session: Session, reason: str) -> None:
+        """See `SessionHandler`."""
+        self._numbers.pop(session, None)
+        super().closed(session, reason)
 
     def message(self, session: Session, message: IncomingMessage, body: bytes) -> int | None:
         """A message that came in one piece."""
@@ -82,7 +111,8 @@ class LargeSwitch(Switch):
             return FORBIDDEN  # a recipient
         if message.size == 0:
             return None  # only binds the session (RFC 4975 section 5.4)
-        recipients = [one for one in self.participants if one.receives]
+        number = self._numbers.get(session, 0)
+        recipients = [one for one in self.participants if one.receives and self._numbers.get(one.session, 0) == number]
         if not recipients:
             return NOBODY
         message.context = stream = LargeStream(session, message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from msrp_worker.msrp.switch import Switch
 from msrp_worker.offer_answer import Answer, LocalPolicy, Negotiated, Refusal, answer, conclude, offer
 from msrp_worker.sdp import Line, Origin, SdpError, SessionDescription
 from msrp_worker.sdp_msrp import ACTIVE_PORT
+from msrp_worker.tally import Tally
 
 log = logging.getLogger("im.controlling")
 
@@ -38,6 +39,7 @@ class Room:
     switch: Switch
     terms: RoomTerms
     start: Callable[[Coroutine[Any, Any, None]], object]
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class _Asked:
 
     description: SessionDescription
     session: Session
-    early: _Early | None
+    early: Early | None
 
 
 class SeatMedia:
@@ -76,7 +78,7 @@ class SeatMedia:
         """The answer to it, if nothing narrows it."""
         self._asked: _Asked | None = None
         """An offer of ours without its answer."""
-        self._early: _Early | None = None
+        self._early: Early | None = None
         self._carried: tuple[Line, ...] = ()
         self._closed = False
 
@@ -105,7 +107,7 @@ class SeatMedia:
         outcome = self._answer(offered, self._policy())
         if isinstance(outcome, Refused):
             return outcome
-        self._offered, self._judged = read(offered), outcome
+        self._offered, self._judged = self._read(offered), outcome
         self._carried = carried(self._offered)
         return None
 
@@ -159,7 +161,7 @@ class SeatMedia:
         if extra:
             made = replace(made, media=tuple(replace(one, lines=(*one.lines, *extra)) for one in made.media))
         self.withdraw()
-        early = None if self._is_lost else _Early(self)
+        early = None if self._is_lost else Early(self)
         session = offered_session(self._room.endpoint, line, early or self._room.switch, self._room.terms.options)
         self._asked = _Asked(made, session, early)
         if early is None and self.negotiated is not None:
@@ -224,9 +226,13 @@ class SeatMedia:
 
     # --- inside
 
+    def _read(self, offered: bytes) -> SessionDescription:
+        """What of an offer is answered. SdpError."""
+        return read(offered)
+
     def _answer(self, offered: bytes, policy: LocalPolicy) -> Answer | Refused:
         try:
-            outcome = answer(read(offered), policy)
+            outcome = answer(self._read(offered), policy)
         except SdpError as error:
             if error.status == 488:
                 return not_acceptable(str(error))
@@ -267,12 +273,8 @@ class SeatMedia:
     def _change(self, line: Negotiated) -> None:
         """Take what the other side's half of the line says."""
         self.negotiated = line
-        participant = self.participant
-        assert participant is not None
-        participant.accept = taken_by(line.remote)
-        participant.private_messages = line.remote.takes_private_messages
-        participant.max_size = line.max_send_size
-        participant.receives = line.remote.direction.receives  # on hold nothing is sent there (CNF-21)
+        assert self.participant is not None
+        describe_client(self.participant, line)
 
     def _move(self, session: Session, line: Negotiated) -> None:
         """Go on with another MSRP session; the old one ends once the new one is there."""
@@ -305,7 +307,15 @@ class SeatMedia:
             log.info("no MSRP connection to %s: %s", line.connect_to, error)  # the switch hears that the session is closed
 
 
-class _Early(SessionHandler):
+def describe_client(participant: Participant, line: Negotiated) -> None:
+    """Set what the other side's half of a line says of its client."""
+    participant.accept = taken_by(line.remote)
+    participant.private_messages = line.remote.takes_private_messages
+    participant.max_size = line.max_send_size
+    participant.receives = line.remote.direction.receives  # on hold nothing is sent there (CNF-21)
+
+
+class Early(SessionHandler):
     """Handles the MSRP session of who is invited until its 200 is here: nothing is read from it, nothing of it is lost.
 
     Its SEND may overtake the 200, which goes through proxies.

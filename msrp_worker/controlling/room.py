@@ -6,6 +6,7 @@ from typing import Protocol
 
 from msrp_worker.controlling.media import SeatMedia
 from msrp_worker.msrp.room import Participant, RoomObserver, SwitchedMessage
+from msrp_worker.tally import Tally
 
 
 class Seated(Protocol):
@@ -19,19 +20,22 @@ class Seated(Protocol):
 
 
 class Observer(RoomObserver):
-    """The observer of one room; `others` see its messages too, such as a recorder."""
+    """The observer of one room; `tally` counts its messages; `others` see them too, such as a recorder."""
 
-    __slots__ = ("others", "session")
+    __slots__ = ("others", "session", "tally")
 
     def __init__(self) -> None:
         self.session: Seated | None = None
         self.others: list[RoomObserver] = []
+        self.tally = Tally()
 
     def begin(self, message: SwitchedMessage) -> int | None:
         for other in self.others:
             refused = other.begin(message)
             if refused is not None:
                 return refused
+        if message.recordable:
+            self.tally.count()
         return None
 
     def data(self, message: SwitchedMessage, data: bytes) -> None:

@@ -6,7 +6,6 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -16,6 +15,7 @@ from msrp_worker.controlling.conference_state import ConferenceUser
 from msrp_worker.controlling.identity import ALLOW_EVENTS, SessionAddress, anonymous_uri
 from msrp_worker.controlling.im_session import ImSession
 from msrp_worker.controlling.invitation import OUTGOING, Inviter, asks_for_privacy, invitation, plain_name
+from msrp_worker.controlling.large_media import LargeMedia
 from msrp_worker.controlling.media import Room, SeatMedia
 from msrp_worker.controlling.place import Place, Progress
 from msrp_worker.controlling.refusal import Refused, too_many
@@ -23,6 +23,7 @@ from msrp_worker.controlling.release_policy import SessionKind, Why
 from msrp_worker.controlling.roster import roster
 from msrp_worker.controlling.seat import Stage
 from msrp_worker.controlling.session_policy import SessionPolicy
+from msrp_worker.controlling.watcher import Watcher
 from msrp_worker.cpim import Address
 from msrp_worker.group import Group
 from msrp_worker.group_rules import rights
@@ -49,6 +50,7 @@ from msrp_worker.sip.leg_types import (
 )
 from msrp_worker.sip.message import Message, name_of
 from msrp_worker.sip.port import Headers
+from msrp_worker.sip.reason import with_text
 from msrp_worker.sip.shell import LegManager, TooManyLegs
 from msrp_worker.uri_list import Recipient
 
@@ -60,30 +62,6 @@ NOTHING_TO_REPLACE = (420, 481)
 """Who answers an INVITE with Replaces so has no such dialog, or does not know the header: it is called without (CNF-11)."""
 _SEATS = itertools.count(1)
 """Numbers of seats, each used once by this worker: their o= lines differ too."""
-
-
-class Watcher(Protocol):
-    """Who is told of a session."""
-
-    def changed(self, session: FocusSession, key: str) -> None:
-        """A user joined, left, rings, or has another name."""
-        ...
-
-    def left(self, session: FocusSession, key: str) -> None:
-        """A user has no seat any more."""
-        ...
-
-    def requested(self, session: FocusSession, leg_id: LegId, key: str, event: Requested) -> None:
-        """A participant's other request inside its dialog, to be answered with `Respond`."""
-        ...
-
-    def replied(self, leg_id: LegId, event: Replied) -> None:
-        """The final response to a request of ours inside a participant's dialog."""
-        ...
-
-    def over(self, session: FocusSession) -> None:
-        """The session is released."""
-        ...
 
 
 class FocusSession:
@@ -124,13 +102,15 @@ class FocusSession:
         self._narrowed: tuple[str, ...] = ()
         """Content types of who answered first (CNF-07)."""
         self._carried: tuple[Line, ...] = ()
+        self._text = ""
+        """What the operator says about the end."""
         self._told: deque[events.Event] = deque()
         self._telling = False
 
     @property
     def is_large(self) -> bool:
         """There for one large message, not for conversation (9.3.1.1): nobody joins, is added, or is told of it."""
-        return self.room.terms.large is not None
+        return self.room.terms.large
 
     # --- what the conference package shows (StateSource)
 
@@ -168,7 +148,7 @@ class FocusSession:
         """A seat that nobody has yet; `host`: our MSRP address towards this user."""
         number = next(_SEATS)
         shown = self._stand_in(key) if anonymous else ""
-        media = SeatMedia(
+        media = (LargeMedia if self.is_large else SeatMedia)(
             self.room,
             host or self._host,
             number,
@@ -191,6 +171,10 @@ class FocusSession:
     def full(self, key: str) -> Refused | None:
         """Whether there is no room for a user (CNF-16)."""
         return None if self.state.has_room(key) else too_many("CNF-16")
+
+    def stand_in_of(self, key: str) -> str:
+        """The URI that stands for a user who asked for privacy in this session, empty for others (IDN-08)."""
+        return self._anonymous.get(key, "")
 
     def _stand_in(self, key: str) -> str:
         return self._anonymous.setdefault(key, anonymous_uri())
@@ -223,8 +207,9 @@ class FocusSession:
         self.tell(events.Expel(key, why))
         return True
 
-    def release(self, why: Why) -> None:
-        """End the session (7.2.2.5)."""
+    def release(self, why: Why, text: str = "") -> None:
+        """End the session (7.2.2.5); a `text` for its participants takes the place of the one that `why` has."""
+        self._text = text
         self.tell(events.Close(why))
 
     def regroup(self, group: Group | None, limit: int | None = None) -> None:  # CNF-29
@@ -251,7 +236,7 @@ class FocusSession:
     def media_connected(self, media: SeatMedia) -> None:
         """The MSRP connection of a participant stands."""
         place = self._places.get(media.number)
-        if place is not None:
+        if place is not None and media.connected:
             self.tell(events.Connected(place.number))
 
     def cut(self, media: SeatMedia) -> None:
@@ -312,7 +297,7 @@ class FocusSession:
                 if why in (Why.ELSEWHERE, Why.TOO_MANY):
                     place.tell(*((200, "OK") if why is Why.ELSEWHERE else (486, "Busy Here")))
                 self._drop(place, why.name.lower())
-                self._order(place, Release(why=why.value))
+                self._order(place, Release(why=with_text(why.value, self._text)))
             case events.Unseat():
                 self._drop(place, "left")
 

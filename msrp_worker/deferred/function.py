@@ -18,7 +18,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from kemi.messages import SipRequest, TransactionId
-from msrp_worker import address, content_types, cpim, imdn, sdp
+from msrp_worker import address, content_types, cpim, group_advertisement, imdn, sdp
 from msrp_worker.config import Config
 from msrp_worker.deferred import delivery
 from msrp_worker.deferred.notifier import Notifier
@@ -197,11 +197,15 @@ class DeferredFunction:
 
     # --- push ---
 
-    async def _push(self, recipient: str) -> None:
+    async def _push(self, recipient: str, *, advertisements: bool = False) -> None:
+        """Push what waits; group advertisements behind the rest, in a session for devices that take them (ADV-03)."""
         began = False
         try:
             async with self._room:
-                began = await self._begin_push(recipient)
+                if not advertisements:
+                    began = await self._begin_push(recipient, advertisements=False)
+                if not began and await self._store.deferred.has_advertisement(recipient):
+                    began = await self._begin_push(recipient, advertisements=True)
         except StoreError as error:
             log.error("nothing pushed to %s, tried again in %d s: %s", recipient, STORE_RETRY_S, error)
             self._later(recipient)
@@ -219,7 +223,7 @@ class DeferredFunction:
         if again:
             self.available(recipient)
 
-    async def _begin_push(self, recipient: str) -> bool:
+    async def _begin_push(self, recipient: str, *, advertisements: bool) -> bool:
         """Send the INVITE of a push; False when there is nothing to push now."""
         facts = await self._store.users.facts(recipient)
         if facts is None:
@@ -227,8 +231,8 @@ class DeferredFunction:
         if not _is_ready(facts):
             self._hold(recipient)  # DEF-06: told by message-summary only. DEF-12: pushed once the user is willing
             return False
-        session = self._session(recipient, push=True)
-        entries = await self._store.leases.claim(recipient, session.owner)  # DEF-13
+        session = self._session(recipient, push=True, advertisements=advertisements)
+        entries = await self._store.leases.claim(recipient, session.owner, advertisements=advertisements)  # DEF-13
         if not entries:
             await self._wait_for_lease(recipient)
             return False
@@ -266,8 +270,11 @@ class DeferredFunction:
     def _invitation(
         self, recipient: str, session: DeliverySession, first: DeferredEntry, description: sdp.SessionDescription
     ) -> Invitation:
+        tags = (
+            f"*;+g.oma.sip-im;{group_advertisement.FEATURE_TAG}" if session.advertisements else "*;+g.oma.sip-im"
+        )  # ADV-03
         headers: list[Header] = [
-            ("Accept-Contact", "*;+g.oma.sip-im;require;explicit"),
+            ("Accept-Contact", f"{tags};require;explicit"),
             ("P-Asserted-Identity", f"<{self._uri}>"),  # HDR-07; User-Agent is Kamailio's (HDR-01)
             (FUNCTION_HEADER, "deferred"),
         ]
@@ -380,7 +387,11 @@ class DeferredFunction:
             log.info("%d deferred messages delivered to %s", state.delivered, session.recipient)
         if session.push:
             more = session.narrowed and state.delivered > 0 and not state.why
-            self._pushed(session.recipient, again=more or self._pushing.get(session.recipient, False))
+            again = more or self._pushing.get(session.recipient, False)
+            if again or session.advertisements or self._closing:
+                self._pushed(session.recipient, again=again)
+            else:
+                self.start(self._push(session.recipient, advertisements=True))
             if session.store_failed:
                 self._later(session.recipient)
 
@@ -428,7 +439,7 @@ class DeferredFunction:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("deferred messaging", exc_info=error)
 
-    def _session(self, recipient: str, *, push: bool) -> DeliverySession:
+    def _session(self, recipient: str, *, push: bool, advertisements: bool | None = None) -> DeliverySession:
         identity = secrets.token_hex(8)
         return DeliverySession(
             recipient,
@@ -442,6 +453,7 @@ class DeferredFunction:
             form_policy=self._form,
             state_dir=self._config.state_dir,
             push=push,
+            advertisements=advertisements,
         )
 
     def _contact(self, session: DeliverySession) -> str:

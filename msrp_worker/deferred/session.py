@@ -80,12 +80,15 @@ class DeliverySession(SessionHandler):
         form_policy: FormPolicy,
         state_dir: Path,
         push: bool,
+        advertisements: bool | None,
     ) -> None:
         self.recipient = recipient
         self.identity = identity
         self.owner = owner
         """Holder of the leases."""
         self.push = push
+        self.advertisements = advertisements
+        """Delivers group advertisements alone, or all but them; None: both, as its user asked for them (ADV-03)."""
         self.leg: LegId | None = None
         self.media: Session | None = None
         self.state = delivery.Delivery()
@@ -202,7 +205,8 @@ class DeliverySession(SessionHandler):
 
     async def _claim(self) -> None:
         try:
-            entries = await self._store.leases.claim(self.recipient, self.owner, alone=self.push)
+            leases, kind = self._store.leases, self.advertisements
+            entries = await leases.claim(self.recipient, self.owner, alone=self.push, advertisements=kind)
         except StoreError as error:
             self._store_failed(error)
             return

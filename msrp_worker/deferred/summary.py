@@ -100,11 +100,17 @@ def _headers(entry: DeferredEntry) -> bytes:
     return ("\r\n" + "".join(lines)).encode("utf-8", "replace")
 
 
+def header_uri(header: str, otherwise: str) -> str:
+    """The URI of a From or To value; `otherwise` where there is none."""
+    _, bracket, rest = header.rpartition("<")
+    uri = rest.partition(">")[0] if bracket else header.partition(";")[0]
+    return uri.strip() or otherwise
+
+
 def _address(header: str, otherwise: str) -> str:
     """A From or To value without its parameters: the tag is of another dialog."""
-    name, bracket, rest = header.rpartition("<")
-    uri = rest.partition(">")[0] if bracket else header.partition(";")[0]
-    uri = uri.strip() or otherwise
+    name, bracket, _ = header.rpartition("<")
+    uri = header_uri(header, otherwise)
     return f"{name.strip()} <{uri}>".strip() if bracket else f"<{uri}>"
 
 

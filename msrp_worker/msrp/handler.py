@@ -7,6 +7,7 @@ session.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,6 +49,12 @@ class SessionHandler:
     def data(self, session: Session, message: IncomingMessage, data: bytes) -> int | None:
         """The next bytes. `message.position` is the offset of their first one."""
         return None
+
+    def pieces(self, session: Session, message: IncomingMessage, pieces: Sequence[bytes]) -> bool:
+        """The next bytes in pieces, none of them empty, that came in one read: for those to whom it makes no difference,
+        as it costs less. False: nothing was taken, they come by `data` one after the other. True: all were, and the
+        session goes on."""
+        return False
 
     def end(self, session: Session, message: IncomingMessage) -> int | None:
         """All bytes have come; as `message` otherwise."""

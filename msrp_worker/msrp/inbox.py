@@ -70,6 +70,7 @@ class Inbox:
         limit = session.options.max_size
         answered = message.request.failure_report == YES
         message.touched = now
+        self._receive_run(message, chunks)
         while message.progress is streaming and chunks.taken < len(chunks.rows) and link.refused_because is None:
             ident, start, _, body, flag = chunks.rows[chunks.taken]
             position = message.position
@@ -93,6 +94,31 @@ class Inbox:
                 continue
             self.receive_end(flag)
         return False
+
+    def _receive_run(self, message: IncomingMessage, chunks: Chunks) -> None:
+        """Take all in one that is neither the end nor wrong, if the handler takes it so."""
+        session = self.session
+        idents: list[str] = []
+        bodies: list[bytes] = []
+        end = message.position
+        for ident, start, _, body, flag in chunks.rows[chunks.taken :]:
+            if start != end + 1 or flag != "+" or not body:
+                break
+            end += len(body)
+            idents.append(ident)
+            bodies.append(body)
+        limit = session.options.max_size
+        if len(bodies) < 2 or message.progress is not Progress.STREAMING or (limit is not None and end > limit):
+            return
+        chunks.taken += len(bodies)
+        if not session.handler.pieces(session, message, bodies):
+            chunks.taken -= len(bodies)
+            return
+        self._arriving = None
+        message.transaction_id = idents[-1]
+        message.chunk_position = message.position = end
+        if message.request.failure_report == YES:
+            self._respond_ok_to_all(message.request, idents)
 
     def _receive_whole(self, request: Request, now: float) -> None:
         """A message of one chunk that is all there: the usual case, with as few steps as can be."""
@@ -377,7 +403,20 @@ class Inbox:
         if link is None:
             return
         if request.from_path != self._reply_path:
-            first = request.from_path.partition(" ")[0]
-            self._reply_middle = f" 200 OK\r\nTo-Path: {first}\r\nFrom-Path: {self.session.local_text}\r\n-------"
-            self._reply_path = request.from_path
+            self._prepare_reply(request.from_path)
         link.output.emit(f"MSRP {ident}{self._reply_middle}{ident}$\r\n".encode())
+
+    def _respond_ok_to_all(self, request: Request, idents: list[str]) -> None:
+        """The usual answer to several requests like this one."""
+        link = self.session.link
+        if link is None:
+            return
+        if request.from_path != self._reply_path:
+            self._prepare_reply(request.from_path)
+        middle = self._reply_middle
+        link.output.emit_all([f"MSRP {ident}{middle}{ident}$\r\n".encode() for ident in idents])
+
+    def _prepare_reply(self, path: str) -> None:
+        first = path.partition(" ")[0]
+        self._reply_middle = f" 200 OK\r\nTo-Path: {first}\r\nFrom-Path: {self.session.local_text}\r\n-------"
+        self._reply_path = path

@@ -162,16 +162,19 @@ class Link:
 
     def _answers(self, answers: Answers) -> None:
         """Responses like the last one, mostly to SENDs."""
+        output, idents = self.output, answers.transaction_ids
         code, comment = answers.like.code, answers.like.comment
-        answered_send = self.output.answered_send
-        for number, ident in enumerate(answers.transaction_ids):
+        number = 0
+        while number < len(idents) and self.refused_because is None:
+            first = number
+            number += 1
             try:
-                if not answered_send(ident, code, comment):
-                    self.output.answered(answers.response(number))
+                if code == 200 and (count := output.answered_ok(idents, first)):
+                    number = first + count
+                elif not output.answered_send(idents[first], code, comment):
+                    output.answered(answers.response(first))
             except Exception:
                 self._fail()
-            if self.refused_because is not None:
-                return
 
     def _fail(self) -> None:
         session = self._arriving or self._last_session

@@ -181,12 +181,12 @@ class Outbox:
         if message.status is None and (message.failure_report == NO or not message.unanswered):
             self._settle(message, 200, None)
 
-    def answered(self, transaction: Transaction, code: int, comment: str | None) -> None:
-        """A transaction ended: response, or 408 for a time-out."""  # MED-01
+    def answered(self, transaction: Transaction, code: int, comment: str | None, count: int = 1) -> None:
+        """A transaction ended: response, or 408 for a time-out; with 200 for `count` chunks of it at once."""  # MED-01
         message = transaction.message
-        message.unanswered -= 1
+        message.unanswered -= count
         if message.failure_report == YES:
-            self._unanswered -= 1
+            self._unanswered -= count
         if self._blocked is not None:
             self.unblock()
         if code == 200:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from .frames import NO, PARTIAL, YES, check_header, is_ident, is_media_type
@@ -121,6 +121,19 @@ class OutgoingMessage:
             self.finished = True
         return self.outbox.accept(self, size)
 
+    def write_pieces(self, pieces: Sequence[bytes]) -> bool:
+        """The same as `write` of each of them in turn; there is at least one."""
+        size = sum(map(len, pieces))
+        end = self.position + self.queued + size
+        usual = not self.finished and self.status is None and min(map(len, pieces)) >= _SMALL_PIECE
+        if not usual or (self.total is not None and end > self.total):
+            return [self.write(piece) for piece in pieces][-1]
+        self.pieces += pieces
+        self.queued += size
+        if end == self.total:
+            self.finished = True
+        return self.outbox.accept(self, size)
+
     def finish(self) -> None:
         """No more content follows. Raises ValueError if less than the announced total was written."""
         end = self.position + self.queued
@@ -149,6 +162,19 @@ class OutgoingMessage:
             self.position += len(piece)
             return piece
         return self.consume(min(limit, len(piece) - self.offset))
+
+    def consume_chunks(self, size: int, count: int) -> list[bytes]:
+        """Take `count` times `size` bytes out; there are as many."""
+        if not size:
+            return [b""] * count
+        begun = [self.consume(size)]  # it may be in pieces, if a read of ours ended in the middle of it
+        chunks = self.pieces[: count - 1]
+        if self.offset or len(chunks) < count - 1 or not {*map(len, chunks)} <= {size}:
+            return begun + [self.consume(size) for _ in range(count - 1)]
+        del self.pieces[: count - 1]  # usual in a hop: pieces are chunks
+        self.queued -= size * (count - 1)
+        self.position += size * (count - 1)
+        return begun + chunks
 
     def consume(self, limit: int) -> bytes:
         """Take at most `limit` queued bytes out. What is left of a long piece is not copied."""

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
+from .chunks import UNINTERRUPTED_BYTES, encode_chunks
 from .frames import NO, PARTIAL, YES, Response, encode_response, end_line
 from .outgoing import OutgoingMessage
 from .transaction import TRANSACTION_SECONDS, PendingRequest, Transaction
@@ -19,16 +20,10 @@ from .transaction import TRANSACTION_SECONDS, PendingRequest, Transaction
 if TYPE_CHECKING:
     from .session import Session
 
-UNINTERRUPTED_BYTES = 2_048
-"""Content a chunk may have without being interruptible, and below which none should be cut (section
-7.1.1)."""
 TURN_BYTES = 16_384
 """Content one message may send before the next one has its turn."""
 TAKE_BYTES = 131_072
 """Bytes gathered for one write."""
-
-
-_TAILS = {flag: flag.encode() + b"\r\n" for flag in "+$#"}
 
 
 class Shell(Protocol):
@@ -109,6 +104,14 @@ class Output:
         if not self._woken:
             self._woken = True
             self._shell.wake()
+
+    def emit_all(self, frames: list[bytes]) -> None:
+        """As `emit` of each of them in turn."""
+        if self._open is not None:
+            self._interrupt()
+        self._out += frames
+        self._out_size += sum(map(len, frames))
+        self.wake()
 
     def respond(self, transaction_id: str, code: int, to_path: str, from_path: str, comment: str | None = None) -> None:
         """Send a response."""
@@ -247,6 +250,19 @@ class Output:
         self._end_transaction(transaction, code, comment)
         return True
 
+    def answered_ok(self, idents: list[str], number: int) -> int:
+        """As `answered_send` with 200 for those from `number` on that are chunks written together; returns how many."""
+        transactions = self._transactions
+        transaction = transactions.pop(idents[number], None)
+        if transaction is None:
+            return 0
+        after = number + 1
+        while after < len(idents) and transactions.get(idents[after]) is transaction:
+            del transactions[idents[after]]
+            after += 1
+        self._end_transaction(transaction, 200, None, after - number)
+        return after - number
+
     @property
     def waiting_bytes(self) -> int:
         """Bytes of responses and reports that `take` has not given out yet."""
@@ -299,10 +315,10 @@ class Output:
             request = self._requests.pop(ident)
             request.on_answer(Response(ident, 408, "no response", "", "", []))
 
-    def _end_transaction(self, transaction: Transaction, code: int, comment: str | None) -> None:
+    def _end_transaction(self, transaction: Transaction, code: int, comment: str | None, count: int = 1) -> None:
         if transaction is self._open_transaction:
             self._open_transaction = None  # answered before its end-line
-        transaction.message.outbox.answered(transaction, code, comment)
+        transaction.message.outbox.answered(transaction, code, comment, count)
 
     def _fill(self, active: deque[OutgoingMessage], now: float) -> None:
         """Let the messages take turns until there is enough for one write."""
@@ -365,40 +381,18 @@ class Output:
 
     def _whole_chunks(self, message: OutgoingMessage, size: int, count: int, flag: str, now: float) -> None:
         """Write `count` complete chunks of `size` bytes."""
-        out = self._out
         outbox = message.outbox
         start = message.position
-        total: object = message.total
-        if total is None:
-            total = start + size if flag == "$" else "*"
-        answered = message.failure_report == YES
+        bodies = message.consume_chunks(size, count)
+        idents, pieces = encode_chunks(message, bodies, start, flag, self._idents, single_frames=self._single_frames)
+        self._out += pieces
+        self._out_size += sum(map(len, pieces))
         transaction = Transaction(message, now + TRANSACTION_SECONDS)
-        before = f" SEND\r\n{outbox.session.path_block}Message-ID: {message.message_id}\r\nByte-Range: "
-        after = f"/{total}\r\n{message.head}"
-        interruptible = size > UNINTERRUPTED_BYTES
-        end_flag = _TAILS[flag]
-        written = 0
-        for _ in range(count):
-            body = message.consume(size) if size else b""
-            end = start + size
-            ident = next(self._idents)
-            while (mark := b"-------" + ident.encode()) in body:  # the sender MUST ensure that the end-line is not
-                ident = next(self._idents)
-            head = f"MSRP {ident}{before}{start + 1}-{'*' if interruptible else end}{after}".encode()
-            tail = b"\r\n" + mark + end_flag
-            if self._single_frames:
-                out.append(head + body + tail)
-            else:
-                out += (head, body, tail)
-            written += len(head) + size + len(tail)
-            if answered:
-                self._transactions[ident] = transaction
-            elif message.failure_report == PARTIAL:
-                self._expect(ident, transaction)
-            start = end
-        self._out_size += written
-        if answered:
+        if message.failure_report == YES:
+            self._transactions.update(dict.fromkeys(idents, transaction))
             outbox.expect_answers(message, count)
+        elif message.failure_report == PARTIAL:
+            self._expect(idents[-1], transaction)
         if flag == "$":
             message.scheduled = False
         outbox.chunk_sent(size * count)

@@ -47,24 +47,20 @@ def read_responses(buffer: bytes, position: int, header_bytes: int, events: list
         return 0
     ident, code, comment, to_path, from_path = usual.groups()
     first = Response(ident.decode(), int(code), comment.decode(), to_path.decode(), from_path.decode(), [])
-    start = START(buffer, done) if done < len(buffer) else None
-    if start is None:
+    size = done - position
+    if len(buffer) - done < size:
         events.append(first)
         return done
-    answer = buffer[usual.end(1) + 1 : done - len(ident) - 3]
+    # To requests of one sender, whose transaction ids are mostly as long as each other.
+    answer = buffer[usual.end(1) : done - len(ident) - 3]
+    ident_end = 5 + len(ident)
     idents = [first.transaction_id]
-    size = len(answer)
-    while start is not None:
-        at = start.end()
-        ident = start[1]
-        after = at + size + len(ident) + 3
-        if not buffer.startswith(answer, at) or buffer[at + size : after] != ident + b"$\r\n":
-            break
-        if after - done > header_bytes:
+    while True:
+        ident = buffer[done + 5 : done + ident_end]
+        if buffer[done : done + size] != b"MSRP %b%b%b$\r\n" % (ident, answer, ident) or not ident.isalnum():
             break
         idents.append(ident.decode())
-        done = after
-        start = START(buffer, after) if after < len(buffer) else None
+        done += size
     events.append(Answers(first, idents) if len(idents) > 1 else first)
     return done
 
@@ -135,7 +131,7 @@ class ChunkHead:
         self.most = longest if where.total is None else min(where.total, longest)
         """Where a chunk may end."""
         self.before = before
-        """From the space after the transaction id to `Byte-Range: `."""
+        """From the method to `Byte-Range: `."""
         self.rest = rest
         """From the slash to the blank line."""
         self.size = None if where.end is None else where.end - where.start + 1
@@ -159,30 +155,17 @@ class ChunkHead:
         done = 0
         while start is not None:
             at = start.end()
-            # Most chunks follow the one before and are as long.
-            first = self.next
-            last = None if self.size is None else first + self.size - 1
-            line = b"%b%d-*%b" % (before, first, rest) if last is None else b"%b%d-%d%b" % (before, first, last, rest)
-            if buffer.startswith(line, at):
-                body_at = at + len(line)
-            else:
-                where = _RANGE(buffer, at + len(before))
-                if where is None or not buffer.startswith(before, at) or not buffer.startswith(rest, where.end()):
-                    break
-                body_at = where.end() + len(rest)
-                first = int(where[1])
-                last = None if where[2] is None else int(where[2])
+            where = _RANGE(buffer, at + len(before))
+            if where is None or not buffer.startswith(before, at) or not buffer.startswith(rest, where.end()):
+                break
+            body_at = where.end() + len(rest)
+            first = int(where[1])
+            last = None if where[2] is None else int(where[2])
             if (last is not None and last < first - 1) or (last or first - 1) > most:
                 break
             ident = start[1]
             marker = b"\r\n-------" + ident
-            end = buffer.find(marker, body_at - 2, body_at + WINDOW)
-            after = end + len(marker) + 3
-            flag = FLAGS.get(buffer[after - 3 : after])
-            if end < 0 or flag is None:
-                end = find_end_line(buffer, marker, body_at - 2)
-                after = end + len(marker) + 3
-                flag = FLAGS.get(buffer[after - 3 : after])
+            end = find_end_line(buffer, marker, body_at - 2)
             if body_at - start.start() - 4 > header_bytes or body_at - 2 <= end < body_at:
                 break
             self.size = None if last is None else last - first + 1
@@ -192,13 +175,57 @@ class ChunkHead:
                 self.next = first + (self.size or 0)
                 done = 1 - body_at
                 break
+            done = end + len(marker) + 3
+            flag = FLAGS[buffer[done - 3 : done]]
             rows.append((ident.decode(), first, last, buffer[body_at:end], flag))
             self.next = first + end - body_at
-            done = after
             if flag != "+":
                 self.over = True
                 break
-            start = START(buffer, after) if after < len(buffer) else None
+            if done < len(buffer):
+                done = self._read_on(buffer, done, len(ident), header_bytes, rows)
+            start = START(buffer, done) if done < len(buffer) else None
         if rows:
             events.append(Chunks(self.like, rows))
         return done
+
+    def _read_on(
+        self,
+        buffer: bytes,
+        position: int,
+        ident_size: int,
+        header_bytes: int,
+        rows: list[tuple[str, int, int | None, bytes, str | None]],
+    ) -> int:
+        """Take the chunks from `position` on as long as each follows the one before, is announced to be as long, has a
+        transaction id of `ident_size` letters and digits, and ends with `+` in the buffer: most do, and then the whole
+        head is known beforehand. Returns the position after them."""
+        before, rest = f" {self.before.decode('latin-1')}", self.rest.decode("latin-1")
+        first, size, most = self.next, self.size, self.most
+        last = None
+        while buffer[position : position + 5] == b"MSRP ":
+            at = position + 5 + ident_size
+            ident = buffer[position + 5 : at]
+            if size is None:
+                line = f"{before}{first}-*{rest}".encode("latin-1")
+            else:
+                last = first + size - 1
+                line = f"{before}{first}-{last}{rest}".encode("latin-1")
+            body_at = at + len(line)
+            if (
+                buffer[at:body_at] != line
+                or not ident.isalnum()
+                or (last or first - 1) > most
+                or body_at - position - 4 > header_bytes
+            ):
+                break
+            marker = b"\r\n-------" + ident
+            end = buffer.find(marker, body_at - 2, body_at + WINDOW)
+            after = end + len(marker) + 3
+            if end < body_at or buffer[after - 3 : after] != b"+\r\n":
+                break
+            rows.append((ident.decode(), first, last, buffer[body_at:end], "+"))
+            first += end - body_at
+            position = after
+        self.next = first
+        return position

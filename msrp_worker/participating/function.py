@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 from kemi.messages import SipRequest, TransactionId
@@ -58,6 +58,10 @@ class ParticipatingFunction:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    def sessions(self) -> Collection[ParticipatingSession]:
+        """All sessions, in the order in which they began."""
+        return self._sessions.values()
 
     def focus(self, user: str) -> str:
         """The URI of the focus that stands behind the user part of a Contact of ours; empty when there is none (PFS-06).

@@ -35,6 +35,7 @@ from msrp_worker.participating.renaming import LARGEST_RENAMED, RenamingHop, ren
 from msrp_worker.participating.terms import End, Face, only, section_across, section_back
 from msrp_worker.sdp import Media, Origin, SdpError, SessionDescription
 from msrp_worker.sdp_msrp import TCP, MsrpMedia, Purpose, is_msrp
+from msrp_worker.tally import Tally
 
 log = logging.getLogger("im.participating")
 
@@ -135,6 +136,7 @@ class BridgedMedia:
         on_lost: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.observer = observer
+        self.tally = Tally()
         self._endpoint = endpoint
         self._host = host
         self._local = reachable(endpoint, host, ws_port)
@@ -307,7 +309,7 @@ class BridgedMedia:
 
     def _new_stream(self, line: MsrpMedia, by: End) -> Stream:
         """Both sessions at once: what the other side sends ahead of its answer waits in ours towards the offerer."""
-        hop = RenamingHop(self.observer, confirms=line.purpose is Purpose.LARGE_MESSAGE)  # LRG-01
+        hop = RenamingHop(self.tally, self.observer, confirms=line.purpose is Purpose.LARGE_MESSAGE)  # LRG-01
         stream = Stream(hop)
         hop.rename = lambda sender, body: self._renamed(stream, sender, body)
         stream.sessions[by] = self._new_session(hop, line.secure, line.websocket)

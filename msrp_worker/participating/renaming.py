@@ -13,25 +13,34 @@ from msrp_worker.content_types import CPIM, essence
 from msrp_worker.msrp import Session
 from msrp_worker.msrp.hop import Hop, HopPolicy
 from msrp_worker.msrp.incoming import IncomingMessage
+from msrp_worker.tally import Tally
 
 LARGEST_RENAMED = 65_536
 """Bytes of a message that is collected for its envelope; a longer one goes on as it arrives, with the envelope it has."""
 
 
 class RenamingHop(Hop):
-    """A hop that may change the envelope of whole messages: `rename(sender, body)`."""
+    """A hop that may change the envelope of whole messages: `rename(sender, body)`; `tally` counts what passes."""
 
-    __slots__ = ("rename",)
+    __slots__ = ("rename", "tally")
 
-    def __init__(self, policy: HopPolicy | None = None, *, confirms: bool = False) -> None:
+    def __init__(self, tally: Tally, policy: HopPolicy | None = None, *, confirms: bool = False) -> None:
         super().__init__(policy, confirms=confirms)
+        self.tally = tally
         self.rename: Callable[[Session, bytes], bytes] | None = None
 
     def message(self, session: Session, message: IncomingMessage, body: bytes) -> int | None:
         """See `Hop.message`."""
         if self.rename is not None and essence(message.request.content_type or "") == CPIM:
             body = self.rename(session, body)
+        if body:  # an empty SEND only shows whose connection it is
+            self.tally.count()
         return super().message(session, message, body)
+
+    def begin(self, session: Session, message: IncomingMessage) -> int | None:
+        """See `Hop.begin`."""
+        self.tally.count()
+        return super().begin(session, message)
 
 
 def renamed(body: bytes, old: str, new: str) -> bytes:

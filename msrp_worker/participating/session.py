@@ -42,6 +42,7 @@ from msrp_worker.sip.leg_types import (
 )
 from msrp_worker.sip.message import Message, address
 from msrp_worker.sip.port import Headers
+from msrp_worker.sip.reason import with_text
 from msrp_worker.sip.session_timer import TimerPolicy
 from msrp_worker.sip.shell import LegManager, TooManyLegs
 
@@ -83,6 +84,11 @@ class ParticipatingSession:
         self.identity = identity
         """Stored with the legs."""
         self.recipient = recipient
+        self.originator = ""
+        self.anonymous = False
+        """The originator asked for privacy (IDN-04)."""
+        self.tally = media.tally
+        self.uri = contact
         self.answered = False
         """The session stands."""
         self.on_answered: Callable[[ParticipatingSession], None] = lambda session: None
@@ -90,14 +96,13 @@ class ParticipatingSession:
         """Takes the caller's leg of a large message that nobody could be reached for."""
         self._legs = legs
         self._media = media
-        self._contact = contact
         self._on_end = on_end
         self._ids: dict[End, LegId] = {}
         self._foci: dict[End, str] = {}
         self._relayed = Relayed(legs, self._ids, self.contact)
         self._change: Change | None = None
         self._before: tuple[End, SessionDescription | None] | None = None
-        self._is_large_message = False
+        self.is_large_message = False
         self._over = False
 
     @property
@@ -108,13 +113,14 @@ class ParticipatingSession:
     def contact(self, end: End) -> str:
         """Our Contact towards a side: a focus across shows as one (PFS-11)."""
         mark = ";isfocus" if end.other in self._foci else ""
-        return f"<{self._contact}>;+g.oma.sip-im{mark}"  # HDR-02 HDR-03
+        return f"<{self.uri}>;+g.oma.sip-im{mark}"  # HDR-02 HDR-03
 
     # --- the beginning ---
 
     def begin(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
         """Take the caller's INVITE and send ours to the callee (6.2.7.1)."""
-        self._is_large_message = _is_large_message(request.sdp)
+        self.originator, self.anonymous = asked.originator, asked.anonymous
+        self.is_large_message = _is_large_message(request.sdp)
         offer = self._proposed(End.CALLER, request.sdp)
         if isinstance(offer, Refusal):
             warning = ("Warning", f'399 {self._legs.node} "{offer.reason}"')
@@ -191,7 +197,7 @@ class ParticipatingSession:
 
     def _failed(self, failure: Refuse) -> None:
         """The callee did not take it: the caller is told, or its leg goes to who may keep a large message."""
-        if self._is_large_message and failure.status in INACCESSIBLE and End.CALLER in self._ids:
+        if self.is_large_message and failure.status in INACCESSIBLE and End.CALLER in self._ids:
             self.defer(self._ids.pop(End.CALLER), failure)  # PFS-16
             self._end("deferred")
         else:
@@ -206,6 +212,10 @@ class ParticipatingSession:
         """The media path broke: release both sides (PFS-09)."""
         log.info("session %s: media lost: %s", self.identity, reason)
         self._release_all('SIP;cause=503;text="Media lost"')
+
+    def release(self, text: str) -> None:
+        """End it at the operator's wish; `text` is for both sides (PFS-09)."""
+        self._release_all(with_text("SIP;cause=200", text))
 
     def _ringing(self, event: Ringing) -> None:
         self._note_focus(End.CALLEE, event.response)
@@ -345,7 +355,7 @@ class ParticipatingSession:
         if not focus or focus == self._foci.get(end):
             return
         self._foci[end] = focus
-        self._media.name_focus(end, self._contact, focus)
+        self._media.name_focus(end, self.uri, focus)
         self._order(end.other, Present(contact=self.contact(end.other)))
 
     def _order(self, end: End, order: Order) -> None:

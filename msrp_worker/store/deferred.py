@@ -49,6 +49,8 @@ class NewDeferred(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the epoch."""
     expires: float | None = None
     """When it stops being of use (DEF-10), seconds since the epoch."""
+    advertisement: bool = False
+    """To be pushed to devices that take group advertisements, and to no other (ADV-03)."""
 
 
 class DeferredEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +90,14 @@ class Usage(msgspec.Struct, frozen=True):
     bytes: int
 
 
+class Extent(msgspec.Struct, frozen=True):
+    """Which messages a user has: they come with rising numbers and go for good, so two that are equal are of one list."""
+
+    messages: int
+    last: int
+    """Number of the last one, 0 when there is none."""
+
+
 class Kind(msgspec.Struct, frozen=True):
     """How many messages of one kind wait."""
 
@@ -117,13 +127,15 @@ _TAKE_QUOTA = (
 )
 _INSERT = (
     "INSERT INTO deferred (recipient, originator, private, anonymous, call_id, cseq, from_tag, received, "
-    "expires, size, content_type, subject, priority, from_header, to_header, message, content_path) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+    "expires, size, content_type, subject, priority, from_header, to_header, message, content_path, advertisement) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (recipient, call_id, cseq, from_tag) DO NOTHING RETURNING id"
 )
 _FIND = "SELECT id, content_path FROM deferred WHERE recipient = ? AND call_id = ? AND cseq = ? AND from_tag = ?"
 _WITH_CONTENT = "SELECT content_path FROM deferred WHERE content_path IN ({})"
 _REPLACE = "UPDATE deferred SET message = ? WHERE recipient = ? AND id = ? AND content_path IS NOT NULL"
+FREE = "(lease_expires IS NULL OR lease_expires <= ?)"
+"""No delivery holds it."""
 ALIVE = "(expires IS NULL OR expires > ?) AND received > ?"  # DEF-10, DEF-11
 _LIST = f"SELECT {COLUMNS} FROM deferred WHERE recipient = ? AND id > ? AND {ALIVE} ORDER BY id LIMIT ?"
 _GET = f"SELECT {COLUMNS}, message FROM deferred WHERE id = ? AND recipient = ? AND {ALIVE}"
@@ -132,6 +144,15 @@ _OWNERS = f"SELECT id, recipient FROM deferred WHERE id IN ({{}}) AND {ALIVE}"
 _KINDS = (
     "SELECT content_type, priority, content_path IS NOT NULL, COUNT(*) FROM deferred "
     f"WHERE recipient = ? AND {ALIVE} GROUP BY content_type, priority, content_path IS NOT NULL"
+)
+_ADVERTISEMENT = f"SELECT 1 FROM deferred WHERE recipient = ? AND advertisement = 1 AND {ALIVE} LIMIT 1"
+# By what is counted already, less the few that expired and wait to be purged: no row of the others is looked at. The empty
+# text keeps the database from going through all rows of the recipient to find those.
+_EXTENT = (
+    "SELECT COALESCE((SELECT messages FROM deferred_usage WHERE recipient = ?), 0) "
+    "- (SELECT COUNT(*) FROM deferred WHERE recipient || '' = ? AND expires <= ?) "
+    "- (SELECT COUNT(*) FROM deferred WHERE recipient || '' = ? AND received <= ? AND (expires IS NULL OR expires > ?)), "
+    f"COALESCE((SELECT id FROM deferred WHERE recipient = ? AND {ALIVE} ORDER BY id DESC LIMIT 1), 0)"
 )
 _RECIPIENTS = "SELECT recipient FROM deferred_usage WHERE messages > 0 AND recipient > ? ORDER BY recipient LIMIT ?"
 _EXPIRED = "SELECT recipient, id FROM deferred WHERE expires <= ? ORDER BY expires LIMIT ?"
@@ -148,7 +169,7 @@ class Deferred:
         """Content of large messages."""
         self._max_messages = config.deferred_max_messages
         self._max_bytes = config.deferred_max_bytes
-        self._retention_s = config.deferred_days * SECONDS_PER_DAY
+        self.retention_s = config.deferred_days * SECONDS_PER_DAY
         self._clock = clock
 
     async def add(self, new: NewDeferred) -> str:
@@ -247,6 +268,10 @@ class Deferred:
         rows = await self._database.read(_KINDS, recipient, *self.alive(now))
         return [Kind(row[0], row[1], bool(row[2]), row[3]) for row in rows]
 
+    async def has_advertisement(self, recipient: str, *, now: float | None = None) -> bool:
+        """Whether something waits that is for devices that take group advertisements alone (ADV-03)."""
+        return bool(await self._database.read(_ADVERTISEMENT, recipient, *self.alive(now)))
+
     async def recipients(self, after: str = "", limit: int = 1000) -> Ids:
         """Those for whom something is stored, in order of their addresses."""
         rows = await self._database.read(_RECIPIENTS, after, limit)
@@ -275,12 +300,23 @@ class Deferred:
         requirement = "DEF-05" if kind == "delivered" else "DEF-09"
         return len(await self._remove(recipient, numbers, kind, requirement, self._clock()))
 
+    async def delete_unheld(self, recipient: str, message_ids: Iterable[str]) -> Ids:
+        """Delete those of the messages that no delivery holds; the Message-IDs of those that are gone now (DEF-09)."""
+        numbers = [number for message_id in message_ids if (number := self.number(message_id)) is not None]
+        removed = await self._remove(recipient, numbers, "deleted", "DEF-09", self._clock(), held=False)
+        return [self._message_id(number) for number in removed]
+
+    async def extent(self, recipient: str, *, now: float | None = None) -> Extent:
+        """How many messages the recipient has, and the last one's number."""
+        rows = await self._database.read(_EXTENT, *_extent_parameters(recipient, *self.alive(now)))
+        return Extent(rows[0][0], rows[0][1])
+
     async def purge(self, now: float, limit: int = 1000) -> Ids:
         """Delete at most `limit` messages that expired (DEF-10) or are past retention (DEF-11); their ids."""
         purged: list[int] = []
         for sql, bound, kind, requirement in (
             (_EXPIRED, now, "expired", "DEF-10"),
-            (_PAST_RETENTION, now - self._retention_s, "purged", "DEF-11"),
+            (_PAST_RETENTION, now - self.retention_s, "purged", "DEF-11"),
         ):
             found: defaultdict[str, list[int]] = defaultdict(list)
             for recipient, number in await self._database.read(sql, bound, limit - len(purged)):
@@ -289,10 +325,13 @@ class Deferred:
                 purged += await self._remove(recipient, numbers, kind, requirement, now)
         return [self._message_id(number) for number in purged]
 
-    async def _remove(self, recipient: str, numbers: Sequence[int], kind: str, requirement: str, now: float) -> Numbers:
+    async def _remove(
+        self, recipient: str, numbers: Sequence[int], kind: str, requirement: str, now: float, *, held: bool = True
+    ) -> Numbers:
+        """`held`: also those that a delivery holds."""
         removed: list[int] = []
         for part in parts(numbers):
-            results = await self._database.write(*_removal(recipient, part, kind, requirement, now))
+            results = await self._database.write(*_removal(recipient, part, kind, requirement, now, held=held))
             removed += (row[0] for row in results[-1].rows)
             await self._remove_files([row[1] for row in results[-1].rows if row[1] is not None])
         return removed
@@ -304,7 +343,7 @@ class Deferred:
     def alive(self, now: float | None) -> tuple[float, float]:
         """Parameters of ALIVE."""
         time = self._clock() if now is None else now
-        return time, time - self._retention_s
+        return time, time - self.retention_s
 
     def _message_id(self, number: int) -> str:
         return f"{number}@{self._host}"  # DEF-02
@@ -337,6 +376,10 @@ class Deferred:
         }
 
 
+def _extent_parameters(recipient: str, now: float, oldest: float) -> tuple[object, ...]:
+    return recipient, recipient, now, recipient, oldest, now, recipient, now, oldest
+
+
 def _values(new: NewDeferred, call_id: str, from_tag: str) -> tuple[object, ...]:
     return (
         new.recipient,
@@ -356,6 +399,7 @@ def _values(new: NewDeferred, call_id: str, from_tag: str) -> tuple[object, ...]
         storable(new.to_header),
         new.message,
         new.content_path,
+        int(new.advertisement),
     )
 
 
@@ -386,14 +430,19 @@ def parts(numbers: Sequence[Key]) -> Iterable[list[Key]]:
         yield part + [part[-1]] * (size - len(part))
 
 
-def _removal(recipient: str, numbers: Sequence[int], kind: str, requirement: str, now: float) -> list[Statement]:
+def _removal(
+    recipient: str, numbers: Sequence[int], kind: str, requirement: str, now: float, *, held: bool = True
+) -> list[Statement]:
     """One unit: usage, trace and messages together.
 
     The first statement only locks the user's row, so that the second counts what is there under the lock.
     """
     marks = ", ".join("?" * len(numbers))
     mine = f"recipient = ? AND id IN ({marks})"
-    which = (recipient, *numbers)
+    which: tuple[object, ...] = (recipient, *numbers)
+    if not held:
+        mine += f" AND {FREE}"
+        which = (*which, now)
     return [
         Statement("UPDATE deferred_usage SET messages = messages WHERE recipient = ?", (recipient,)),
         Statement(

@@ -15,6 +15,7 @@ from msrp_worker.group import Group, GroupError, parse_group
 from msrp_worker.ruleset import Conditions, Rule
 from msrp_worker.store.database import BUMP_REVISION, Database, Row, Statement
 from msrp_worker.store.errors import AddressTaken, Unmet
+from msrp_worker.store.lists import ContactList, Lists
 from msrp_worker.store.users import MISS, Miss
 
 log = logging.getLogger(__name__)
@@ -45,14 +46,20 @@ class _Known(msgspec.Struct, frozen=True):
     revision: int | None
     """State of the store that this was read from; None when it could not be known."""
     etag: str
+    document: Group | None
+    """As the document says."""
+    lists: dict[str, ContactList]
+    """What it refers to (XDM-04)."""
     group: Group | None
+    """With who is on these lists."""
 
 
 class Groups:
     """The table of group documents, with a cache of parsed groups that is right on the next request after any change."""
 
-    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+    def __init__(self, database: Database, lists: Lists, clock: Callable[[], float]) -> None:
         self._database = database
+        self._lists = lists
         self._clock = clock
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
@@ -63,7 +70,8 @@ class Groups:
         return MISS if known is None or revision is None or known.revision != revision else known.group
 
     async def get(self, uri: str) -> Group | None:
-        """The group of a canonical address, None when it is none. From memory when nothing changed."""
+        """The group of a canonical address with who is on the lists it refers to, None when it is none. From memory when
+        nothing changed."""
         revision = self._database.revision()  # before the row: that is at least as new
         known = self._known.get(uri)
         if known is not None and known.revision == revision is not None:
@@ -72,12 +80,27 @@ class Groups:
         rows = await self._database.read(
             "SELECT etag, CASE WHEN etag = ? THEN NULL ELSE document END FROM im_group WHERE uri = ?", etag, uri
         )
-        group: Group | None = None
+        found: Group | None = None
         if rows:  # other changes are far more frequent: an unchanged document is neither sent nor parsed again
             unchanged = known is not None and rows[0][1] is None
-            group = known.group if known is not None and unchanged else await _in_time(_read, bytes(rows[0][1]), uri)
-        self._keep(uri, _Known(revision, rows[0][0] if rows else "", group))
+            found = known.document if known is not None and unchanged else await _in_time(_read, bytes(rows[0][1]), uri)
+        lists, group = await self._with_lists(found, known)
+        self._keep(uri, _Known(revision, rows[0][0] if rows else "", found, lists, group))
         return group
+
+    async def complete(self, document: Group) -> Group:
+        """The group of a parsed document with who is on the lists it refers to (XDM-04)."""
+        _, group = await self._with_lists(document, None)
+        return document if group is None else group
+
+    async def _with_lists(self, found: Group | None, known: _Known | None) -> tuple[dict[str, ContactList], Group | None]:
+        """A group with its lists; the same object when neither is another one."""  # XDM-04
+        if found is None or not found.external_lists:
+            return {}, found
+        lists = await self._lists.look_up(found.external_lists)
+        if known is not None and known.document is found and all(known.lists.get(one) is lists[one] for one in lists):
+            return lists, known.group
+        return lists, found.with_lists({anchor: one.members for anchor, one in lists.items()})
 
     def _keep(self, uri: str, known: _Known) -> None:
         self._known[uri] = known

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from msrp_worker.store.database import Database, Statement
-from msrp_worker.store.deferred import ALIVE, COLUMNS, Deferred, DeferredEntry, parts
+from msrp_worker.store.deferred import ALIVE, COLUMNS, FREE, Deferred, DeferredEntry, parts
 
 LEASE_S = 60.0
 """How long a lease holds without being renewed, in seconds: how late messages come after a node died for good. A worker
@@ -18,17 +18,17 @@ PAGE = 64
 """Messages of one claim, which is one durable write."""
 
 _LOCK = "UPDATE deferred_usage SET messages = messages WHERE recipient = ?"
-_FREE = "(lease_expires IS NULL OR lease_expires <= ?)"
 _CLAIM = (
     "UPDATE deferred SET lease_owner = ?, lease_expires = ? WHERE id IN (SELECT id FROM deferred "
-    f"WHERE recipient = ? AND {ALIVE} AND {_FREE} ORDER BY id LIMIT ?) AND {_FREE}"
+    f"WHERE recipient = ? AND {ALIVE} AND {FREE}{{}} ORDER BY id LIMIT ?) AND {FREE}"
 )
+_OF_KIND = {None: "", False: " AND advertisement = 0", True: " AND advertisement = 1"}
 _UNLESS_OTHERS = (
     " AND NOT EXISTS (SELECT 1 FROM deferred AS other WHERE other.recipient = ? AND other.lease_expires > ? "
     "AND other.lease_owner <> ?)"
 )
 _CLAIM_THESE = (
-    f"UPDATE deferred SET lease_owner = ?, lease_expires = ? WHERE recipient = ? AND id IN ({{}}) AND {ALIVE} AND {_FREE}"
+    f"UPDATE deferred SET lease_owner = ?, lease_expires = ? WHERE recipient = ? AND id IN ({{}}) AND {ALIVE} AND {FREE}"
 )
 _RETURNING = f" RETURNING {COLUMNS}"
 _RENEW = "UPDATE deferred SET lease_expires = ? WHERE lease_owner = ?"
@@ -46,17 +46,26 @@ class Leases:
         self._clock = clock
 
     async def claim(
-        self, recipient: str, owner: str, *, limit: int = PAGE, alone: bool = True, seconds: float = LEASE_S
+        self,
+        recipient: str,
+        owner: str,
+        *,
+        limit: int = PAGE,
+        alone: bool = True,
+        advertisements: bool | None = None,
+        seconds: float = LEASE_S,
     ) -> list[DeferredEntry]:
         """Lease the next messages that nobody holds, in order of arrival; durable on return.
 
         `alone`: none while another delivery holds messages of the recipient, so that a push keeps their order.
+        `advertisements`: those alone, or all others (ADV-03); None for both.
         """
         now = self._clock()
         parameters = (owner, now + seconds, recipient, *self._deferred.alive(now), now, limit, now)
-        claim = Statement(_CLAIM + _RETURNING, parameters)
+        sql = _CLAIM.format(_OF_KIND[advertisements])
+        claim = Statement(sql + _RETURNING, parameters)
         if alone:
-            claim = Statement(_CLAIM + _UNLESS_OTHERS + _RETURNING, (*parameters, recipient, now, owner))
+            claim = Statement(sql + _UNLESS_OTHERS + _RETURNING, (*parameters, recipient, now, owner))
         return await self._claimed(recipient, claim)
 
     async def claim_these(

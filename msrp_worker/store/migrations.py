@@ -109,6 +109,26 @@ _CONTENT = (
     "CREATE INDEX deferred_held ON deferred (recipient, lease_expires) WHERE lease_expires IS NOT NULL",
 )
 
+_ADVERTISEMENTS = (
+    "ALTER TABLE deferred ADD COLUMN advertisement SMALLINT DEFAULT 0 NOT NULL",
+    "CREATE INDEX deferred_advertisement ON deferred (recipient) WHERE advertisement = 1",
+)
+_LISTS = """
+    CREATE TABLE resource_lists (
+        owner VARCHAR(255) NOT NULL,
+        name VARCHAR(255) NOT NULL,
+        document BYTEA NOT NULL,
+        etag VARCHAR(64) NOT NULL,
+        changed_at DOUBLE PRECISION NOT NULL,
+        PRIMARY KEY (owner, name)
+    )
+"""
+_SHA_256 = (
+    "ALTER TABLE subscriber ADD COLUMN ha1_sha256 VARCHAR(64) DEFAULT '' NOT NULL",
+    "ALTER TABLE subscriber ADD COLUMN ha1b_sha256 VARCHAR(64) DEFAULT '' NOT NULL",
+    "CREATE INDEX subscriber_without_sha256 ON subscriber (id) WHERE ha1_sha256 = ''",
+)
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first schema", ()),
     Migration(2, "published service settings", _PUBLICATIONS),
@@ -117,6 +137,9 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(5, "group documents", _GROUPS),
     Migration(6, "messages to many", (_EXPLOSION, "CREATE INDEX explosion_node ON explosion (node, identity)")),
     Migration(7, "content of large messages, and who holds leases", _CONTENT),
+    Migration(8, "deferred group advertisements", _ADVERTISEMENTS),
+    Migration(9, "lists of contacts", (_LISTS,)),
+    Migration(10, "digest credentials with SHA-256", _SHA_256),
 )
 """In order, numbered from 1. The statements of the first are schema.sql."""
 

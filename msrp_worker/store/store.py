@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from msrp_worker.config import Config
+from msrp_worker.list_references import XcapRoots
 from msrp_worker.store import postgres, sqlite
+from msrp_worker.store.credentials import Credentials
 from msrp_worker.store.database import Database
 from msrp_worker.store.deferred import Deferred
 from msrp_worker.store.errors import StoreError
@@ -16,6 +18,7 @@ from msrp_worker.store.explosions import Explosions
 from msrp_worker.store.groups import Groups
 from msrp_worker.store.leases import Leases
 from msrp_worker.store.legs import Legs
+from msrp_worker.store.lists import Lists
 from msrp_worker.store.registrations import Registrations
 from msrp_worker.store.rules_store import RulesStore
 from msrp_worker.store.settings import SettingsStore
@@ -28,9 +31,11 @@ class Store:
 
     def __init__(self, database: Database, config: Config, clock: Callable[[], float] = time.time) -> None:
         self.database = database
-        self.users = Users(database, config, clock)
+        self.lists = Lists(database, XcapRoots(config.domain, config.xcap_roots), clock)
+        self.users = Users(database, config, self.lists, clock)
+        self.credentials = Credentials(database)
         self.rules = RulesStore(database, self.users, clock)
-        self.groups = Groups(database, clock)
+        self.groups = Groups(database, self.lists, clock)
         self.settings = SettingsStore(database, self.users, config, clock)
         self.deferred = Deferred(database, config, clock)
         self.leases = Leases(database, self.deferred, clock)

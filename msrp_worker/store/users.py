@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import hashlib
 import logging
 import time
 from collections import OrderedDict
@@ -18,8 +17,10 @@ from msrp_worker.common_policy import REJECT_EVERYONE, Rules, RulesError, parse_
 from msrp_worker.config import LARGEST_SIZE, Config, parse_content_types
 from msrp_worker.service_settings import compose
 from msrp_worker.store.content import ContentFiles
+from msrp_worker.store.credentials import credentials
 from msrp_worker.store.database import BUMP_REVISION, LOCK_REVISION, Database, Result, Row, Statement
 from msrp_worker.store.errors import AddressTaken, UnknownUser, Unmet
+from msrp_worker.store.lists import Lists
 from msrp_worker.store.publications import SETTINGS_COLUMNS, read_settings
 
 log = logging.getLogger(__name__)
@@ -96,11 +97,6 @@ SETTABLE_OR_DEFAULT = ("pager_max_size", "large_max_size", "content_types")
 """Keys with a value of their own or None for the service-wide one."""
 
 
-def digest_ha1(username: str, realm: str, password: str) -> str:
-    """HA1 of RFC 7616 section 3.4.2 with MD5, the algorithm that Kamailio's auth_db reads."""
-    return hashlib.md5(f"{username}:{realm}:{password}".encode(), usedforsecurity=False).hexdigest()
-
-
 def account(address: str) -> tuple[str, str]:
     """Username and domain of a canonical user address. ValueError when it cannot be a subscriber."""
     domain = domain_of(address)
@@ -115,9 +111,10 @@ def account(address: str) -> tuple[str, str]:
 class Users:
     """The table of users, with a cache that is right on the next request after any change (SET-07)."""
 
-    def __init__(self, database: Database, config: Config, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, config: Config, lists: Lists, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._config = config
+        self._lists = lists
         self._clock = clock
         self._facts: OrderedDict[str, UserFacts | None] = OrderedDict()
         self._revision: int | None = None
@@ -148,13 +145,22 @@ class Users:
             self._clock(),
             address,
         )
-        found = self._as_facts(rows) if rows else None
+        found = await self._with_lists(self._as_facts(rows)) if rows else None
         # A change while the row was being read may not be in it: then it is not kept.
         if generation == self._generation and self._database.revision() == self._revision is not None:
             self._facts[address] = found
             if len(self._facts) > MAX_CACHED_USERS:
                 self._facts.popitem(last=False)
         return found
+
+    async def _with_lists(self, facts: UserFacts) -> UserFacts:
+        """The facts, with who is on the lists that the user's rules refer to."""  # XDM-04
+        rules = facts.rules
+        if rules is None or not rules.external_lists:
+            return facts
+        lists = await self._lists.look_up(rules.external_lists)
+        found = {anchor: one.addresses for anchor, one in lists.items()}
+        return msgspec.structs.replace(facts, rules=msgspec.structs.replace(rules, lists=found))
 
     async def get(self, address: str) -> User | None:
         """The user's record, from the database."""
@@ -169,14 +175,14 @@ class Users:
         """Create a user with defaults. Conflict when it exists, AddressTaken when a group has the address, ValueError when
         it cannot be one."""
         user = User(address=canonical(address))
-        await self._take(user.address, _insert(user), *_credentials(user.address, password))
+        await self._take(user.address, _insert(user), *credentials(*account(user.address), password))
         return user
 
     async def put(self, user: User, password: str | None = None) -> None:
         """Create or replace a user; without a password its credentials stay as they are. AddressTaken."""
         account(user.address)
         statements = [Statement("DELETE FROM users WHERE address = ?", (user.address,)), _insert(user)]
-        await self._take(user.address, *statements, *(_credentials(user.address, password) if password else ()))
+        await self._take(user.address, *statements, *(credentials(*account(user.address), password) if password else ()))
 
     async def set(self, address: str, /, **values: bool | int | str | None) -> User:
         """Change some fields of User. UnknownUser, ValueError for a field that cannot be set."""
@@ -201,7 +207,7 @@ class Users:
         """Replace the credentials of a user. UnknownUser."""
         if await self.get(address) is None:
             raise UnknownUser(address)
-        await self.change(address, *_credentials(address, password))
+        await self.change(address, *credentials(*account(address), password))
 
     async def delete(self, address: str) -> int:
         """Delete a user with all that is stored for it; how many deferred messages that was. UnknownUser."""
@@ -213,12 +219,14 @@ class Users:
                 Statement("DELETE FROM deferred_usage WHERE recipient = ?", (address,)),
                 Statement("DELETE FROM deferred WHERE recipient = ? RETURNING content_path", (address,)),
                 Statement("DELETE FROM im_rules WHERE address = ?", (address,)),
+                Statement("DELETE FROM resource_lists WHERE owner = ?", (address,)),
                 Statement("DELETE FROM registration WHERE address = ?", (address,)),
                 Statement("DELETE FROM publication WHERE address = ?", (address,)),
                 Statement("DELETE FROM subscriber WHERE username = ? AND domain = ?", (username, domain)),
             )
         except Unmet:
             raise UnknownUser(address) from None
+        self._forget_all(None)  # the rules of others may refer to the lists of this one (XDM-04)
         paths = [row[0] for row in results[2].rows if row[0] is not None]
         await asyncio.to_thread(ContentFiles(self._config.state_dir).remove, paths)  # LRG-04
         return results[2].touched
@@ -314,25 +322,6 @@ def _insert(user: User) -> Statement:
             int(user.session_barred),
         ),
     )
-
-
-def _credentials(address: str, password: str) -> list[Statement]:
-    """The subscriber row that Kamailio checks (COR-07). ValueError for an empty password: it lets all in."""
-    username, domain = account(address)
-    if not password:
-        raise ValueError("the password is empty")
-    return [
-        Statement("DELETE FROM subscriber WHERE username = ? AND domain = ?", (username, domain)),
-        Statement(
-            "INSERT INTO subscriber (username, domain, password, ha1, ha1b) VALUES (?, ?, '', ?, ?)",
-            (
-                username,
-                domain,
-                digest_ha1(username, domain, password),
-                digest_ha1(f"{username}@{domain}", domain, password),
-            ),
-        ),
-    ]
 
 
 def _check_value(name: str, value: bool | int | str | None) -> None:

@@ -20,6 +20,7 @@ import uvloop
 
 from kemi.messages import TransactionId
 from msrp_worker.config import Config
+from msrp_worker.controlling.release_policy import Why
 from msrp_worker.group import Group
 from msrp_worker.msrp import EndpointConfig, MsrpEndpoint
 from msrp_worker.ruleset import Conditions, Rule
@@ -177,8 +178,8 @@ async def measure_set_up(bench: Bench, rounds: int) -> list[Row]:
 
 async def release(bench: Bench, peers: list[Peer]) -> None:
     """End every session, and the connections."""
-    for info in bench.function.sessions():
-        bench.function.release(info.identity)
+    for session in list(bench.function.sessions()):
+        session.release(Why.OPERATOR)
     for peer in peers:
         assert peer.transport is not None
         peer.transport.close()
@@ -232,7 +233,7 @@ async def measure_latency(bench: Bench, conferences: int, seconds: float) -> lis
 
     rooms = [await conference(bench, 10_000 + number, MEMBERS, arrived) for number in range(conferences)]
     # The same order as the sessions have: the focus keeps them so.
-    identities = [info.identity for info in bench.function.sessions()]
+    identities = [session.address.uri for session in bench.function.sessions()]
     end = time.perf_counter() + seconds
     pause = 1.0 / (conferences * RATE)
     number = 0

@@ -13,14 +13,17 @@ from kemi.messages import Answer, Incoming, decode_question, encode_answer
 from tests.kemi.ksr_fake import FakeKamailio
 
 KEY = b"a key of thirty-two or more bytes"
-CAPABLE_FLAG, TRUSTED, SEPARATE_CORE, SERVES_RECIPIENT = 20, 21, 22, 23
+TRUSTED, SEPARATE_CORE, SERVES_RECIPIENT = 21, 22, 23
+CAPABLE_FLAG, LARGE_FLAG, ADVERTISEMENT_FLAG = 20, 21, 22
 FLAGS = {
     "IM_BFLAG_CAPABLE": CAPABLE_FLAG,
+    "IM_BFLAG_LARGE": LARGE_FLAG,
+    "IM_BFLAG_ADVERTISEMENT": ADVERTISEMENT_FLAG,
     "IM_FLAG_TRUSTED": TRUSTED,
     "IM_FLAG_SEPARATE_CORE": SEPARATE_CORE,
     "IM_FLAG_SERVES_RECIPIENT": SERVES_RECIPIENT,
 }
-CAPABLE = 1 << CAPABLE_FLAG
+CAPABLE, LARGE, ADVERTISEMENT = 1 << CAPABLE_FLAG, 1 << LARGE_FLAG, 1 << ADVERTISEMENT_FLAG
 ALICE, BOB = "sip:alice@example.com", "sip:bob@example.com"
 CALL_ID = "call-1@client"
 

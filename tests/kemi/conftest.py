@@ -11,7 +11,7 @@ import pytest
 
 sys.modules.setdefault("KSR", ModuleType("KSR"))
 
-from kemi import adapter, breaker, ksr  # noqa: E402
+from kemi import adapter, bindings, breaker, ksr  # noqa: E402
 from kemi.app import App  # noqa: E402
 from tests.kemi.bench import FLAGS, Bench, Clock  # noqa: E402
 from tests.kemi.ksr_fake import FakeKamailio  # noqa: E402
@@ -26,7 +26,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         **{name: str(flag) for name, flag in FLAGS.items()},
     }
     kamailio, clock = FakeKamailio(settings), Clock()
-    for module in (adapter, ksr):
+    for module in (adapter, bindings, ksr):
         monkeypatch.setattr(module, "KSR", kamailio.ksr)
     monkeypatch.setattr(adapter, "time", clock)
     monkeypatch.setattr(breaker, "time", clock)

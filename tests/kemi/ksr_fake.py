@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
+
+from tests.kemi.ksr_message import Message
 
 SIGNATURES = {
     "err": "str",
@@ -22,9 +24,12 @@ SIGNATURES = {
     "isflagset": "int",
     "isbflagset": "int",
     "isbiflagset": "int, int",
+    "setbflag": "int",
+    "resetbflag": "int",
     "pv.get": "str",
     "pv.sets": "str, str",
     "pv.seti": "str, int",
+    "hdr.append": "str",
     "hdr.append_to_reply": "str",
     "htable.sht_get": "str, str",
     "htable.sht_iterator_end": "str",
@@ -37,7 +42,10 @@ SIGNATURES = {
     "mqueue.mq_add": "str, str, str",
     "mqueue.mq_fetch": "str",
     "registrar.lookup": "str",
+    "registrar.save": "str, int",
     "sl.send_reply": "int, str",
+    "textops.remove_hf": "str",
+    "textopsx.msg_apply_changes": "none",
     "tm.t_newtran": "none",
     "tm.t_on_failure": "str",
     "tm.t_set_fr": "int, int",
@@ -46,12 +54,6 @@ SIGNATURES = {
     "tmx.t_suspend": "none",
 }
 """Parameters of every function the fake has, in the words of Kamailio's `app_python.api_list`."""
-COMPACT = {"a": "accept-contact", "c": "content-type", "f": "from", "i": "call-id", "l": "content-length"} | {
-    "m": "contact",
-    "s": "subject",
-    "t": "to",
-    "v": "via",
-}
 TABLES = ("im_facts", "im_legs", "im_link", "im_waiting")
 IN_TRANSACTION = -10
 """What t_newtran answers when the request has its transaction already."""
@@ -64,37 +66,6 @@ _TAG = re.compile(rb";\s*tag=([^;\s]+)")
 
 class UnknownToTheFake(BaseException):
     """The code under test asked for something that the fake does not imitate."""
-
-
-@dataclass
-class Message:
-    """A SIP request as it was received."""
-
-    raw: bytes
-    transport: str = "udp"
-    source: tuple[str, int] = ("127.0.0.1", 5060)
-    flags: set[int] = field(default_factory=set)
-    method: bytes = field(init=False)
-    request_uri: bytes = field(init=False)
-    headers: list[tuple[str, bytes]] = field(init=False)
-    body: bytes = field(init=False)
-
-    def __post_init__(self) -> None:
-        head, _, self.body = self.raw.partition(b"\r\n\r\n")
-        first, *lines = head.split(b"\r\n")
-        self.method, self.request_uri, _ = first.split(b" ", 2)
-        pairs = [line.partition(b":") for line in lines]
-        names = [name.decode("latin-1").strip().lower() for name, _, _ in pairs]
-        self.headers = [(COMPACT.get(name, name), pair[2].strip()) for name, pair in zip(names, pairs, strict=True)]
-
-    def values(self, name: str) -> list[bytes]:
-        """Bodies of all headers of that name, compact or not."""
-        wanted = COMPACT.get(name.lower(), name.lower())
-        return [value for name, value in self.headers if name == wanted]
-
-    def value(self, name: str) -> bytes | None:
-        """Body of the first one."""
-        return next(iter(self.values(name)), None)
 
 
 @dataclass
@@ -141,6 +112,7 @@ class FakeKamailio:
         """`$var`: they live as long as the process and outlast a message."""
         self.newtran_fails = False
         self.suspend_fails = False
+        self.save_fails = False
         self.uac_fails = False
         self.sent_requests: list[tuple[str, ...]] = []
         self.cancelled: list[tuple[str, str, int]] = []
@@ -151,6 +123,12 @@ class FakeKamailio:
         self._transaction: Transaction | None = None
         self._reply_headers: list[str] = []
         self._dequeued = ""
+        self.saved: list[tuple[str, int]] = []
+        """Contact header and branch flags of each save."""
+        self.branch_flags = 0
+        """Those of the Request-URI, as they were set."""
+        self._changed: list[tuple[str, bytes]] | None = None
+        """The headers as they are once the changes are applied."""
         self._branches: list[tuple[str, int]] = []
         """Contact and flags of the branches that lookup has set; the first is the Request-URI."""
         self.ksr = self._namespace()
@@ -161,6 +139,7 @@ class FakeKamailio:
         """A request comes in: nothing of the one before is left but `$var`."""
         self.message = Message(raw, **how)
         self._avps, self._transaction, self._reply_headers, self._branches = {}, None, [], []
+        self.branch_flags, self._changed = 0, None
         return self.message
 
     def resume(self, identity: tuple[int, int]) -> bool:
@@ -244,6 +223,26 @@ class FakeKamailio:
     def _pv_seti(self, name: str, value: int) -> bool:
         return self._set(name, value)
 
+    def _changes(self) -> list[tuple[str, bytes]]:
+        assert self.message is not None
+        if self._changed is None:
+            self._changed = list(self.message.headers)
+        return self._changed
+
+    def _textops_remove_hf(self, name: str) -> int:
+        self._changed = [header for header in self._changes() if header[0] != name.lower()]
+        return 1
+
+    def _hdr_append(self, line: str) -> int:
+        name, _, value = line.partition(":")
+        self._changes().append((name.lower(), value.strip().encode()))
+        return 1
+
+    def _textopsx_msg_apply_changes(self) -> int:
+        assert self.message is not None
+        self.message.headers, self._changed = self._changes(), None
+        return 1
+
     def _hdr_append_to_reply(self, line: str) -> int:
         self._reply_headers.append(line)
         return 1
@@ -305,6 +304,14 @@ class FakeKamailio:
         assert self.message is not None
         return flag in self.message.flags
 
+    def _setbflag(self, flag: int) -> bool:
+        self.branch_flags |= 1 << flag
+        return True
+
+    def _resetbflag(self, flag: int) -> bool:
+        self.branch_flags &= ~(1 << flag)
+        return True
+
     def _isbflagset(self, flag: int) -> bool:
         return self._isbiflagset(flag, 0)
 
@@ -319,6 +326,11 @@ class FakeKamailio:
         self._branches = self.bindings[address]
         self.message.request_uri = self._branches[0][0].encode()
         return 1
+
+    def _registrar_save(self, domain: str, flags: int) -> int:
+        assert self.message is not None and domain == "location" and flags == 2
+        self.saved.append((b", ".join(self.message.values("Contact")).decode(), self.branch_flags))
+        return -1 if self.save_fails else 1
 
     def _jsonrpcs_exec(self, request: str) -> int:
         self.rpc.append(request)

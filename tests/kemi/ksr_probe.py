@@ -129,7 +129,19 @@ REPLIED: tuple[Call, ...] = (
     ("sl.send_reply", 403, "Forbidden"),
     ("sl.send_reply", 500, "Again"),
 )
-STATELESS: tuple[Call, ...] = (("hdr.append_to_reply", "X-Told: once\r\n"), ("sl.send_reply", 480, "Away"))
+STATELESS: tuple[Call, ...] = (
+    ("setbflag", 20),
+    ("resetbflag", 21),
+    ("textops.remove_hf", "X-Nowhere"),
+    ("textops.remove_hf", "Contact"),
+    ("hdr.append", "Contact: <sip:c@h>;q=0.1\r\n"),
+    ("pv.get", "$(hdr(Contact)[*])"),
+    ("textopsx.msg_apply_changes",),
+    ("pv.get", "$(hdr(Contact)[*])"),
+    ("registrar.save", "location", 2),
+    ("hdr.append_to_reply", "X-Told: once\r\n"),
+    ("sl.send_reply", 480, "Away"),
+)
 STAGES = (FIRST, AGAIN, REPLIED, STATELESS)
 """What is called for each of four messages; the second is the first one once more."""
 CALL_IDS = ("one", "one", "two", "three")

@@ -384,36 +384,6 @@ def test_a_third_party_register_is_answered_when_it_is_stored(working: Bench, st
     assert ("Expires: 3600\r\n" in reply.headers) is stored
 
 
-LARGE = "+g.oma.sip-im;+g.oma.sip-im.large-message"
-
-
-@pytest.mark.requirement("COR-07", "COR-10", "LRG-08")
-@pytest.mark.parametrize(
-    ("contacts", "step", "kinds"),
-    [
-        (["<sip:a@h>"], "plain", ("", "", "<sip:a@h>")),
-        (["<sip:a@h>;+g.oma.sip-im"], "capable", ("", "<sip:a@h>;+g.oma.sip-im", "")),
-        ([f"<sip:a@h>;{LARGE}"], "large", (f"<sip:a@h>;{LARGE}", "", "")),
-        (["<sip:a@h>;+g.oma.sip-im", "<sip:b@h>"], "mixed", ("", "<sip:a@h>;+g.oma.sip-im", "<sip:b@h>")),
-        (["<sip:a@h>, <sip:b@h>;+g.oma.sip-im"], "mixed", ("", "<sip:b@h>;+g.oma.sip-im", "<sip:a@h>")),
-        (
-            [f"<sip:a@h;x=1>;{LARGE}, <sip:b@h>", '"B, b" <sip:b2@h>;+g.oma.sip-im;q=0.5'],
-            "mixed",
-            (f"<sip:a@h;x=1>;{LARGE}", '"B, b" <sip:b2@h>;+g.oma.sip-im;q=0.5', "<sip:b@h>"),
-        ),
-        (["<sip:a@h>", "<sip:b@h>"], "plain", ("", "", "<sip:a@h>, <sip:b@h>")),
-        (["*"], "plain", ("", "", "*")),
-    ],
-)
-def test_a_register_is_read_contact_by_contact(
-    bench: Bench, contacts: list[str], step: str, kinds: tuple[str, str, str]
-) -> None:
-    headers = [f"Contact: {contact}" for contact in contacts]
-    bench.kamailio.receive(sip("REGISTER", *headers, uri="sip:example.com", content=b""))
-    assert bench.hook("im_contacts") == step
-    assert tuple(bench.kamailio.var(f"im_{kind}") for kind in ("large", "capable", "plain")) == kinds
-
-
 def test_each_process_reads_the_settings_once(working: Bench) -> None:
     reads: list[str] = []
     working.kamailio.on_call = reads.append

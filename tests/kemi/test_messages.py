@@ -21,6 +21,7 @@ from kemi.messages import (
     FocusQuestion,
     Incoming,
     Message,
+    Operate,
     PagerFacts,
     PagerQuestion,
     Published,
@@ -52,7 +53,7 @@ TRANSACTION = st.tuples(NUMBER, NUMBER)
 EVENT_KINDS = ("response", "timeout", "ack", "cancelled")
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(PagerQuestion, TEXT, TEXT, TEXT, st.booleans(), st.booleans(), st.booleans(), TEXT),
-    st.builds(DeferQuestion, TEXT, TEXT, TEXT, st.booleans(), TIME, st.none() | TIME, TEXT),
+    st.builds(DeferQuestion, TEXT, TEXT, TEXT, st.booleans(), TIME, st.none() | TIME, TEXT, st.booleans()),
     st.builds(RegisterQuestion, TEXT, TEXT, NUMBER, st.booleans()),
     st.builds(FocusQuestion, TEXT, TEXT),
     st.builds(PublishQuestion, TEXT, TEXT, TEXT, st.none() | NUMBER),
@@ -60,6 +61,7 @@ MESSAGES: st.SearchStrategy[Message] = st.one_of(
     st.builds(SipEvent, TEXT, st.sampled_from(EVENT_KINDS), TEXT, NUMBER, TEXT, TEXT),
     st.just(TraceBatch()),
     st.just(Settle()),
+    st.just(Operate()),
     st.just(AbandonedInvites()),
 )
 ENDS = st.builds(

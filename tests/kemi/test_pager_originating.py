@@ -132,3 +132,31 @@ def test_a_good_message_goes_to_the_core(changes: dict[str, Any], uri: str) -> N
 )
 def test_other_methods_get_the_general_checks_alone(method: str, violation: str, refused: bool) -> None:
     assert isinstance(decide_with(violation, method=method), Refuse) is refused
+
+
+ASKING = "*;+g.oma.sip-im;+g.poc.groupad;require;explicit"
+DOCUMENT = "application/vnd.IM.group-advertisement+xml; charset=utf-8"
+
+
+@pytest.mark.requirement("ADV-01")
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({"content_type": DOCUMENT}, False),
+        ({"content_type": DOCUMENT, "privacy": "id"}, True),
+        ({"accept_contact": ASKING, "privacy": "header;id"}, True),
+        ({"accept_contact": ASKING, "privacy": "none"}, False),
+        ({"privacy": "id"}, False),
+        ({"accept_contact": ASKING, "privacy": "id", "method": "INVITE"}, False),
+        (
+            {"content_type": DOCUMENT, "privacy": "id", "recipient": "sip:group@elsewhere.org", "serves_recipient": False},
+            True,
+        ),
+    ],
+)
+def test_a_group_advertisement_is_not_anonymous(changes: dict[str, Any], refused: bool) -> None:
+    """Wherever the group is (6.2.3.8): the first of its checks is that of the originator's own server."""
+    action = decide(request(**changes), FACTS, POLICY)
+    assert isinstance(action, Refuse) is refused
+    if isinstance(action, Refuse):
+        assert (action.status, action.requirement) == (403, "ADV-01")

@@ -11,7 +11,7 @@ from kemi import pager_originating as originating
 from kemi.actions import Action, Ask, Refuse, Respond, ToRecipient, ToWorker
 from kemi.large_message import LargeMessage
 from kemi.messages import INACCESSIBLE, DeferQuestion, Deferred, Failed, PagerFacts, PagerQuestion, Registered
-from kemi.pager_terminating import DEFER_STAGE, STAGE, decide, deferred, delivery_failed, screen
+from kemi.pager_terminating import DEFER_STAGE, STAGE, decide, decide_bridged, deferred, delivery_failed, screen
 from tests.kemi.builders import FACTS, NOW, POLICY, policy, request, user
 
 COMPOSING = {"content_type": "application/im-iscomposing+xml"}
@@ -270,3 +270,57 @@ def test_what_an_offer_declares_is_held_against_the_policy(
     if "session_barred" not in facts:
         sent = originating.decide(request(method="INVITE", large_message=declared), PagerFacts(user(**facts), None), POLICY)
         assert requirement == (sent.requirement if isinstance(sent, Refuse) else "")
+
+
+ADVERTISEMENT = {"accept_contact": "*;+g.oma.sip-im;+g.poc.groupad;require;explicit"}
+
+
+@pytest.mark.requirement("ADV-03")
+@pytest.mark.parametrize(
+    ("changes", "facts", "expected"),
+    [
+        ({}, {}, "delivered"),
+        ({"available": False, "unmatched": True}, {}, "ADV-03"),
+        ({"available": False, "unmatched": True}, {"willing": False}, "ADV-03"),
+        ({"available": False, "unmatched": True}, {"pager_barred": True}, "PAG-06"),
+        ({"available": False}, {}, "not registered"),
+        ({}, {"willing": False}, "not willing"),
+        ({"separate_core": True, "available": False}, {}, "delivered"),
+        ({"separate_core": True, "available": False}, {"registered": False}, "not registered"),
+    ],
+)
+def test_an_advertisement_is_for_devices_that_take_it(
+    changes: dict[str, Any], facts: dict[str, Any], expected: str
+) -> None:
+    """Kept for who is away; nobody's where the user is there with other devices alone (RFC 3841 section 7.2.4)."""
+    action = decide(request(**ADVERTISEMENT, **changes), PagerFacts(None, user(**facts)), POLICY)
+    if expected == "delivered":
+        assert action == ToRecipient("sip:bob@example.com")
+    else:
+        assert outcome(action) == expected
+    if isinstance(action, Refuse):
+        assert action.status == 480
+    if isinstance(action, Ask) and isinstance(action.question, DeferQuestion):
+        assert action.question.advertisement
+
+
+@pytest.mark.requirement("ADV-03")
+@pytest.mark.parametrize("method", ["INVITE", "SUBSCRIBE"])
+def test_sessions_that_ask_for_such_devices_find_none_either(method: str) -> None:
+    nobody = request(**ADVERTISEMENT, method=method, available=False, unmatched=True, large_message=LargeMessage())
+    for action in (decide(nobody, FACTS, POLICY), decide_bridged(nobody)):
+        assert isinstance(action, Refuse) and (action.status, action.requirement) == (480, "ADV-03")
+
+
+@pytest.mark.requirement("ADV-03", "PAG-08")
+@pytest.mark.parametrize(
+    ("changes", "status", "deferred_"),
+    [
+        ({**ADVERTISEMENT, "separate_core": True}, 480, False),
+        ({**ADVERTISEMENT, "separate_core": True}, 408, True),
+        (ADVERTISEMENT, 480, True),  # of the device itself: it is not there now
+        ({"separate_core": True}, 480, True),
+    ],
+)
+def test_the_480_of_a_core_that_knows_the_tags(changes: dict[str, Any], status: int, deferred_: bool) -> None:
+    assert (delivery_failed(request(**changes), status, POLICY) is not None) is deferred_

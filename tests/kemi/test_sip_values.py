@@ -9,10 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kemi.sip_values import (
+    Mark,
+    asks_for_advertisement_devices,
     asks_for_anonymity,
     canonical,
     carries_feature_tag,
     contact_capabilities,
+    contacts_by_marks,
     content_type_allowed,
     expiry,
     feature_tags,
@@ -100,6 +103,71 @@ def test_no_text_breaks_the_reading_of_tags(text: str) -> None:
 )
 def test_each_contact_of_a_register_has_its_own_capabilities(value: str, contacts: list[tuple[str, bool, bool]]) -> None:
     assert contact_capabilities(value) == contacts
+
+
+IM, LARGE, AD = "+g.oma.sip-im", "+g.oma.sip-im.large-message", "+g.poc.groupad"
+CAPABLE_MARKS = frozenset({Mark.CAPABLE})
+LARGE_MARKS = frozenset({Mark.CAPABLE, Mark.LARGE})
+AD_MARKS = frozenset({Mark.CAPABLE, Mark.ADVERTISEMENT})
+ALL_MARKS = frozenset(Mark)
+NONE: frozenset[Mark] = frozenset()
+
+
+@pytest.mark.requirement("COR-07", "COR-10", "LRG-08", "ADV-03")
+@pytest.mark.parametrize(
+    ("value", "groups"),
+    [
+        ("", []),
+        ("*", [(NONE, "*")]),
+        ("<sip:a@h>", [(NONE, "<sip:a@h>")]),
+        (f"<sip:a@h>;{IM}", [(CAPABLE_MARKS, f"<sip:a@h>;{IM}")]),
+        (f"<sip:a@h>;{LARGE}", [(LARGE_MARKS, f"<sip:a@h>;{LARGE}")]),
+        (f"<sip:a@h>;{IM};{AD}", [(AD_MARKS, f"<sip:a@h>;{IM};{AD}")]),
+        (f'<sip:a@h>;{AD.upper()}="TRUE";{IM}', [(AD_MARKS, f'<sip:a@h>;{AD.upper()}="TRUE";{IM}')]),
+        (f'<sip:a@h>;{AD}="FALSE";{IM}', [(CAPABLE_MARKS, f'<sip:a@h>;{AD}="FALSE";{IM}')]),
+        (f"<sip:a@h>;{AD}", [(NONE, f"<sip:a@h>;{AD}")]),  # no IM device
+        (f"<sip:a@h;{AD}>;{IM}", [(CAPABLE_MARKS, f"<sip:a@h;{AD}>;{IM}")]),
+        (f"<sip:a@h>;{IM};{LARGE};{AD}", [(ALL_MARKS, f"<sip:a@h>;{IM};{LARGE};{AD}")]),
+        (
+            f"<sip:a@h>;{IM},<sip:b@h>, <sip:c@h>;{AD};{IM} ,<sip:d@h>;q=0.1;{IM},<sip:e@h>;{AD},<sip:f@h>;{LARGE}",
+            [
+                (CAPABLE_MARKS, f"<sip:a@h>;{IM}, <sip:d@h>;q=0.1;{IM}"),
+                (NONE, f"<sip:b@h>, <sip:e@h>;{AD}"),
+                (AD_MARKS, f"<sip:c@h>;{AD};{IM}"),
+                (LARGE_MARKS, f"<sip:f@h>;{LARGE}"),
+            ],
+        ),
+    ],
+)
+def test_contacts_with_the_same_marks_stand_together(value: str, groups: list[tuple[frozenset[Mark], str]]) -> None:
+    assert contacts_by_marks(value) == groups
+
+
+@given(st.text(alphabet='+g.poc.groupad+g.oma.sip-im;,"\\<>=* ', max_size=60))
+def test_no_contact_is_lost_whatever_its_marks(text: str) -> None:
+    contacts = [contact.strip() for _, value in contacts_by_marks(text) for contact in value.split(",")]
+    assert sorted(filter(None, contacts)) == sorted(filter(None, (part.strip() for part in text.split(","))))
+
+
+@pytest.mark.requirement("ADV-03")
+@pytest.mark.parametrize(
+    ("value", "asked"),
+    [
+        ("", False),
+        ("*;+g.oma.sip-im;require;explicit", False),
+        ("*;+g.oma.sip-im;+g.poc.groupad;require;explicit", True),
+        ("*;+g.oma.sip-im;+g.poc.groupad", True),
+        ("*;explicit;+G.POC.GroupAd;+g.oma.sip-im", True),
+        ('*;+g.oma.sip-im;+g.poc.groupad="TRUE"', True),
+        ("*;+g.oma.sip-im;require,*;+g.poc.groupad;require;explicit", True),
+        ('*;+g.oma.sip-im;+g.poc.groupad="FALSE"', False),
+        ('*;+g.oma.sip-im;+g.poc.groupad="!TRUE"', False),
+        ('*;+g.oma.sip-im;x="+g.poc.groupad"', False),
+        ("*;+g.oma.sip-im;+g.poc.groupads", False),
+    ],
+)
+def test_what_asks_for_devices_that_take_advertisements(value: str, asked: bool) -> None:
+    assert asks_for_advertisement_devices(value) is asked
 
 
 @pytest.mark.requirement("IDN-04")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from msrp_worker.common_policy import (
     RulesError,
     parse_rules,
 )
+from msrp_worker.ruleset import MOST_LISTS
 
 pytestmark = pytest.mark.requirement("XDM-03")
 
@@ -95,16 +97,24 @@ def test_an_external_list_is_looked_up() -> None:
             REJECT,
         )
     )
-    asked = []
+    assert document.external_lists == ("urn:one", "urn:two")
+    assert document.decide(Action.PAGER_MODE_MESSAGE, ALICE) is Decision.ALLOW, "nobody knows the lists"
+    known = msgspec.structs.replace(document, lists={"urn:two": frozenset({ALICE}), "urn:three": frozenset({BOB})})
+    assert known.decide(Action.PAGER_MODE_MESSAGE, ALICE) is Decision.REJECT
+    assert known.decide(Action.PAGER_MODE_MESSAGE, BOB) is Decision.ALLOW
+    assert known.decide(Action.PAGER_MODE_MESSAGE, ANONYMOUS) is Decision.ALLOW
 
-    def lookup(uri: str, address: str) -> bool:
-        asked.append(uri)
-        return (uri, address) == ("urn:two", ALICE)
 
-    assert document.decide(Action.PAGER_MODE_MESSAGE, ALICE, lookup) is Decision.REJECT
-    assert asked == ["urn:one", "urn:two"]
-    assert document.decide(Action.PAGER_MODE_MESSAGE, BOB, lookup) is Decision.ALLOW
-    assert document.decide(Action.PAGER_MODE_MESSAGE, ANONYMOUS, lookup) is Decision.ALLOW
+def test_rules_refer_to_a_bounded_number_of_lists() -> None:
+    def entries(count: int) -> str:
+        return "".join(f'<ocp:entry anc="urn:{number}"/>' for number in range(count))
+
+    def document(count: int) -> Rules:
+        return rules(rule(f"<ocp:external-list>{entries(count)}</ocp:external-list>", REJECT))
+
+    assert len(document(MOST_LISTS).external_lists) == MOST_LISTS
+    with pytest.raises(RulesError, match=f"{MOST_LISTS + 1} external lists, at most {MOST_LISTS}"):
+        document(MOST_LISTS + 1)
 
 
 def test_the_permissive_value_wins() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from msrp_worker.group import Group, GroupKind, parse_group
-from msrp_worker.group_rules import NOTHING, GroupRights, is_group_member, rights
+from msrp_worker.group import MOST_MEMBERS, Group, GroupKind, Member, parse_group
+from msrp_worker.group_rules import NOTHING, GroupRights, rights
 
 ALICE, BOB, EVE = "sip:alice@example.com", "sip:bob@example.com", "sip:eve@example.org"
 ACTIONS = {
@@ -43,8 +43,7 @@ def one(address: str) -> str:
     return f'<cr:identity><cr:one id="{address}"/></cr:identity>'
 
 
-def lookup(anchor: str, address: str) -> bool:
-    return anchor == FRIENDS and address == EVE
+LISTS = {FRIENDS: (Member(EVE, "Eve"), Member(ALICE, "another name"))}
 
 
 JOIN: dict[str, object] = {"join-handling": True}
@@ -76,7 +75,7 @@ def test_each_action_gives_its_right_and_no_other(action: str, right: str, value
         (MEMBERS + "<is-list-member>false</is-list-member>", set()),
         ("<ocp:anonymous-request/>", {None}),
         ("<ocp:other-identity/>", {ALICE, BOB, EVE}),
-        (f'<ocp:external-list><ocp:entry anc="{FRIENDS}"/></ocp:external-list>', {EVE}),
+        (f'<ocp:external-list><ocp:entry anc="{FRIENDS}"/></ocp:external-list>', {ALICE, EVE}),
         ('<ocp:external-list><ocp:entry anc="http://xcap/foes"/></ocp:external-list>', set()),
         (
             "<cr:sphere value='work'/><cr:validity><cr:from>2000-01-01T00:00:00Z</cr:from></cr:validity>",
@@ -87,8 +86,8 @@ def test_each_action_gives_its_right_and_no_other(action: str, right: str, value
     ],
 )
 def test_who_may_join(conditions: str, joining: set[str | None]) -> None:
-    found = group((conditions, JOIN))
-    assert {user for user in (ALICE, BOB, EVE, None) if rights(found, user, lookup).join} == joining
+    found = group((conditions, JOIN)).with_lists(LISTS)
+    assert {user for user in (ALICE, BOB, EVE, None) if rights(found, user).join} == joining
 
 
 @pytest.mark.requirement("CNF-15")
@@ -135,10 +134,29 @@ def test_who_begins_the_session_of_a_public_group(rules: list[tuple[str, dict[st
 
 @pytest.mark.requirement("XDM-04")
 def test_an_external_list_makes_members() -> None:
-    found = group((MEMBERS, JOIN), inside=f'<external anchor="{FRIENDS}"/>')
-    assert is_group_member(found, EVE, lookup)
-    assert rights(found, EVE, lookup).join
-    assert not rights(found, EVE).join, "nobody knows the list"
+    document = group((MEMBERS, JOIN), inside=f'<external anchor="{FRIENDS}"/>')
+    assert document.external_lists == (FRIENDS,)
+    assert not rights(document, EVE).join, "nobody knows the list"
+    found = document.with_lists(LISTS)
+    assert found.members == (Member(ALICE), Member(BOB), Member(EVE, "Eve")), "the group's own entries come first"
+    assert rights(found, EVE).join
+    assert not rights(document.with_lists({}), EVE).join
+
+
+@pytest.mark.requirement("XDM-04")
+def test_lists_make_no_group_larger_than_a_document_does() -> None:
+    many = [Member(f"sip:u{number}@example.com") for number in range(MOST_MEMBERS)]
+    found = group((MEMBERS, JOIN), inside=f'<external anchor="{FRIENDS}"/>').with_lists({FRIENDS: many})
+    assert len(found.members) == MOST_MEMBERS
+    assert [rights(found, user).join for user in (ALICE, many[0].uri, many[-1].uri)] == [True, True, False]
+
+
+@pytest.mark.requirement("XDM-04")
+def test_who_is_on_a_list_that_a_rule_names_is_no_member_by_it() -> None:
+    condition = f'<ocp:external-list><ocp:entry anc="{FRIENDS}"/></ocp:external-list>'
+    found = group((condition, {"allow-expelling": True}), (MEMBERS, JOIN)).with_lists(LISTS)
+    assert rights(found, EVE) == GroupRights(expel=True)
+    assert rights(found, ALICE) == GroupRights(join=True, expel=True)
 
 
 USERS = st.sampled_from([ALICE, BOB, EVE, None])

@@ -14,3 +14,11 @@ def test_what_is_wrong_is_one_line_that_can_be_shown(document: bytes) -> None:
     with pytest.raises(safe_xml.XmlError) as caught:
         safe_xml.parse(document)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("document", [b"<a/>", b"<a></a>", b"<a>" * 5 + b"</a>" * 5])
+def test_a_document_may_be_short(document: bytes) -> None:
+    """Of four bytes the parser tells only at the end."""
+    assert safe_xml.parse(document).tag == "a"
+    with pytest.raises(safe_xml.XmlError):
+        safe_xml.parse(document, max_depth=0)

@@ -90,6 +90,8 @@ class Agent:
         self._requests: deque[Message] = deque()
         self._responses: deque[Message] = deque()
         self._seen: set[tuple[str, str]] = set()
+        self._answered: dict[tuple[str, str], bytes] = {}
+        """The last response to each request, by its Via and method."""
         self.sent: list[bytes] = []
         self._cseq = itertools.count(1).__next__
         self.target = ("127.0.0.1", target)
@@ -214,7 +216,8 @@ class Agent:
     def register(self, *contacts: str, expires: int = 600) -> Message:
         """Register `contacts` (whole values), or this agent's address with the feature tag."""
         value = ", ".join(contacts or (f"<{self.contact}>;{FEATURE_TAG}",))
-        return self.ask("REGISTER", f"sip:{DOMAIN}", f"Contact: {value}", f"Expires: {expires}", to=f"<{self.identity}>")
+        domain = self.identity.rpartition("@")[2]
+        return self.ask("REGISTER", f"sip:{domain}", f"Contact: {value}", f"Expires: {expires}", to=f"<{self.identity}>")
 
     def begin_message(
         self, user: str, body: bytes = b"Hello", *headers: str, content_type: str = "text/plain", **options: Any
@@ -294,7 +297,9 @@ class Agent:
             *headers,
             f"Content-Length: {len(body)}",
         ]
-        self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        data = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+        self._answered[request.value("Via"), request.method] = data
+        self.send(data)
 
     def accept(self, method: str = "MESSAGE") -> Message:
         """Take the next request and answer 200."""
@@ -310,11 +315,15 @@ class Agent:
                 raise TimeoutError(f"nothing for {self.identity} within {seconds} s")
             self._socket.settimeout(left)
             message = Message(self._socket.recv(65535))
+            if not message.raw.strip(b"\0\r\n"):
+                continue  # keeps the way through a NAT open
             if message.status:
                 self._responses.append(message)
                 continue
             key = (message.value("Via"), message.method)
-            if key not in self._seen:  # a retransmission otherwise
+            if key not in self._seen:
                 self._seen.add(key)
                 self._requests.append(message)
+            elif key in self._answered:  # a retransmission: our response was lost (RFC 3261 section 17.2)
+                self._socket.sendto(self._answered[key], self.target)
         return queue.popleft()

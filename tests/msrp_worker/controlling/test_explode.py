@@ -203,6 +203,7 @@ ADVERTISEMENT = (
         (TEXT, True, None),
         (ADVERTISEMENT, False, None),
         (ADVERTISEMENT, True, (403, "ADV-01")),
+        (mixed(TO_TWO, ADVERTISEMENT), True, (403, "ADV-01")),
         ((ADVERTISEMENT[0], b"<broken"), False, (400, "ADV-02")),
         (mixed(TO_TWO, (ADVERTISEMENT[0], b"<broken/>")), False, (400, "ADV-02")),
         (mixed(TO_TWO, ADVERTISEMENT), False, None),
@@ -214,10 +215,36 @@ def test_group_advertisements(content: tuple[str, bytes], anonymous: bool, expec
     assert (None if refused is None else (refused.status, refused.requirement)) == expected
 
 
+@pytest.mark.requirement("ADV-01", "ADV-03")
+def test_what_asks_for_devices_that_know_advertisements_is_not_anonymous() -> None:
+    refused = refuse_advertisement(message(TEXT, ASKING), anonymous=True)
+    assert refused is not None and (refused.status, refused.requirement) == (403, "ADV-01")
+
+
+ASKING = "Accept-Contact: *;+g.oma.sip-im;+g.poc.groupad;require;explicit"
+
+
 @pytest.mark.requirement("ADV-03")
-def test_an_advertisement_asks_for_devices_that_know_it() -> None:
-    one = exploded(message(ADVERTISEMENT, "Accept-Contact: *;+g.oma.sip-im;+g.poc.groupad"))
-    assert dict(one.headers)["Accept-Contact"] == "*;+g.oma.sip-im;+g.poc.groupad;require;explicit"
+@pytest.mark.parametrize(
+    ("content", "lines", "routed"),
+    [
+        (ADVERTISEMENT, [ASKING], True),
+        (ADVERTISEMENT, ["Accept-Contact: *;+g.oma.sip-im"], True),
+        (ADVERTISEMENT, [], True),
+        (mixed(TO_TWO, TEXT, ADVERTISEMENT), [], True),
+        (TEXT, [ASKING], True),
+        (TEXT, ["a: *;+g.oma.sip-im;require, *;+G.POC.groupad"], True),
+        (TEXT, ["Accept-Contact: *;+g.oma.sip-im", 'Accept-Contact: *;explicit;+g.poc.groupad="TRUE"'], True),
+        (TEXT, ['Accept-Contact: *;+g.oma.sip-im;+g.poc.groupad="FALSE"'], False),
+        (TEXT, ['Accept-Contact: *;+g.oma.sip-im;x=";+g.poc.groupad"'], False),
+        (TEXT, ["Accept-Contact: *;+g.oma.sip-im"], False),
+        (TEXT, [], False),
+    ],
+)
+def test_an_advertisement_asks_for_devices_that_know_it(content: tuple[str, bytes], lines: list[str], routed: bool) -> None:
+    one = exploded(message(content, *lines))
+    tag = ";+g.poc.groupad" if routed else ""
+    assert dict(one.headers)["Accept-Contact"] == f"*;+g.oma.sip-im{tag};require;explicit"
 
 
 @pytest.mark.requirement("PAG-11", "SEC-01")

@@ -31,8 +31,9 @@ async def test_the_life_of_a_session() -> None:
             assert header(reply, "Contact") == bench.session.contact
             assert header(reply, "P-Asserted-Identity") == f"<sip:conference-factory@{DOMAIN}>"
         await bench.ack(asked)
-        (info,) = bench.function.sessions()
-        assert (info.kind, info.participants, info.invited) == ("ad-hoc", (uri("alice"), uri("bob")), 1)
+        (session,) = bench.function.sessions()
+        state = session.state
+        assert (state.kind, state.participants, state.pending) == ("ad-hoc", {uri("alice"), uri("bob")}, 1)
         await bench.bye(asked)
         assert bench.methods("bob") == ["INVITE", "BYE"]
         assert any(isinstance(one, CancelInvite) for one in bench.port.sent), "Carol still rang"
@@ -216,7 +217,7 @@ async def test_coming_by_the_identity() -> None:
         identity = bench.session.address.uri
         assert bench.statuses(await bench.invite("bob", identity)) == [200]
         assert bench.statuses(await bench.invite("carol", identity)) == [403]
-        bench.function.release(bench.session.address.uris[1])
+        bench.session.release(Why.OPERATOR)
         assert bench.statuses(await bench.invite("bob", identity)) == [404]
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from msrp_worker.controlling.large_fanout import NOBODY, LargeSwitch
+from msrp_worker.controlling.large_fanout import NOBODY, LargeSwitch, SentFile
 from msrp_worker.cpim import Address
 from msrp_worker.msrp.frames import Request
 from msrp_worker.msrp.options import SessionOptions
 from msrp_worker.msrp.outgoing import OutgoingMessage
 from msrp_worker.msrp.room import Participant, RoomObserver
+from msrp_worker.sdp_msrp import MsrpMedia
 from tests.msrp_worker.msrp.harness import parse_frames
 from tests.msrp_worker.msrp.wiring import Client, Net
 
@@ -17,6 +18,7 @@ KEEP = SessionOptions(collect=50_000_000, chunk_size=0)
 LEG = SessionOptions(auto_report=False)
 LONG = bytes(range(256)) * 2_000
 IMAGE = "image/png"
+LINE = MsrpMedia(("msrp://192.0.2.1:2855/abcdefgh;tcp",), 2855)
 
 
 class Room:
@@ -125,3 +127,28 @@ def test_the_sender_gives_up() -> None:
     room.net.settle()
     assert "aborted" in room.clients["bob"].recorder.names() or not room.got("bob")
     assert b"#\r\n" in room.clients["bob"].wire.down
+
+
+@pytest.mark.requirement("LRG-02", "LRG-05")
+def test_each_file_goes_to_those_who_take_it() -> None:
+    """Alice and Bob have sessions for two files, Carol for the second."""
+    net = Net()
+    switch = LargeSwitch(("sip:s@h",), RoomObserver())
+    switch.files = tuple(SentFile(LINE) for _ in range(3))
+    assert switch.wanted() == {0, 1, 2}, "nobody is there yet"
+    clients = {}
+    for name, number in (("alice", 0), ("alice", 1), ("bob", 0), ("bob", 1), ("carol", 1)):
+        client = clients[name, number] = net.client(f"{name}{number}", LEG, KEEP)
+        switch.take(Participant(client.leg, Address(f"sip:{name}@h"), receives=name != "alice"), number)
+    assert switch.wanted() == {0, 1}
+    sent = [clients["alice", number].session.send(body, IMAGE) for number, body in enumerate((b"first", LONG))]
+    net.settle()
+    assert [one.status for one in sent] == [200, 200]
+    got = {key: list(client.recorder.bodies.values()) for key, client in clients.items()}
+    assert got["bob", 0] == [b"first"]
+    assert got["bob", 1] == got["carol", 1] == [LONG]
+    clients["bob", 0].leg.close("done")
+    assert switch.wanted() == {1}
+    refused = clients["alice", 0].session.send(b"again", IMAGE)
+    net.settle()
+    assert refused.status == NOBODY

@@ -307,3 +307,34 @@ async def test_usages_of_many(store: Store) -> None:
     found = await store.deferred.usages([ALICE, BOB])
     assert found == {ALICE: Usage(1, len(EVERY_BYTE)), BOB: Usage(0, 0)}
     assert await store.deferred.usages([]) == {}
+
+
+@pytest.mark.requirement("DEF-09", "DEF-13")
+async def test_what_a_delivery_holds_is_not_deleted(store: Store, clock: Clock) -> None:
+    ids = [await store.deferred.add(message(number)) for number in range(3)]
+    await store.leases.claim_these(ALICE, "node/1", ids[:1])
+    assert await store.deferred.delete_unheld(ALICE, [*ids, "sip:9@example.com", "nonsense"]) == ids[1:]
+    assert (await store.deferred.usage(ALICE)).messages == 1
+    assert await store.deferred.delete_unheld(BOB, ids) == []
+    clock.now += 3600  # whoever held it is dead
+    assert await store.deferred.delete_unheld(ALICE, [f"sip:{ids[0]}"]) == ids[:1]
+    assert (await store.deferred.usage(ALICE)).messages == 0
+    events = [event.requirement for event in await store.trace.read("call-1") if event.kind == "deleted"]
+    assert events == ["DEF-09"]
+
+
+@pytest.mark.requirement("DEF-09")
+async def test_the_extent_differs_for_each_list_there_ever_is(store: Store, clock: Clock) -> None:
+    seen = [await store.deferred.extent(ALICE)]
+    ids = [await store.deferred.add(message(1))]
+    seen.append(await store.deferred.extent(ALICE))
+    ids.append(await store.deferred.add(message(2)))
+    seen.append(await store.deferred.extent(ALICE))
+    await store.deferred.delete(ALICE, ids[:1])
+    seen.append(await store.deferred.extent(ALICE))
+    await store.deferred.add(message(3, expires=NOW + 10))
+    seen.append(await store.deferred.extent(ALICE))
+    assert len(set(seen)) == len(seen)
+    clock.now += 10
+    assert await store.deferred.extent(ALICE) == seen[3]  # the same list again
+    assert await store.deferred.extent(BOB) == seen[0]

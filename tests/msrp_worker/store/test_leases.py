@@ -122,3 +122,20 @@ async def test_many_are_read_at_once(store: Store) -> None:
     assert await store.deferred.kinds(BOB) == [Kind("", "urgent", False, 1)]
     assert await store.deferred.recipients() == [ALICE, BOB]
     assert await store.deferred.recipients(ALICE, 5) == [BOB]
+
+
+@pytest.mark.requirement("ADV-03", "DEF-13")
+async def test_advertisements_are_claimed_by_themselves(store: Store, clock: Clock) -> None:
+    """Or left out, or claimed with the rest."""
+    (first, third) = [await store.deferred.add(msgspec.structs.replace(PLAIN, call_id=name)) for name in ("a", "c")]
+    assert not await store.deferred.has_advertisement(ALICE)
+    kept = msgspec.structs.replace(PLAIN, call_id="b", advertisement=True, expires=NOW + 100)
+    second = await store.deferred.add(kept)
+    assert await store.deferred.has_advertisement(ALICE)
+    assert not await store.deferred.has_advertisement(BOB)
+    for kind, expected in ((False, [first, third]), (True, [second]), (None, [first, third, second])):
+        assert ids([*await store.leases.claim(ALICE, "n/1", advertisements=kind)]) == expected
+        assert await store.leases.claim(ALICE, "n/2", advertisements=True) == []  # `alone`
+        assert await store.leases.release("n/1") == len(expected)
+    clock.now += 100
+    assert not await store.deferred.has_advertisement(ALICE)

@@ -225,8 +225,10 @@ async def test_ten_thousand_messages_cost_the_same_each_as_ten(config: Config, o
         ]
         page = (recipient, min(ids) - 1, time.time(), 0.0, 10)
         found = [steps(other, deferred._LIST, page), steps(other, deferred._GET, (last, recipient, 0.0, 0.0))]
-        for statement in deferred._removal(recipient, ids, "deleted", "DEF-09", 0.0):
-            found.append(steps(other, statement.sql, tuple(statement.parameters)))
+        found.append(steps(other, deferred._EXTENT, deferred._extent_parameters(recipient, time.time(), 0.0)))
+        for held in (True, False):
+            for statement in deferred._removal(recipient, ids, "deleted", "DEF-09", 0.0, held=held):
+                found.append(steps(other, statement.sql, tuple(statement.parameters)))
         costs[recipient] = found
     for cost_few, cost_many in zip(costs[few], costs[many], strict=True):
         assert cost_many <= cost_few * 1.1 + 5

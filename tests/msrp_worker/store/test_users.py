@@ -9,6 +9,7 @@ import pytest
 
 from msrp_worker.common_policy import Action, Decision
 from msrp_worker.store import MISS, Conflict, Store, UnknownUser, User
+from msrp_worker.store.database import Statement
 from msrp_worker.store.errors import StoreUnavailable
 from tests.msrp_worker.store.support import Opener
 
@@ -250,3 +251,19 @@ async def test_a_failing_database_is_an_error_and_not_an_absent_user(store: Stor
         await store.users.facts(ALICE)
     monkeypatch.undo()
     assert await store.users.facts(ALICE) is None
+
+
+@pytest.mark.requirement("XDM-06")
+async def test_secrets_of_both_algorithms_and_both_forms_of_a_name(store: Store) -> None:
+    await store.users.add("sip:alice@example.com", "alice-secret")
+    for name, with_domain in (("alice", False), ("alice@example.com", True)):
+        found = await store.credentials.secrets("alice", "example.com", with_domain=with_domain)
+        text = f"{name}:example.com:alice-secret".encode()
+        assert (found.md5, found.sha256) == (hashlib.md5(text).hexdigest(), hashlib.sha256(text).hexdigest())
+    nobody = await store.credentials.secrets("nobody", "example.com")
+    assert (nobody.md5, nobody.sha256) == ("", "")
+    assert await store.credentials.all_with_sha256()
+    await store.database.write(
+        Statement("INSERT INTO subscriber (username, domain, ha1) VALUES ('old', 'example.com', 'x')")
+    )
+    assert not await store.credentials.all_with_sha256()

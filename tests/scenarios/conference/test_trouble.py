@@ -3,6 +3,7 @@ in each state of a session. Nothing is left of it, and everybody may come again 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 
@@ -10,9 +11,10 @@ import pytest
 
 from tests.scenarios.agent import Agent, Message
 from tests.scenarios.bed import Instance, instance_with, wait_until
-from tests.scenarios.conference.conference import address
+from tests.scenarios.conference.conference import address, all_in, over, text_of, users
 from tests.scenarios.conference.referring import refer, stand, status_line, told
 from tests.scenarios.conference.signalling import agents, answer, begin_session, refuse, ring
+from tests.scenarios.conference.watching import Watch
 from tests.scenarios.sessions.test_trouble import metric
 
 
@@ -59,6 +61,74 @@ def test_silence(instance: Instance, new_user: Callable[..., str]) -> None:
             assert "503" in request.value("Reason") or "410" in request.value("Reason")
             one.reply(request, 200, "OK")
         nothing_left(instance)
+
+
+@pytest.mark.requirement("CNF-08", "CNF-09")
+@pytest.mark.parametrize("body", [b"", b"v=0\r\nnonsense"])
+def test_a_200_without_a_description(instance: Instance, new_user: Callable[..., str], body: bytes) -> None:
+    """ACK and BYE for who sends it: alone it is a failure for the initiator, beside another it is none."""
+    with agents(instance, [new_user() for _ in range(3)]) as (alice, bob, carol):
+        call_id = begin_session(alice, [address(bob.user)])
+        answer(bob, bob.receive("INVITE"), body=body)
+        bob.receive("ACK")
+        assert "cause=488" in bob.accept("BYE").value("Reason")
+        assert alice.final(call_id).status in (480, 488, 502)
+        call_id = begin_session(alice, [address(bob.user), address(carol.user)])
+        answer(bob, bob.receive("INVITE"), body=body)
+        bob.receive("ACK")
+        bob.accept("BYE")
+        answer(carol, carol.receive("INVITE"))
+        accepted = alice.final(call_id)
+        assert accepted.status == 200
+        alice.send(alice.within(accepted, "ACK"))
+        carol.receive("ACK")
+        alice.send(alice.within(accepted, "BYE"))
+        carol.accept("BYE")
+        nothing_left(instance)
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    """An instance that gives a peer a second to connect."""
+    with instance_with(tmp_path_factory.mktemp("impatient"), {"IM_MSRP_PEER_SECONDS": "1"}) as running:
+        yield running
+
+
+@pytest.mark.requirement("CNF-08", "CNF-21", "CNF-26", "CES-04", "MED-08")
+async def test_one_never_connects(impatient: Instance) -> None:
+    """Who answers 200 and comes to no MSRP connection is offered another one, and removed when that is refused; the
+    subscribers are told, the others talk on."""
+    instance = impatient
+    with agents(instance, ["bob"]) as (bob,):
+        async with users(instance, ["alice", "carol"]) as (alice, carol):
+            calling = asyncio.ensure_future(alice.create(["bob", "carol"]))
+            invite = await asyncio.to_thread(bob.receive, "INVITE")
+            answer(bob, invite)
+            hers, third = await calling, await carol.joined()
+            await asyncio.to_thread(bob.receive, "ACK")
+            await all_in(hers, third)
+            async with Watch(carol, hers.peer.identity) as watch:
+                await watch.until(alice="connected", bob="connected", carol="connected")
+                bye = await asyncio.to_thread(until_bye, bob)
+                assert "cause=503" in bye.value("Reason")
+                await watch.until(alice="connected", carol="connected")
+                assert watch.status("bob") == "disconnected"
+            await hers.send("the two of us")
+            assert await text_of(third) == "the two of us"
+            await hers.close()
+            await over(third)
+            await asyncio.to_thread(nothing_left, instance)
+
+
+def until_bye(agent: Agent) -> Message:
+    """Refuse new offers until BYE comes, which is answered 200."""
+    while True:
+        request = agent.receive(seconds=40)
+        if request.method == "BYE":
+            agent.reply(request, 200, "OK")
+            return request
+        if request.method != "ACK":
+            refuse(agent, request, 488)
 
 
 @pytest.mark.requirement("CNF-08")

@@ -149,6 +149,25 @@ def test_two_contacts_in_one_register(instance: Instance, new_user: NewUser) -> 
     assert len(instance.stored(recipient)) == 1
 
 
+@pytest.mark.requirement("COR-10", "COR-07", "ADV-03")
+def test_marks_beside_those_of_the_proxy(instance: Instance, new_user: NewUser) -> None:
+    """Contacts of one REGISTER from behind a NAT: each binding has the marks of its contact, all that of the NAT."""
+    recipient = new_user()
+    behind_nat, capable, large, advertisement = 1 << 6, 1 << 20, 1 << 21, 1 << 22
+    expected = {
+        "10.0.0.1": behind_nat | capable,
+        "10.0.0.2": behind_nat,
+        "10.0.0.3": behind_nat | capable | advertisement,
+        "10.0.0.4": behind_nat | capable | large,
+    }
+    tags = (f";{FEATURE_TAG}", ";+g.poc.groupad", f";{FEATURE_TAG};+g.poc.groupad", f";{FEATURE_TAG}.large-message")
+    with Agent(instance.sip_port, recipient) as agent:
+        contacts = [f"<sip:{recipient}@{host}>{tag}" for host, tag in zip(expected, tags, strict=True)]
+        assert agent.register(*contacts).status == 200
+    listed = [entry["Contact"] for entry in instance.deployment.rpc("ul.lookup", "location", recipient)["Contacts"]]
+    assert {one["Address"].partition("@")[2]: one["CFlags"] for one in listed} == expected
+
+
 @pytest.mark.requirement("COR-10", "COR-07")
 def test_two_contacts_with_sipp(instance: Instance, new_user: NewUser) -> None:
     """The file an operator runs by hand: the plain one of the two is not started, and nobody misses it."""

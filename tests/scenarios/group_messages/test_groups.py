@@ -6,15 +6,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.scenarios.agent import ACCEPT_CONTACT, Agent
+from tests.scenarios.agent import Agent
 from tests.scenarios.bed import Instance
 from tests.scenarios.evidence import address
 from tests.scenarios.group_messages.messages import NewUser, copies, outcomes, put_group, uri_list, with_list
-
-ALLOWED = """<ruleset xmlns="urn:ietf:params:xml:ns:common-policy"><rule id="all"><conditions/><actions>
-<join-handling xmlns="urn:oma:xml:poc:list-service">true</join-handling>
-<allow-anonymity xmlns="urn:oma:xml:poc:list-service">true</allow-anonymity></actions></rule></ruleset>"""
-ADVERTISEMENT = "application/vnd.IM.group-advertisement+xml"
 
 
 @pytest.mark.requirement("PAG-12", "PAG-15")
@@ -92,26 +87,3 @@ def test_a_member_who_is_away_gets_it_later(instance: Instance, new_user: NewUse
     assert outcomes(instance, call_id, 1) == {address(away): ("copy-deferred", 202)}
     (entry,) = instance.stored(away)
     assert instance.stored_bytes(away, entry["message_id"]).endswith(b"\r\n\r\n" + body)
-
-
-@pytest.mark.requirement("ADV-01", "ADV-02", "ADV-03")
-def test_group_advertisement(instance: Instance, new_user: NewUser) -> None:
-    """To each member, asking for devices that know it; a malformed one 400, an anonymous one 403."""
-    sender, bob = new_user(), new_user()
-    group = address(f"group-of-{sender}")
-    put_group(instance, group, (sender, bob), ALLOWED)
-    good = (
-        '<group-advertisement xmlns="urn:oma:params:xml:ns:IM:group-advertisement"><note>Come</note>'
-        f'<group type="dialed-in"><uri>{group}</uri></group></group-advertisement>'
-    ).encode()
-    asking = f"{ACCEPT_CONTACT};+g.poc.groupad"
-    with Agent(instance.sip_port, sender) as origin, Agent(instance.sip_port, bob) as agent:
-        agent.register()
-        fields = (asking, f"Content-Type: {ADVERTISEMENT}")
-        assert origin.ask("MESSAGE", group, *fields, "Privacy: id", body=good).status == 403
-        assert origin.ask("MESSAGE", group, *fields, body=good.replace(b"<uri>", b"<uri/><x>", 1)).status == 400
-        assert origin.ask("MESSAGE", group, *fields, body=good).status == 202
-        copy = agent.accept()
-        assert (copy.value("Content-Type"), copy.body) == (ADVERTISEMENT, good)
-        assert "+g.poc.groupad" in copy.value("Accept-Contact")
-        assert agent.quiet(0.2)

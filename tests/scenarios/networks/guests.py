@@ -45,17 +45,19 @@ async def guests(*homes: Home, **options: Any) -> AsyncIterator[list[Guest]]:
         yield found
 
 
-def new_group(home: Home, members: Sequence[Guest], actions: str = "") -> str:
-    """A group of `home` with these members, who are all invited and may have `actions` besides; its address."""
+def new_group(home: Home, members: Sequence[Guest], actions: str = "", *, by: str = "") -> str:
+    """A group of `home` with these members, who are all invited and may have `actions` besides, or `by` alone has them; its
+    address."""
     uri = f"sip:group{next(_numbers)}@{home.domain}"
     entries = "".join(f'<entry uri="{one.uri}"/>' for one in members)
-    rules = (
-        '<cr:ruleset><cr:rule id="r"><cr:conditions><is-list-member/></cr:conditions><cr:actions>'
-        f"<join-handling>true</join-handling><allow-initiate-conference>true</allow-initiate-conference>{actions}"
-        "</cr:actions></cr:rule></cr:ruleset>"
-        if actions
-        else ""
+    common = "<join-handling>true</join-handling><allow-initiate-conference>true</allow-initiate-conference>"
+    pairs = [("<is-list-member/>", common if by else common + actions)]
+    pairs += [(f'<cr:identity><cr:one id="{by}"/></cr:identity>', actions)] if by else []
+    rules = "".join(
+        f'<cr:rule id="r{number}"><cr:conditions>{conditions}</cr:conditions><cr:actions>{given}</cr:actions></cr:rule>'
+        for number, (conditions, given) in enumerate(pairs)
     )
+    rules = f"<cr:ruleset>{rules}</cr:ruleset>" if actions else ""
     document = (
         '<group xmlns="urn:oma:xml:poc:list-service" xmlns:cr="urn:ietf:params:xml:ns:common-policy">'
         f'<list-service uri="{uri}"><list>{entries}</list><invite-members>true</invite-members>{rules}</list-service>'

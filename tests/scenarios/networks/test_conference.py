@@ -10,6 +10,8 @@ import pytest
 from im_client.conference import fetch
 from im_client.errors import SessionRefusedError, SubscriptionError
 from im_client.im_session import ImSession
+from im_client.refer import refer as referral
+from im_client.referring import Referring
 from tests.scenarios.conference.conference import all_in, message_of, over
 from tests.scenarios.conference.watching import Watch
 from tests.scenarios.networks.guests import Guest, guests, new_group
@@ -114,17 +116,33 @@ async def test_group(homes: tuple[Home, Home]) -> None:
         assert "410" in await over(hers)
 
 
+INVITE_DYNAMICALLY = "<allow-invite-users-dynamically>true</allow-invite-users-dynamically>"
+
+
+async def told(referring: Referring) -> list[int]:
+    """The statuses that the notifications of a referral bring, to the final one."""
+    found = []
+    while not found or found[-1] < 200:
+        found.append((await referring.next()).status)
+    return found
+
+
 @pytest.mark.requirement("CNF-22", "CNF-24", "CNF-25", "CNF-26")
 async def test_refer(homes: tuple[Home, Home]) -> None:
-    """A participant in the other network has somebody of each network added, hears how it went, and one removed."""
+    """A participant in the other network has somebody of each network added, within its dialog and by the session identity;
+    one who is busy, too. It hears how it went; one is removed."""
     here, there = homes
-    async with guests(here, there, there, here) as (alice, bob, carol, dave):
+    async with guests(here, there, there, here, here) as (alice, bob, carol, dave, erin):
         hers = await alice.start((bob,))
         his = await bob.joined()
-        for newcomer in (carol, dave):
-            outcome = await (await his.add([newcomer.uri])).outcome()
-            assert outcome is not None and outcome.status == 200
-        third, fourth = await carol.joined(), await dave.joined()
+        assert (await told(await his.add([carol.uri])))[-1] == 200
+        third = await carol.joined()
+        referring = Referring(bob.client.calls.layer)
+        await referring.outside(his.peer.identity, referral([dave.uri], content_id="x@y"))
+        assert (await told(referring))[-1] == 200
+        fourth = await dave.joined()
+        erin.accepts = 486
+        assert (await told(await his.add([erin.uri])))[-1] == 486
         await all_in(hers, his, third, fourth)
         await heard(third, "added", carol, hers, his, fourth)
         await hers.add([carol.uri], remove=True)
@@ -132,6 +150,33 @@ async def test_refer(homes: tuple[Home, Home]) -> None:
         await heard(fourth, "one less", dave, hers, his)
         await hers.close()
         await asyncio.gather(over(his), over(fourth))
+
+
+@pytest.mark.requirement("CNF-22", "CNF-25", "CNF-26", "CNF-31")
+async def test_refer_by_the_rules_of_a_group(homes: tuple[Home, Home]) -> None:
+    """The group is in the one network; a member of the other one, whom its rules let do that, calls back a member of each
+    network who has left, and removes both; who is not let to hears 403."""
+    here, there = homes
+    async with guests(there, here, there, here) as (alice, bob, carol, dave):
+        everybody = (alice, bob, carol, dave)
+        group = new_group(here, everybody, f"{INVITE_DYNAMICALLY}<allow-expelling>true</allow-expelling>", by=alice.uri)
+        hers = await alice.join(group)
+        his = await bob.joined()
+        found = []
+        for guest in (carol, dave):
+            await (await guest.joined()).close()
+            assert (await told(await hers.add([guest.uri])))[-1] == 200
+            found.append(await guest.joined())
+        await all_in(hers, his, *found)
+        with pytest.raises(SubscriptionError) as refused:
+            await his.add([carol.uri], remove=True)
+        assert refused.value.status == 403
+        for number, guest in enumerate((carol, dave)):
+            assert (await told(await hers.add([guest.uri], remove=True)))[-1] == 200
+            assert "Removed" in await over(found[number])
+        await heard(hers, "the two of us", alice, his)
+        await hers.close()
+        await over(his)
 
 
 @pytest.mark.requirement("CES-01", "CES-02", "CES-03", "CES-04", "CES-06")

@@ -173,3 +173,33 @@ def test_what_the_sides_do_not_take(core: Core) -> None:
     assert core.ask("PUBLISH", "sip:a@example.com", challenged=False).status == 403  # SET-01: no feature tag
     with Agent(core.terminating, "scscf", address=CORE_ADDRESS) as other:
         assert other.ask("OPTIONS", f"sip:127.0.0.1:{core.terminating}", challenged=False).status in (200, 405)
+
+
+@pytest.mark.requirement("ADV-03", "COR-05", "PAG-08")
+def test_group_advertisement(instance: Instance, core: Core, new_user: NewUser) -> None:
+    """The core has the bindings and their tags: it gets Accept-Contact as it came, and its 480 says that none matches.
+
+    Not so where nobody has registered, or where the device did not answer: then it is kept.
+    """
+    sender, recipient, away = new_user(), new_user(), new_user()
+    assert core.tell(recipient) == 200
+    asking = "Accept-Contact: *;+g.oma.sip-im;+g.poc.groupad;require;explicit"
+
+    def send(port: int, user: str) -> str:
+        return core.to(port, "MESSAGE", address(user), asking, asserted=address(sender), body=b"<x/>", tag=False)
+
+    for port, code, reason, expected in (
+        (core.originating, 200, "OK", 200),
+        (core.terminating, 200, "OK", 200),
+        (core.originating, 480, "Temporarily Unavailable", 480),
+        (core.terminating, 480, "Temporarily Unavailable", 480),
+        (core.terminating, 408, "Request Timeout", 202),
+    ):
+        call_id = send(port, recipient)
+        request = core.receive("MESSAGE")
+        assert [line for line in request.header_lines() if line.startswith("Accept-Contact")] == [asking]
+        core.reply(request, code, reason)
+        assert core.final(call_id).status == expected, code
+    assert len(instance.stored(recipient)) == 1
+    assert core.final(send(core.terminating, away)).status == 202
+    assert len(instance.stored(away)) == 1

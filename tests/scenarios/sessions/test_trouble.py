@@ -10,12 +10,14 @@ import time
 import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.scenarios.bed import Instance, wait_until
+from tests.scenarios.conference.silent import one_does_not_refresh
 from tests.scenarios.evidence import address
 from tests.scenarios.sessions.party import ALLOW, SDP, Party, described
 from tests.scenarios.traffic import FEATURE_TAG, Peer, Reply, Sip
@@ -117,10 +119,15 @@ def waiting(instance: Instance) -> object:
     return instance.deployment.rpc("htable.dump", "im_waiting")
 
 
-@pytest.mark.requirement("PFS-10", "PFS-12")
-def test_the_session_timer_runs_out(instance: Instance, new_user: NewUser) -> None:
-    """The side that was to refresh does not, the caller of one session and the callee of the other: BYE on both legs."""
-    with ExitStack() as stack:
+@pytest.mark.requirement("PFS-10", "PFS-12", "CNF-28", "CNF-27", "CES-04")
+def test_the_session_timer_runs_out(
+    instance: Instance, new_user: NewUser, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The side that was to refresh does not, the caller of one session and the callee of the other: BYE on both legs. A
+    participant of a conference does not, in the same minute: it is out, and the others talk on."""
+    with ThreadPoolExecutor(1) as thread, ExitStack() as stack:
+        directory = tmp_path_factory.mktemp("conference")
+        conference = thread.submit(lambda: asyncio.run(one_does_not_refresh(directory, EXPIRY_SECONDS)))
         parties = [stack.enter_context(Party(instance.sip_port, new_user())) for _ in range(4)]
         for party in parties:
             party.register()
@@ -142,6 +149,7 @@ def test_the_session_timer_runs_out(instance: Instance, new_user: NewUser) -> No
             assert "cause=408" in bye.value("Reason")
             party.answer(bye, 200)
         wait_until(lambda: metric(instance, "im_legs") == 0, "no leg is left")
+        conference.result()
 
 
 @pytest.fixture
