@@ -13,7 +13,9 @@ import pytest
 from cryptography import x509
 
 from im_client import own_certificate
+from im_client.__main__ import build_parser
 from im_client.client import ImClient
+from im_client.commands.options import make_config
 from im_client.config import ClientConfig
 from im_client.errors import MediaFailedError, SessionRefusedError
 from im_client.im_session import ImSession
@@ -229,3 +231,20 @@ async def test_a_move_to_another_transport() -> None:
         assert line.peer.session.local.secure
         assert lines(answer.data, "a=path:") == [f"a=path:{line.peer.path}"]
         assert b"TCP/TLS/MSRP" in line.change(Direction.INACTIVE).data
+
+
+# --- the command line
+
+
+@pytest.mark.requirement("MED-04", "CLI-02")
+def test_options_of_the_commands(tmp_path: Path) -> None:
+    account = ["--identity", ALICE, "--proxy", "127.0.0.1:5060"]
+    files = ["--msrps-certificate", str(tmp_path / "own.pem"), "--msrps-key", str(tmp_path / "own.key")]
+    plain = make_config(build_parser().parse_args(["chat", *account]))
+    assert not plain.msrps
+    made = make_config(build_parser().parse_args(["chat", *account, "--msrps"]))
+    assert (made.msrps, made.msrps_certificate, made.msrps_key) == (True, None, None)
+    given = make_config(build_parser().parse_args(["chat", *account, "--msrps", *files]))
+    assert (given.msrps_certificate, given.msrps_key) == (tmp_path / "own.pem", tmp_path / "own.key")
+    with pytest.raises(ValueError, match="without msrps"):
+        make_config(build_parser().parse_args(["chat", *account, *files]))
