@@ -178,6 +178,8 @@ class Connection(asyncio.Protocol):
         if link is None or transport is None:
             return
         while pieces := link.take(now):
+            if link.output.has_more and not transport.get_write_buffer_size():
+                pieces += link.take(now)  # each write wakes a receiver that keeps up, which costs more than what is in it
             if len(pieces) == 1:
                 transport.write(pieces[0])
             elif sum(map(len, pieces)) >= GATHER_BYTES * len(pieces):
