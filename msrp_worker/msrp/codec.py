@@ -134,7 +134,7 @@ class Parser:
         events: list[Event] = []
         for event in self.feed_batches(data):
             if isinstance(event, Chunks):
-                events += event.requests
+                events += event.events
             elif isinstance(event, Answers):
                 events += event.responses
             else:
@@ -173,9 +173,10 @@ class Parser:
                 after = head.read(buffer, start, header_bytes, events)
                 if head.over:
                     self._head = None
-                if after < 0:  # a chunk that goes on
+                if head.cut:
+                    head.cut = False
                     self._marker = head.marker
-                    self._skip = 2
+                    self._skip = head.skip
                     return ~after
                 if after:
                     return after

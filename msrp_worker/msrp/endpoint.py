@@ -308,11 +308,14 @@ class MsrpEndpoint:
         """Connections open now."""
         return len(self._connections)
 
-    def flush(self) -> None:
-        """Write what the marked connections have to say."""
+    def flush(self, but: Connection | None = None) -> None:
+        """Write what the marked connections have to say; `but` for one that has its turn later."""
         marked, self._marked = self._marked, []
         now = self.now()
         for connection in marked:
+            if connection is but:
+                self._marked.append(connection)  # the call that `mark` has asked the loop for is still to come
+                continue
             try:
                 connection.flush(now)
             except Exception:  # of some handler: the other connections have to be written to all the same

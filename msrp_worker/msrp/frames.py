@@ -175,7 +175,7 @@ class Request:
 class Chunks:
     """SENDs one after the other whose heads are that of an earlier one, but for transaction id and Byte-Range.
 
-    What they stand for are the `requests`; who knows what to do with the message needs only what is in `rows`.
+    What they stand for are the `events`; who knows what to do with the message needs only what is in `rows`.
     """
 
     __slots__ = ("like", "rows", "taken")
@@ -185,26 +185,28 @@ class Chunks:
         """The earlier one, without its body."""
         self.rows = rows
         """Of each chunk: transaction id, first and last byte as in `ByteRange`, content, flag. The last one of all may be
-        only begun: no content, flag None; `Data` and `End` follow."""
+        only begun: the content as far as it has come, flag None; `Data` and `End` follow."""
         self.taken = 0
         """For the use of whoever takes them: how many have been."""
 
-    def request(self, number: int) -> Request:
-        """The SEND that a row stands for, as it is read without looking at the ones before it."""
+    def events_of(self, number: int) -> list[Event]:
+        """What a row stands for, as it is read without looking at the ones before it: the SEND, and apart from it the
+        content of one that is only begun."""
         transaction_id, start, end, body, flag = self.rows[number]
         request = self.like.without_body()
         request.transaction_id = transaction_id
         assert request.byte_range is not None
         request.set_range(ByteRange(start, end, request.byte_range.total))
-        if flag is not None:
-            request.body = body
-            request.flag = flag
-        return request
+        if flag is None:
+            return [request, Data(body)] if body else [request]
+        request.body = body
+        request.flag = flag
+        return [request]
 
     @property
-    def requests(self) -> list[Request]:
+    def events(self) -> list[Event]:
         """All of them."""
-        return [self.request(number) for number in range(len(self.rows))]
+        return [event for number in range(len(self.rows)) for event in self.events_of(number)]
 
 
 class Answers:

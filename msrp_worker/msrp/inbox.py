@@ -81,13 +81,13 @@ class Inbox:
             message.transaction_id = ident
             message.chunk_position = end
             self._arriving = message
-            if flag is None:
-                return True
             refused = session.handler.data(session, message, body) if body else None
             message.position = end
             if refused is not None:
                 self._refuse(message, refused, None)
-            elif flag == "+" and message.progress is streaming:
+            if flag is None:
+                return True
+            if flag == "+" and message.progress is streaming:
                 self._arriving = None
                 if answered:
                     self._respond_ok(message.request, ident)
@@ -414,7 +414,7 @@ class Inbox:
         if request.from_path != self._reply_path:
             self._prepare_reply(request.from_path)
         middle = self._reply_middle
-        link.output.emit_all([f"MSRP {ident}{middle}{ident}$\r\n".encode() for ident in idents])
+        link.output.emit_all([f"MSRP {ident}{middle}{ident}$\r\n" for ident in idents])
 
     def _prepare_reply(self, path: str) -> None:
         first = path.partition(" ")[0]

@@ -45,6 +45,7 @@ class Link:
         "_routes",
         "_strays",
         "certificate",
+        "local_port",
         "never_bound",
         "output",
         "peer_address",
@@ -62,6 +63,7 @@ class Link:
         shell: Shell,
         *,
         peer_address: str = "",
+        local_port: int | None = None,
         secure: bool = False,
         certificate: bytes | None = None,
         single_frames: bool = False,
@@ -71,6 +73,8 @@ class Link:
         self.registry = registry
         self.shell = shell
         self.peer_address = peer_address
+        self.local_port = local_port
+        """Of our end of a TCP connection."""
         self.secure = secure
         self.certificate = certificate
         self.sessions: list[Session] = []
@@ -156,7 +160,11 @@ class Link:
                     self._arriving = session
                 if chunks.taken < count and self.refused_because is None:
                     chunks.taken += 1
-                    self._request(chunks.request(chunks.taken - 1), now)
+                    for event in chunks.events_of(chunks.taken - 1):
+                        if type(event) is Request:
+                            self._request(event, now)
+                        else:
+                            self._rest(event, now)
             except Exception:
                 self._fail()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from .end_lines import FLAGS, WINDOW, find_end_line
+from .end_lines import FLAGS, WINDOW, find_end_line, possible_end_line
 from .frames import PARTIAL, YES, Answers, Batch, Chunks, Event, Request, Response, is_media_type
 from .ranges import MAX_POSITION_DIGITS, ByteRange, parse_byte_range
 
@@ -123,7 +123,7 @@ def chunk_head(request: Request, buffer: bytes, position: int, body_at: int) -> 
 class ChunkHead:
     """The head of a chunk: what comes before the numbers of its Byte-Range, what comes after them, and its meaning."""
 
-    __slots__ = ("before", "like", "marker", "most", "next", "over", "rest", "size")
+    __slots__ = ("before", "cut", "like", "marker", "most", "next", "over", "rest", "size", "skip")
 
     def __init__(self, like: Request, where: ByteRange, before: bytes, rest: bytes) -> None:
         self.like = like
@@ -139,16 +139,19 @@ class ChunkHead:
         self.next = where.start + (self.size or 0)
         """Where the next chunk will probably start, as in `ByteRange`."""
         self.marker = b""
-        """CRLF, seven hyphens and the transaction id of the chunk that began last."""
+        """CRLF, seven hyphens and the transaction id of the chunk that was cut last."""
+        self.cut = False
+        """The last chunk goes on beyond the buffer; for the parser to note and reset."""
+        self.skip = 0
+        """With `cut`: 2 where the CRLF before its body may begin its end-line, else 0."""
         self.over = False
         """The last chunk of the message has come."""
 
     def read(self, buffer: bytes, start: re.Match[bytes] | None, header_bytes: int, events: list[Event | Batch]) -> int:
         """Take the chunks from `start` on that differ from the last one in transaction id and Byte-Range alone.
 
-        Returns the position after them, or 0 to have the frame read the general way. Of a chunk that goes on beyond
-        the buffer the complement of where its blank line ends, less the CRLF that may begin the end-line: its body
-        and end-line are to be read from there.
+        Returns the position after them, or 0 to have the frame read the general way. If the last one goes on beyond the
+        buffer, `cut` is True, and the position is where its end-line might begin.
         """
         before, rest, most = self.before, self.rest, self.most
         rows: list[tuple[str, int, int | None, bytes, str | None]] = []
@@ -170,10 +173,7 @@ class ChunkHead:
                 break
             self.size = None if last is None else last - first + 1
             if end < 0:
-                self.marker = marker
-                rows.append((ident.decode(), first, last, b"", None))
-                self.next = first + (self.size or 0)
-                done = 1 - body_at
+                done = self._cut(buffer, body_at, marker, (ident.decode(), first, last), rows)
                 break
             done = end + len(marker) + 3
             flag = FLAGS[buffer[done - 3 : done]]
@@ -182,9 +182,8 @@ class ChunkHead:
             if flag != "+":
                 self.over = True
                 break
-            if done < len(buffer):
-                done = self._read_on(buffer, done, len(ident), header_bytes, rows)
-            start = START(buffer, done) if done < len(buffer) else None
+            done = self._read_on(buffer, done, len(ident), header_bytes, rows)
+            start = START(buffer, done) if done < len(buffer) and not self.cut else None
         if rows:
             events.append(Chunks(self.like, rows))
         return done
@@ -198,12 +197,13 @@ class ChunkHead:
         rows: list[tuple[str, int, int | None, bytes, str | None]],
     ) -> int:
         """Take the chunks from `position` on as long as each follows the one before, is announced to be as long, has a
-        transaction id of `ident_size` letters and digits, and ends with `+` in the buffer: most do, and then the whole
-        head is known beforehand. Returns the position after them."""
+        transaction id of `ident_size` letters and digits, and does not end with another flag than `+`: most do, and then
+        the whole head is known beforehand. Returns as `read` does."""
         before, rest = f" {self.before.decode('latin-1')}", self.rest.decode("latin-1")
         first, size, most = self.next, self.size, self.most
         last = None
-        while buffer[position : position + 5] == b"MSRP ":
+        following = b"+\r\n" + buffer[position : position + 5]
+        while following == b"+\r\nMSRP ":
             at = position + 5 + ident_size
             ident = buffer[position + 5 : at]
             if size is None:
@@ -221,11 +221,31 @@ class ChunkHead:
                 break
             marker = b"\r\n-------" + ident
             end = buffer.find(marker, body_at - 2, body_at + WINDOW)
+            if end < 0 and len(buffer) <= body_at + WINDOW:
+                return self._cut(buffer, body_at, marker, (ident.decode(), first, last), rows)
             after = end + len(marker) + 3
-            if end < body_at or buffer[after - 3 : after] != b"+\r\n":
+            following = buffer[after - 3 : after + 5]
+            if end < body_at or following[:3] != b"+\r\n":
                 break
             rows.append((ident.decode(), first, last, buffer[body_at:end], "+"))
             first += end - body_at
             position = after
         self.next = first
         return position
+
+    def _cut(
+        self,
+        buffer: bytes,
+        body_at: int,
+        marker: bytes,
+        row: tuple[str, int, int | None],
+        rows: list[tuple[str, int, int | None, bytes, str | None]],
+    ) -> int:
+        """Take what the buffer has of a chunk whose end-line is not in it."""
+        keep = possible_end_line(buffer, marker, body_at - 2)
+        rows.append((*row, buffer[body_at:keep], None))
+        self.next = row[1] + (self.size or 0)
+        self.marker = marker
+        self.skip = max(0, body_at - keep)
+        self.cut = True
+        return keep
