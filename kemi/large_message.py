@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-# An attribute line, whatever follows it; line ends as SDP allows them (RFC 8866 section 5).
-_SENDONLY = re.compile(r"^a=sendonly[ \t\r]*$", re.MULTILINE)
-_RECVONLY = re.compile(r"^a=recvonly[ \t\r]*$", re.MULTILINE)
+_MEDIA = re.compile(r"^m=", re.MULTILINE)
+_MESSAGE = re.compile(r"message[ \t]+0*[1-9]", re.IGNORECASE)  # port 0: not wanted (RFC 3264 section 5.1)
+# An attribute line, whatever follows it; line ends as SDP allows them (RFC 8866 section 5). In any case: COMPAT(OMA draft
+# clients), 9.2.2 writes a=SendOnly.
+_DIRECTION = re.compile(r"^a=(sendonly|recvonly|sendrecv|inactive)[ \t\r]*$", re.MULTILINE | re.IGNORECASE)
 _SIZE = re.compile(r"^a=(?:filesize:|filelength:|file-selector:.*\bsize:)", re.MULTILINE | re.IGNORECASE)
-_MESSAGE = re.compile(r"^m=message ", re.MULTILINE | re.IGNORECASE)
 
 
 _NUMBER = re.compile(
@@ -30,10 +31,22 @@ class LargeMessage:
 
 
 def read_large_message(body: str) -> LargeMessage | None:
-    """The large message that a body offers: MSRP that is sendonly, or that announces content of some size to be sent."""
-    if _MESSAGE.search(body) is None:
+    """The large message that a body offers: MSRP that is sendonly, or that announces content of some size to be sent.
+    What is said of other media beside it does not count."""
+    session, *media = _MEDIA.split(body)
+    of_all = _direction(session)
+    sections = [one for one in media if _MESSAGE.match(one) is not None and _sends(one, of_all)]
+    if not sections:
         return None
-    sends = _SENDONLY.search(body) is not None or (_SIZE.search(body) is not None and _RECVONLY.search(body) is None)
-    if not sends:
-        return None
-    return LargeMessage(tuple(int(number) for number in _NUMBER.findall(body)), tuple(_TYPE.findall(body)))
+    sizes = tuple(int(number) for one in sections for number in _NUMBER.findall(one))
+    return LargeMessage(sizes, tuple(kind for one in sections for kind in _TYPE.findall(one)))
+
+
+def _sends(section: str, of_all: str) -> bool:
+    direction = _direction(section) or of_all
+    return direction == "sendonly" or (direction != "recvonly" and _SIZE.search(section) is not None)
+
+
+def _direction(section: str) -> str:
+    found = _DIRECTION.search(section)
+    return found[1].lower() if found is not None else ""

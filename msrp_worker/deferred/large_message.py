@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import msgspec
 
@@ -14,7 +15,8 @@ from msrp_worker.content_types import CPIM
 from msrp_worker.deferred.payload import StoredSession
 from msrp_worker.deferred.request import Refused
 from msrp_worker.msrp.incoming import IncomingMessage
-from msrp_worker.sdp import SdpError, SessionDescription
+from msrp_worker.sdp import Media, Origin, SdpError, SessionDescription, attribute, describe
+from msrp_worker.sdp import parse as parse_sdp
 from msrp_worker.sdp_msrp import Purpose, is_msrp, parse
 from msrp_worker.sip.message import Message
 from msrp_worker.sip.port import Headers
@@ -25,6 +27,10 @@ KEPT = ("from", "to", "call-id", "cseq", "subject", "priority", "date", "privacy
 """Headers of the session's requests and responses that are kept (10.3.2.4), with Call-ID and CSeq of Appendix J and the
 Contact of 10.3.2.2-2. Credentials and routes are nobody else's business, and P-Asserted-Identity is what the server has
 established, put in at delivery."""
+
+NOWHERE = "anonymous.invalid"
+"""The host of a sender that asked for privacy (IDN-04)."""
+NOBODYS_PATH = f"msrp://{NOWHERE}:9/anonymous;tcp"
 
 _NAMES = {"call-id": "Call-ID", "cseq": "CSeq"}
 
@@ -63,9 +69,28 @@ def largest(message: IncomingMessage, declared: int) -> int:
 
 def invite_bytes(request: Message, *, private: bool) -> bytes:
     """The INVITE as it is kept: its relevant headers and its session description."""
-    body = request.sdp
+    body = _nobodys(request.sdp) if private else request.sdp  # IDN-04
     lines = [f"INVITE {request.request_uri} SIP/2.0", *_kept(request, private=private)]
     return _sip(lines, body)
+
+
+def _nobodys(body: bytes) -> bytes:
+    """A session description without what names its sender or where it is: o=, s=, addresses, path and certificate. What it
+    says of the content stays."""
+    try:
+        offered = parse_sdp(body)
+    except SdpError:
+        return b""
+    return describe(Origin("-", "0", 0, NOWHERE), NOWHERE, map(_without_place, offered.media)).build()
+
+
+def _without_place(media: Media) -> Media:
+    if not is_msrp(media):
+        return replace(media, lines=())
+    lines = [line for line in media.lines if line.letter == "a"]
+    names = {line: line.value.partition(":")[0].strip().lower() for line in lines}
+    kept = [line for line in lines if names[line] not in ("path", "fingerprint")]
+    return replace(media, lines=(*kept, attribute("path", NOBODYS_PATH)))
 
 
 def ok_bytes(request: Message, local_tag: str, contact: str, description: bytes) -> bytes:
@@ -91,7 +116,7 @@ def send_bytes(message: IncomingMessage, local_path: str, size: int, *, private:
     whole = request.transaction_id == message.transaction_id
     # Content of several chunks may hold the end-line of each of them.
     ident = request.transaction_id if whole else secrets.token_hex(10)
-    sender = "msrp://anonymous.invalid:9/anonymous;tcp" if private else request.from_path  # IDN-04
+    sender = NOBODYS_PATH if private else request.from_path  # IDN-04
     fields: Headers = tuple((name, value) for name, value in message.headers if name.lower() not in _PLACED)
     lines = [f"MSRP {ident} SEND", f"To-Path: {local_path}", f"From-Path: {sender}"]
     lines.append(f"Message-ID: {message.message_id}")

@@ -103,6 +103,26 @@ def test_the_kept_headers_are_the_relevant_ones() -> None:
     assert bye_bytes(bye, INVITE, "", "", private=False).startswith(b"BYE sip:x@y SIP/2.0\r\nFrom: <sip:a@b>;tag=1\r\n")
 
 
+OFFER = (
+    "v=0\r\no=alice 1 1 IN IP4 alice-pc.example.com\r\ns=of alice\r\ni=alice\r\nc=IN IP4 1.2.3.4\r\nt=0 0\r\n"
+    "m=message 7777 TCP/MSRP *\r\ni=alice\r\nc=IN IP4 1.2.3.4\r\na=sendonly\r\na=accept-types:*\r\n"
+    "a=path:msrp://alice@1.2.3.4:7777/abc;tcp\r\na=fingerprint:sha-1 AB:CD\r\n"
+    'a=file-selector:name:"a.png" size:5\r\nm=audio 5004 RTP/AVP 0\r\na=candidate:1 1.2.3.4\r\n'
+)
+
+
+@pytest.mark.requirement("DEF-04", "LRG-04", "IDN-04")
+@pytest.mark.parametrize(("offer", "kept"), [(OFFER, True), ("v=0\r\no=alice", False)])
+def test_the_description_of_a_private_sender_does_not_tell_who_it_is(offer: str, kept: bool) -> None:
+    head = "INVITE sip:bob@example.com SIP/2.0\r\nFrom: <sip:anonymous@anonymous.invalid>;tag=a1\r\nTo: <sip:bob@b>\r\n"
+    rest = "Call-ID: call-1\r\nCSeq: 7 INVITE\r\nPrivacy: id\r\nContent-Type: application/sdp\r\n\r\n"
+    invite = invite_bytes(read((head + rest + offer).encode()), private=True)
+    for told in (b"alice", b"1.2.3.4", b"AB:CD"):
+        assert told not in invite
+    assert (b'a=file-selector:name:"a.png" size:5\r\n' in invite) is kept
+    assert (b"a=path:msrp://anonymous.invalid:9/anonymous;tcp\r\n" in invite) is kept
+
+
 @pytest.mark.requirement("DEF-04", "LRG-07", "IDN-04")
 def test_the_send_as_it_is_kept() -> None:
     """Message-ID and other fields stay, Content-Type is last, and of several chunks one is made."""

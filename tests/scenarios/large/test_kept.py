@@ -24,7 +24,7 @@ from tests.scenarios.bed import Instance, async_until, instance_with
 from tests.scenarios.delivery.device import Device
 from tests.scenarios.evidence import address, kinds
 from tests.scenarios.large.conftest import Files
-from tests.scenarios.large.sender import IMAGE, invite_large, send
+from tests.scenarios.large.sender import IMAGE, invite_large, msrp_of, send
 
 CONTENT = bytes(index % 251 for index in range(300_000))
 
@@ -176,13 +176,14 @@ async def test_a_private_sender_stays_private(instance: Instance, new_user: Call
     sender, recipient = new_user(), new_user()
     async with instance.client(sender) as client:
         session = await invite_large(client, address(recipient), 5, anonymous=True)
+        path = msrp_of(session).local_text.encode()
         assert await send(session, b"image") == 200
         await session.close()
     async with Device(instance, recipient) as device:
         await device.register()
         await device.until(lambda: device.ended)
         assert b"image" in device.bodies[0]
-        assert sender.encode() not in device.bodies[0]
+        assert sender.encode() not in device.bodies[0] and path not in device.bodies[0]
         assert sender.encode() not in bytes(device.offers[0].message)
 
 

@@ -16,10 +16,16 @@ from tests.scenarios.bed import Instance, async_until
 from tests.scenarios.evidence import address
 from tests.scenarios.large.conftest import Files
 from tests.scenarios.large.sender import IMAGE, begin, invite_large, msrp_of, send
+from tests.scenarios.traffic import FEATURE_TAG, Peer, Sip
 
 LIMIT = 200_000
 QUOTA = 300_000
-SETTINGS = {"IM_LARGE_MAX_SIZE": str(LIMIT), "IM_DEFERRED_MAX_BYTES": str(QUOTA), "IM_USER_RATE": "0"}
+SETTINGS = {
+    "IM_LARGE_MAX_SIZE": str(LIMIT),
+    "IM_DEFERRED_MAX_BYTES": str(QUOTA),
+    "IM_USER_RATE": "0",
+    "IM_TRUSTED_PEERS": "127.0.0.9",
+}
 
 
 @pytest.mark.requirement("LRG-04", "LRG-06", "PFS-16", "DEF-11")
@@ -47,6 +53,30 @@ async def test_what_the_invite_says(
                 await invite_large(client, address(recipient), declared, direction=direction)
             assert refused.value.status == status
         assert not instance.stored(recipient)
+
+
+LINE = "m=message 2855 TCP/MSRP *\r\na=accept-types:*\r\na=path:msrp://127.0.0.9:2855/x;tcp\r\n"
+
+
+@pytest.mark.requirement("PFS-01", "LRG-04", "PFS-16")
+@pytest.mark.parametrize(
+    ("media", "status"),
+    [
+        (LINE + "m=audio 5004 RTP/AVP 0\r\na=sendonly\r\n", 480),
+        ("m=audio 5004 RTP/AVP 0\r\na=sendonly\r\na=filesize:5\r\n" + LINE, 480),
+        (LINE + "a=SendOnly\r\n", 403),
+    ],
+)
+async def test_what_is_said_of_other_media_does_not_count(
+    instance: Instance, new_user: Callable[..., str], media: str, status: int
+) -> None:
+    """An IM session beside a call is none for the store; 9.2.2 writes SendOnly, which is a large message without a size."""
+    offer = "v=0\r\no=- 1 1 IN IP4 127.0.0.9\r\ns=-\r\nc=IN IP4 127.0.0.9\r\nt=0 0\r\n" + media
+    headers = (FEATURE_TAG, f"P-Asserted-Identity: <{address('alice')}>", "Contact: <sip:alice@127.0.0.9>")
+    headers = (*headers, "Content-Type: application/sdp")
+    async with await Peer.open(instance.sip_port, "127.0.0.9") as peer:
+        asked = Sip("INVITE", address(new_user()), address("alice"), headers, offer.encode())
+        assert (await peer.ask(asked, 10.0)).status == status
 
 
 @pytest.mark.requirement("LRG-04", "LRG-06")
