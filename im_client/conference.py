@@ -180,7 +180,7 @@ async def start(
     headers = [INVITE_LIST, *options.pop("headers", ())]
     options.setdefault("session_type", SessionType.ADHOC)
     factory = str(messaging.config.factory_uri)
-    options.setdefault("line", _line(messaging))
+    options.setdefault("line", _line(messaging, options.get("anonymous", False)))
     session = await messaging.invite(factory, extra=[part], headers=headers, **options)
     return Conference(messaging.calls.layer, session)
 
@@ -190,12 +190,12 @@ async def join(messaging: Messaging, uri: str, **options: Any) -> Conference:
 
     Raises what `Messaging.invite` raises.
     """
-    options.setdefault("line", _line(messaging))
+    options.setdefault("line", _line(messaging, options.get("anonymous", False)))
     return Conference(messaging.calls.layer, await messaging.invite(uri, **options))
 
 
-def _line(messaging: Messaging) -> MediaLine:
-    return messaging.line(replace(messaging.plan(), chatroom=CHATROOM))
+def _line(messaging: Messaging, anonymous: bool) -> MediaLine:
+    return messaging.line(replace(messaging.plan(), chatroom=CHATROOM), anonymous=anonymous)
 
 
 async def refer(calls: Calls, identity: str, users: Sequence[str], *, remove: bool = False) -> Referring:

@@ -40,7 +40,7 @@ class Contact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientConfig:
-    """Raises ValueError for an identity that is no SIP URI with a user part."""
+    """Raises ValueError for an identity that is no SIP URI with a user part, and for options that exclude each other."""
 
     identity: str  # the IM Address, like sip:alice@example.com
     proxy: Target  # where every request goes
@@ -70,6 +70,10 @@ class ClientConfig:
     xcap: str = ""  # XCAP root URI of the user's documents; empty: that of a server whose ports are moved as the proxy's is
     msrp_port: int = 0  # TCP port for MSRP, at the address of SIP; 0: any free one
     msrp_websocket: str = ""  # URL of MSRP over WebSocket, like wss://im.example.com/msrp: as a browser; empty: TCP
+    msrps: bool = False  # offer MSRP over TLS, with a fingerprint of our certificate, and take it where it is offered
+    msrps_port: int = 0  # TCP port for msrps; 0: any free one
+    msrps_certificate: Path | None = None  # PEM file; None: a self-signed one, made in memory at each start
+    msrps_key: Path | None = None  # PEM file of its private key
     msrp_chunk_size: int = 2048  # bytes of content per chunk sent; older IM clients take no more
     max_message_size: int = 16_777_216  # bytes of a message in a session kept in memory; files may be larger
     media_seconds: float = 30.0  # for the MSRP connection of a session to come up
@@ -82,6 +86,12 @@ class ClientConfig:
         uri = parse_uri(self.identity)
         if not uri.user or uri.scheme == "tel":
             raise ValueError(f"not an IM address: {self.identity!r} (expected like sip:alice@example.com)")
+        if (self.msrps_certificate is None) is not (self.msrps_key is None):
+            raise ValueError("msrps_certificate and msrps_key go together")
+        if self.msrps_certificate is not None and not self.msrps:
+            raise ValueError("msrps_certificate is of no use without msrps")
+        if self.msrps and self.msrp_websocket:
+            raise ValueError("msrps and msrp_websocket exclude each other")
 
     @property
     def identity_uri(self) -> URI:

@@ -42,7 +42,7 @@ class MediaPlan:
     chatroom: tuple[str, ...] | None = None  # what this side takes in a conference (RFC 7701 section 8)
     max_size: int | None = None
     chunk_size: int = 2048  # bytes; what every client takes (design.md 7)
-    secure: bool = False
+    secure: bool = False  # over TLS; for an answer: whether the offer says so
     websocket: str = ""  # URL of MSRP over WebSocket, to connect as a browser does; empty: TCP or TLS
     seconds: float = 30.0  # for the connection to come up
 
@@ -60,7 +60,7 @@ class MediaLine:
         self._version = 1
         self._offered: SessionDescription | None = None  # as it stands, offer or answer
         self._asked: SessionDescription | None = None  # an offer of ours without answer
-        self.peer = self._new_peer()
+        self.peer = self._new_peer(plan.secure)
 
     # --- Media, as a session wants it
 
@@ -88,7 +88,7 @@ class MediaLine:
         answer = self._answered(offered, peer)
         if before is not None and answer.lines[0].remote.path != before.remote.path:
             # The peer moves to another MSRP session: so do we, for a session is bound to its paths.
-            peer = self._new_peer()
+            peer = self._new_peer(answer.lines[0].remote.secure)
             answer = self._answered(offered, peer)
         self._take(answer.lines[0], answer.description)
         if peer is not self.peer:
@@ -119,6 +119,7 @@ class MediaLine:
     def _take(self, line: Negotiated, description: SessionDescription) -> None:
         self.negotiated = line
         self._offered = description
+        self.plan = replace(self.plan, secure=line.local.secure)  # for offers of ours that follow
 
     # --- the connection
 
@@ -135,7 +136,7 @@ class MediaLine:
                 await peer.start(
                     parse_path(" ".join(line.remote.path)),
                     active=line.active,
-                    fingerprints=line.remote.fingerprints,
+                    fingerprints=line.remote.fingerprints if line.remote.secure else (),  # MED-04
                     address=line.connect_to,
                 )
         except TimeoutError:
@@ -153,7 +154,7 @@ class MediaLine:
 
     # --- descriptions
 
-    def _new_peer(self) -> MsrpPeer:
+    def _new_peer(self, secure: bool) -> MsrpPeer:
         plan = self.plan
         options = SessionOptions(collect=0, chunk_size=plan.chunk_size, max_size=plan.max_size)
         return MsrpPeer(
@@ -161,7 +162,7 @@ class MediaLine:
             identity=self._identity,
             conversation=plan.conversation,
             options=options,
-            secure=plan.secure,
+            secure=secure,
             websocket=plan.websocket,
         )
 
@@ -182,8 +183,10 @@ class MediaLine:
     def _policy(self, peer: MsrpPeer) -> LocalPolicy:
         uri = parse_path(peer.path)[-1]
         address = uri.host.strip("[]")
+        own = self._endpoint.fingerprint
+        fingerprints = (own,) if own is not None else ()  # MED-04
         return LocalPolicy(
-            endpoint=LocalEndpoint(address, self._endpoint.port, self._endpoint.tls_port),
+            endpoint=LocalEndpoint(address, self._endpoint.port, self._endpoint.tls_port, fingerprints=fingerprints),
             origin=Origin("-", self._id, self._version, address, sdp.address_type(address)),
             session_ids=(uri.session_id or "",),
             max_size=self.plan.max_size,

@@ -100,13 +100,12 @@ def is_line(section: Media) -> bool:
     return sdp_msrp.is_msrp(section) and not section.refused
 
 
-def count_lines(offer: Body) -> int:
-    """How many MSRP lines an offer has, which `sdp` bounds; 1 where there is none, or it cannot be read."""
+def wanted_lines(offer: Body) -> list[bool]:
+    """The MSRP lines of an offer, whose number `sdp` bounds: of each whether it is over TLS. Empty if it cannot be read."""
     try:
-        found = sum(is_line(section) for section in sdp.parse(offer.data).media)
+        return [section.protocol.upper() == sdp_msrp.TLS for section in sdp.parse(offer.data).media if is_line(section)]
     except SdpError:
-        return 1
-    return max(found, 1)
+        return []
 
 
 def _together(bodies: Sequence[Body]) -> Body:

@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 from msrp_worker.cpim import Address
 from msrp_worker.file_transfer import FileDescription
-from msrp_worker.msrp import EndpointConfig, MsrpEndpoint
 from msrp_worker.sdp_msrp import Direction, Purpose
 
 from . import message_summary
@@ -33,7 +32,8 @@ from .im_invitation import ImInvitation, peer_info
 from .im_session import ImSession
 from .invitation import Invite
 from .media import MediaLine, MediaPlan
-from .media_lines import MediaLines, count_lines
+from .media_endpoints import MediaEndpoints
+from .media_lines import MediaLines, wanted_lines
 from .message_summary import Summary
 from .msrp_peer import describe_file
 from .multipart import Part, build
@@ -71,29 +71,33 @@ class Messaging:
         self.on_invite: InvitationHandler | None = None
         self.pushed: asyncio.Queue[DeferredMessage] = asyncio.Queue()
         self.identity = Address(str(config.identity_uri), config.display_name)
-        self._endpoint: MsrpEndpoint | None = None
+        self._endpoints: MediaEndpoints | None = None
         calls.on_call = self._on_call
 
     async def start(self) -> None:
-        """Open the MSRP listener. Raises OSError where its port is taken."""
-        host = self.calls.layer.endpoint.local[0]
-        self._endpoint = MsrpEndpoint(EndpointConfig(listen=host, port=self.config.msrp_port))
-        await self._endpoint.start()
+        """Open the MSRP listeners. Raises OSError where a port is taken, ValueError for a certificate without use."""
+        self._endpoints = MediaEndpoints(self.config, self.calls.layer.endpoint.local[0])
+        await self._endpoints.start()
 
     async def close(self) -> None:
         """Close the media; the sessions have been released."""
-        if self._endpoint is not None:
-            await self._endpoint.stop()
+        if self._endpoints is not None:
+            await self._endpoints.close()
 
-    def line(self, plan: MediaPlan | None = None) -> MediaLine:
+    @property
+    def endpoints(self) -> MediaEndpoints:
+        """Where the MSRP sessions live, once started."""
+        assert self._endpoints is not None, "start comes first"
+        return self._endpoints
+
+    def line(self, plan: MediaPlan | None = None, *, anonymous: bool = False) -> MediaLine:
         """A media line that is not agreed yet."""
-        assert self._endpoint is not None, "start comes first"
-        return MediaLine(self._endpoint, self.identity, plan or self.plan())
+        endpoints = self.endpoints
+        return MediaLine(endpoints.anonymous if anonymous else endpoints.named, self.identity, plan or self.plan())
 
     def lines(self, plans: Sequence[MediaPlan]) -> MediaLines:
         """Several lines of one session, none of them agreed yet. LRG-05"""
-        assert self._endpoint is not None, "start comes first"
-        return MediaLines(self._endpoint, self.identity, plans)
+        return MediaLines(self.endpoints.named, self.identity, plans)
 
     def plan(self, direction: Direction = Direction.SENDRECV) -> MediaPlan:
         """The plan of the configuration."""
@@ -102,6 +106,7 @@ class Messaging:
             direction=direction,
             chunk_size=config.msrp_chunk_size,
             seconds=config.media_seconds,
+            secure=config.msrps,
             websocket=config.msrp_websocket,
         )
 
@@ -123,10 +128,11 @@ class Messaging:
     ) -> ImSession:
         """Invite a user, or whatever else is at a URI; returns when session and media are up. CLI-02
 
-        `extra` are body parts beside the description. Cancelling the task cancels the invitation. Raises
+        `line` is made by `self.line`, with `anonymous` where the invitation is. `extra` are body parts beside the
+        description. Cancelling the task cancels the invitation. Raises
         SessionRefusedError, NoAnswerError, ConnectionFailedError, MediaFailedError.
         """
-        line = line or self.line()
+        line = line or self.line(anonymous=anonymous)
         invite = Invite(
             to=to,
             body=_with_parts(line.offer(), extra),
@@ -331,8 +337,8 @@ class Messaging:
     # --- being invited
 
     async def _on_call(self, call: IncomingCall) -> None:
-        count = count_lines(call.offer) if call.offer else 1
-        line = self.line() if count == 1 else self.lines([self.plan()] * count)
+        plans = [replace(self.plan(), secure=secure) for secure in wanted_lines(call.offer)] if call.offer else []
+        line = self.lines(plans) if len(plans) > 1 else self.line(*plans)
         invitation = ImInvitation(call, line, self.calls.give_way, self._remember)
         try:
             if self._is_push(invitation):

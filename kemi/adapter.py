@@ -59,6 +59,7 @@ from kemi.messages import (
 from kemi.policy import Flags, Policy, load, load_flags
 from kemi.printable import quoted, sent_lines, sent_safely, sent_safely_line
 from kemi.request import LONGEST_READ, Request
+from kemi.separate_core import way_back
 from kemi.shared_facts import SharedFacts, encode_shared
 from kemi.sip_values import (
     asks_for_advertisement_devices,
@@ -165,6 +166,7 @@ class Adapter:
         offer = read("$rb")
         return {
             "contact": read("$hdr(Contact)"),
+            "from_tag": read("$ft"),
             "large_message": read_large_message(offer),
             "websocket": is_of_websocket(offer),
             "own": read("$Rp") == setting("IM_CONTROL_PORT"),
@@ -332,6 +334,7 @@ class Adapter:
                 anonymous=asks_for_anonymity(request.privacy),
                 records_originator=action.records_originator,
                 records_recipient=action.records_recipient,
+                **way_back(request, read),
             )
         )
 

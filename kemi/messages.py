@@ -63,6 +63,8 @@ class PagerQuestion:
     serves_originator: bool
     serves_recipient: bool
     method: str = "MESSAGE"
+    from_tag: str = ""
+    """Of an INVITE that a separate core sends: it may be one of the worker's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,14 @@ class SipRequest:
     records_originator: bool = False
     records_recipient: bool = False
     """Whose history the session belongs into (PFS-14)."""
+    side: Literal["", "originating", "terminating"] = ""
+    """The side that a separate core asked (COR-05); empty where this Kamailio is the core."""
+    core_route: str = ""
+    """Route values that lead back to that core, with what it marks the dialog by; empty when it sent none."""
+    core_reached: str = ""
+    """`address:port` at which that core reached us."""
+    core_socket: str = ""
+    """The same as Kamailio listens, where it advertises another."""
 
 
 SipEventKind: TypeAlias = Literal["response", "timeout", "ack", "cancelled"]
@@ -251,6 +261,8 @@ class PagerFacts:
     recipient: EndFacts | None = None
     revision: int = -1
     """State of the store that the facts are of; -1 when it is not known."""
+    media_at: str = ""
+    """Which function of the worker sent this INVITE, and so has its media; empty when none did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +365,7 @@ def _answer_body(answer: Answer) -> Json:
                 "originator": None if answer.originator is None else _fields(answer.originator),
                 "recipient": None if answer.recipient is None else _fields(answer.recipient),
                 "revision": answer.revision,
+                "media_at": answer.media_at,
             }
         case Deferred():
             return {"of": DEFER, **_fields(answer)}
@@ -448,7 +461,8 @@ def decode_answer(values: Json) -> tuple[TransactionId, Answer]:
         identity = (int(values["id"][0]), int(values["id"][1]))
         match values["of"]:
             case "pager":
-                return identity, PagerFacts(_end(values["originator"]), _end(values["recipient"]), int(values["revision"]))
+                ends = _end(values["originator"]), _end(values["recipient"])
+                return identity, PagerFacts(*ends, int(values["revision"]), values["media_at"])
             case "defer":
                 return identity, Deferred(values["message_id"], values["refusal"])
             case "third-party-register":

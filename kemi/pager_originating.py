@@ -39,6 +39,7 @@ def screen(request: Request, policy: Policy) -> Action:
         serves_originator=True,
         serves_recipient=request.serves_recipient,
         method=request.method,
+        from_tag=request.from_tag,
     )
     return Ask(question, STAGE)
 

@@ -37,6 +37,7 @@ def screen(request: Request, policy: Policy) -> Action:
         serves_originator=False,
         serves_recipient=True,
         method=request.method,
+        from_tag=request.from_tag,
     )
     return Ask(question, STAGE)
 

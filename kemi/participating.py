@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from kemi.actions import Refuse, ToWorker, forbidden
 from kemi.messages import EndFacts, PagerFacts
 from kemi.policy import PAGER_DATAGRAM_LIMIT, Policy
@@ -19,6 +21,8 @@ IS_COMPOSING = "application/im-iscomposing+xml"
 GROUP_ADVERTISEMENT = "application/vnd.im.group-advertisement+xml"
 """In lower case, as media types compare; E.1.6 writes vnd.IM."""
 EXTERNAL_BODY = "message/external-body"
+PARTICIPATING: Final = "participating"
+"""The function of the worker that has the media of one-to-one sessions."""
 
 
 def refuse_unidentified(request: Request) -> Refuse | None:
@@ -80,16 +84,18 @@ def stay_in_media_path(request: Request, facts: PagerFacts, policy: Policy) -> T
     """The B2BUA for a session that the operator wants here, whose history one of its users keeps, or whose originator can
     have no other peer, as a browser on WebSocket (6.2.3.2-2, -3).
 
-    With "never" nothing is recorded: the operator's word is the last one. Behind a separate core the way to the recipient
-    is the core's Route, which a request of our own would not have: there this stays a proxy. What our own focus
-    sends needs no second hop: its switch has the media.
+    With "never" nothing is recorded: the operator's word is the last one. What the worker sends needs no second hop: it has
+    the media, be it that a separate core brings its INVITE back. But there the originating side knew nothing of the
+    recipient's history.
     """
-    if request.method != "INVITE" or request.separate_core or request.own or policy.media_path == "never":
+    if request.method != "INVITE" or request.own or policy.media_path == "never":
         return None
     originator = facts.originator is not None and facts.originator.session_history
     recipient = facts.recipient is not None and facts.recipient.session_history
+    if facts.media_at and not (recipient and facts.media_at == PARTICIPATING):
+        return None
     if policy.media_path == "always" or originator or recipient or request.websocket:
-        return ToWorker("participating", originator, recipient)  # PFS-02 PFS-03 PFS-14 MED-11
+        return ToWorker(PARTICIPATING, originator, recipient)  # PFS-02 PFS-03 PFS-14 MED-11
     return None
 
 

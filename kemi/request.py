@@ -39,6 +39,8 @@ class Request:
     """Event of a SUBSCRIBE."""
     contact: str = ""
     """Contact of an INVITE."""
+    from_tag: str = ""
+    """Tag of From of an INVITE."""
     serves_recipient: bool = False
     """The Request-URI is of a served user with the IM service (COR-02, COR-04), to be handled in this pass."""
     available: bool = False

@@ -217,6 +217,16 @@ def without_session_parameter(uri: str) -> tuple[str, str]:
     return f"{user}{at}{_SESSION_PARAMETER.sub('', rest)}{question}{headers}", found.group(1).strip().lower()
 
 
+def route_from(route: str, next_hop: str) -> str:
+    """The Route values from that of the URI `next_hop` on: what stays without our own. Empty when nothing does."""
+    values = [value.strip() for value in _parts(route, ",")]
+    for index, value in enumerate(values):
+        found = _NAME_ADDRESS.search(_QUOTED.sub("", value))
+        if next_hop and found is not None and found[1] == next_hop:
+            return ", ".join(values[index:])
+    return ""
+
+
 @_cached
 def canonical(uri: str) -> str:
     """`sip:user@host` for comparison: lower-case host, no port, parameters, headers or password, escapes resolved where

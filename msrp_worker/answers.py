@@ -66,6 +66,8 @@ class Answers:
         """Told for whom a message was stored (DEF-08)."""
         self.focus: Callable[[str], str] = lambda user: ""
         """The URI of the focus behind a Contact of a bridged session (PFS-06)."""
+        self.sender: Callable[[str, str], str] = lambda call_id, tag: ""
+        """Which function of ours sent the INVITE of this Call-ID and From tag, empty when none did (PFS-02)."""
         self.deferred = 0
         self.deferrals_refused = 0
         self.published = 0
@@ -106,7 +108,7 @@ class Answers:
             if known is None:
                 return self._pager_from_disk(question, now)
             registered = known
-        return _facts(question, originator, recipient, registered, revision, is_group=group is not None)
+        return self._facts(question, originator, recipient, registered, revision, is_group=group is not None)
 
     async def _pager_from_disk(self, question: PagerQuestion, now: float) -> Answer:
         users = self._store.users
@@ -120,7 +122,25 @@ class Answers:
         except StoreError as error:
             log.error("cannot read facts for Call-ID %s: %s", question.call_id, error)
             return Failed("store unavailable")
-        return _facts(question, originator, recipient, registered, revision, is_group=group is not None)
+        return self._facts(question, originator, recipient, registered, revision, is_group=group is not None)
+
+    def _facts(
+        self,
+        question: PagerQuestion,
+        originator: UserFacts | None,
+        recipient: UserFacts | None,
+        registered: bool,
+        revision: int | None,
+        *,
+        is_group: bool,
+    ) -> PagerFacts:
+        known = None if recipient is None else _end(recipient, registered=registered, question=question)
+        return PagerFacts(
+            None if originator is None else _end(originator, registered=False),
+            GROUP if is_group else known,
+            -1 if revision is None else revision,
+            self.sender(question.call_id, question.from_tag) if question.from_tag else "",
+        )
 
     async def _defer(self, question: DeferQuestion, message: bytes) -> Answer:
         if question.expires is not None and question.expires + KAMAILIO_CLOCK <= self._clock():
@@ -234,23 +254,6 @@ def _tell(listener: Callable[[str], None], address: str) -> None:
         listener(address)
     except Exception:
         log.exception("not told about %s", address)
-
-
-def _facts(
-    question: PagerQuestion,
-    originator: UserFacts | None,
-    recipient: UserFacts | None,
-    registered: bool,
-    revision: int | None,
-    *,
-    is_group: bool,
-) -> PagerFacts:
-    known = None if recipient is None else _end(recipient, registered=registered, question=question)
-    return PagerFacts(
-        None if originator is None else _end(originator, registered=False),
-        GROUP if is_group else known,
-        -1 if revision is None else revision,
-    )
 
 
 def _end(user: UserFacts, *, registered: bool, question: PagerQuestion | None = None) -> EndFacts:

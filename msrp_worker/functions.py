@@ -49,6 +49,11 @@ class Functions:
         """`handler` takes the initial requests for a function from now on."""
         self._handlers[function] = handler
 
+    def sender(self, call_id: str, from_tag: str) -> str:
+        """Kind of the function that sent the INVITE with this Call-ID and From tag, empty when none here did (PFS-02)."""
+        owner = self.legs.owner_of((call_id, from_tag))
+        return "" if owner is None else owner.kind
+
     def _heard(self, event: PortEvent, incoming: Incoming) -> None:
         asked = incoming.message
         if isinstance(event, RequestReceived) and isinstance(asked, SipRequest):

@@ -135,6 +135,11 @@ def anchor_of(root: str, document: DocumentKey, name: str) -> str:
     return "/".join((root, *(quote(segment, safe=_KEPT) for segment in path)))
 
 
+def shown(text: str) -> str:
+    """For logs and terminals: references come from strangers (SEC-05)."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def _place(uri: str) -> tuple[str, str, int | None]:
     """Scheme, host and port. ValueError."""
     parts = urlsplit(uri)
@@ -297,4 +302,4 @@ class _Walk:
 
     def _problem(self, uri: str, reason: str) -> None:
         if len(self.problems) < MOST_PROBLEMS:
-            self.problems[f"{uri[:LONGEST_REFERENCE]}: {reason}"] = None
+            self.problems[shown(f"{uri[:LONGEST_REFERENCE]}: {reason}")] = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from typing import Final
 
 from kemi.messages import TransactionId
 from msrp_worker.event_package import Package, Refused
@@ -12,6 +13,9 @@ from msrp_worker.sip import dialog
 from msrp_worker.sip.dialog import Dialog
 from msrp_worker.sip.message import MalformedMessage, Message
 from msrp_worker.sip.port import Headers, Reply
+
+UNDERSTOOD: Final = frozenset({"norefersub", "timer", "100rel", "replaces"})
+"""Option tags that a SUBSCRIBE may require: they ask nothing of one."""
 
 
 class NotifyDialog:
@@ -50,6 +54,9 @@ class NotifyDialog:
     def refreshed(self, transaction: TransactionId, request: Message, package: Package) -> int | None:
         """The seconds granted to a request inside the dialog, to be accepted; None when it is refused, which is done."""
         legs = self._functions.legs
+        if request.from_tag != self._dialog.remote_tag:  # somebody else's dialog (RFC 3261 section 12.2.2, CES-08)
+            legs.reply(transaction, request, 481, "Call/Transaction Does Not Exist")
+            return None
         if request.method != "SUBSCRIBE":
             legs.reply(transaction, request, 405, "Method Not Allowed", (("Allow", "SUBSCRIBE"),))
             return None
@@ -72,6 +79,11 @@ class NotifyDialog:
 
 def granted(functions: Functions, transaction: TransactionId, request: Message, package: Package) -> int | None:
     """The seconds that a SUBSCRIBE gets; None when it is refused, which is done."""
+    unknown = sorted(request.tokens("require") - UNDERSTOOD)
+    if unknown:
+        unsupported = (("Unsupported", ", ".join(unknown)),)
+        functions.legs.reply(transaction, request, 420, "Bad Extension", unsupported)  # RFC 3261 section 8.2.2.3
+        return None
     seconds = package.screen(request.first("event"), request.values("accept"), request.number("expires"))
     if isinstance(seconds, Refused):
         functions.legs.reply(transaction, request, seconds.status, seconds.reason, seconds.headers)

@@ -56,6 +56,8 @@ EXPIRY_SECONDS = 0.5
 HTTP_BESIDE_MSRP = 1000
 """HTTP connections, in all and of one address, beside those that MSRP over WebSocket may have; a front end that all users
 come through has one address."""
+HTTP_KEEP_ALIVE_S = 75.0
+"""Seconds that an HTTP connection may be idle between two requests; aiohttp would hold it for an hour."""
 
 TRACES_COME_SECONDS = 0.15
 """Kamailio sends what it traced ten times a second."""
@@ -112,7 +114,7 @@ async def _serve(config: Config) -> None:
         deposits = DepositFunction(store, functions, endpoint, config, deferred.node, answers.large_message_stored)
         await deposits.open()  # before anything can come
         participating = ParticipatingFunction(functions, endpoint, config, deposits.take_over)
-        answers.focus = participating.focus
+        answers.focus, answers.sender = participating.focus, functions.sender
         watch = GroupWatch(store.groups, store.database.revision)
         stack.push_async_callback(_cancel, asyncio.create_task(watch.run()))
         documents.add(DeferredList(store, deferred.notifier.changed))  # DEF-09
@@ -123,7 +125,7 @@ async def _serve(config: Config) -> None:
         focus.methods["SUBSCRIBE"] = seen.take  # CES-01
         referrals = Referrals(focus, functions, store.groups.get, config)  # CNF-22
         stack.callback(referrals.close)
-        exploder = Exploder(store, functions, config, store.groups.get, focus.addresses_of)
+        exploder = Exploder(store, functions, config, store.groups.get, focus.addresses_of, partial(_hides, focus))
         focus.methods["MESSAGE"] = exploder.take  # PAG-11
         more += focus.readings, notifier.readings, exploder.readings
         operating = Operating(
@@ -162,7 +164,7 @@ async def _listen(stack: contextlib.AsyncExitStack, app: web.Application, config
         most_per_address=config.msrp_max_per_address + HTTP_BESIDE_MSRP,
     )
     app.middlewares.append(guard.middleware)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, keepalive_timeout=HTTP_KEEP_ALIVE_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     server = await guard.serve(runner, config.listen, config.http_port)
@@ -219,6 +221,12 @@ async def _settle(store: Store) -> None:
 async def _release(legs: LegManager, restored: Restored) -> None:
     """End the sessions of the worker before us, beside everything else."""
     await release(legs, restored)
+
+
+def _hides(focus: ControllingFunction, identity: str, user: str) -> bool:
+    """Whether a user takes part in the session of an identity under no name (IDN-08)."""
+    session = focus.find(identity)
+    return session is not None and session.hides(user)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

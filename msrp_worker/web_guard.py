@@ -11,11 +11,29 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
+from msrp_worker.msrp.logs import limited_logger
 from msrp_worker.web import Reading
 
-log = logging.getLogger("im.http")
+log = limited_logger("im.http")
+
+
+class _OwnFault(logging.Filter):
+    """Drops what aiohttp logs, with a traceback each, of bodies that their client has sent broken: it was answered, or is
+    gone, and anybody can send such things (SEC-05)."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, web.RequestPayloadError | HttpProcessingError)
+
+
+def quiet() -> None:
+    """Let no client write to the log through aiohttp."""
+    logger = limited_logger("aiohttp.server")
+    if not any(isinstance(known, _OwnFault) for known in logger.filters):
+        logger.addFilter(_OwnFault())
 
 
 class WebGuard:
@@ -36,6 +54,7 @@ class WebGuard:
 
     async def serve(self, runner: web.AppRunner, host: str, port: int) -> asyncio.Server:
         """Listen for a runner that is set up. OSError."""
+        quiet()
         make = runner.server
         assert make is not None
 

@@ -28,7 +28,7 @@ def describe(config: Config) -> str:
         lines.append(f"  IM server  {host}:{config.originating_port}/{config.terminating_port} udp tcp, for {peers}")
     lines += [
         f"  MSRP       {host}:{config.msrp_port} tcp" + (f", {config.msrps_port} tls" if config.tls_enabled else ""),
-        f"  HTTP       http://{host}:{config.http_port}/healthz /readyz /metrics",
+        f"  HTTP       http://{host}:{config.http_port}/xcap/ /healthz /readyz /metrics",
         f"  State      {config.state_dir} (database, sockets)",
         "",
         "Try, in two more terminals:",

@@ -36,6 +36,11 @@ def add_account(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-no-verify", action="store_true", help="accept any certificate (tests only)")
     parser.add_argument("--msrp-websocket", default="", metavar="URL", help="MSRP over WebSocket, as browsers do")
     parser.add_argument("--xcap-root", default="", metavar="URL", help="root of your documents (default: by the proxy)")
+    parser.add_argument(
+        "--msrps", action="store_true", help="MSRP over TLS, by default with a certificate made for this run"
+    )
+    parser.add_argument("--msrps-certificate", type=Path, metavar="FILE", help="PEM file of the certificate to show there")
+    parser.add_argument("--msrps-key", type=Path, metavar="FILE", help="PEM file of its private key")
     parser.add_argument("--log", default="error", choices=("debug", "info", "warning", "error"), help="what to log")
 
 
@@ -61,6 +66,9 @@ def make_config(options: argparse.Namespace) -> ClientConfig:
         tls_verify=not options.tls_no_verify,
         msrp_websocket=options.msrp_websocket,
         xcap=options.xcap_root,
+        msrps=options.msrps,
+        msrps_certificate=options.msrps_certificate,
+        msrps_key=options.msrps_key,
     )
     if "no_im" not in options:
         return config

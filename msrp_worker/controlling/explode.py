@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from msrp_worker import group_advertisement
+from msrp_worker.controlling.invitation import asks_for_privacy
 from msrp_worker.group import Group
 from msrp_worker.group_rules import rights
 from msrp_worker.multipart import MultipartError, build, decoded, direct_parts, read_parts
@@ -177,6 +178,8 @@ def explosion(
         (EXPLODED, str((request.number(EXPLODED.lower()) or 0) + 1)),
     ]
     headers += [(_title(name), value) for name in COPIED for value in request.lines(name)]
+    if anonymous and not asks_for_privacy(request):  # IDN-08: who is so in the session to which it goes
+        headers = [("Privacy", "id"), *(one for one in headers if one[0] != "Privacy")]
     return Explosion(
         identity=identity,
         call_id=request.call_id,
@@ -210,6 +213,8 @@ def _body(request: Message, listed: UriList | None, identity: str) -> tuple[byte
         about = [("Content-Type", content_type)] if content_type else []
         return request.body, (*about, *((_title(name), value) for name in CONTENT for value in request.lines(name)))
     parts = [part for part in direct_parts(content_type, request.body) if not is_recipient_list(part)]
+    if any(is_recipient_list(inner) for part in parts for inner in read_parts(part.content_type, part.body)):
+        raise MultipartError("URI-list: it stands within parts of parts")  # nobody is to read who gets copies
     history = history_part(listed)
     if history is not None:
         parts.append(history)
@@ -218,8 +223,11 @@ def _body(request: Message, listed: UriList | None, identity: str) -> tuple[byte
     if len(parts) == 1:
         part = decoded(parts[0])  # RFC 5365 section 7.3: no wrapper around one
         # A part may have fields of any name: what is not about its content would speak for us (SEC-01).
-        kept = ((name, value) for name, value in part.headers if name.lower() in CONTENT)
-        return part.body, (("Content-Type", part.content_type), *kept)
+        kept = [("Content-Type", part.content_type)]
+        kept += [(name, value) for name, value in part.headers if name.lower() in CONTENT]
+        if any(character in value for _, value in kept for character in "\r\n\0"):
+            raise MultipartError("a line break in the header fields of a part")
+        return part.body, tuple(kept)
     kind, body = build(parts, f"im-{identity}")
     return body, (("Content-Type", kind),)
 

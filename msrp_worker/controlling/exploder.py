@@ -21,6 +21,7 @@ import msgspec
 from kemi.messages import SipRequest, TransactionId
 from msrp_worker import address
 from msrp_worker.config import Config
+from msrp_worker.controlling import refusal
 from msrp_worker.controlling.explode import (
     Explosion,
     Refused,
@@ -77,6 +78,7 @@ class Exploder:
         config: Config,
         groups: Groups,
         sessions: SessionRecipients = lambda user: None,
+        hides: Callable[[str, str], bool] = lambda identity, user: False,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -89,6 +91,8 @@ class Exploder:
         self._config = config
         self._groups = groups
         self._sessions = sessions
+        self._hides = hides
+        """Whether a user is under no name in the session with that identity (IDN-08)."""
         self._clock = clock
         where = f"{config.domain}:{config.state_dir}:{config.sip_port}"
         self.node = hashlib.sha256(where.encode()).hexdigest()[:16]
@@ -147,7 +151,7 @@ class Exploder:
                 "refused %d %s MESSAGE Call-ID=%s originator=%s recipient=%s: %s",
                 *(made.status, made.requirement, request.call_id, who, asked.recipient, made.warning),
             )
-            warning = (("Warning", f'399 {legs.node} "{made.warning}"'),) if made.warning else ()
+            warning = refusal.Refused(made.status, made.reason, made.requirement, made.warning).headers(legs.node)
             self._trace(request.call_id, asked, "refused", made.status, made.requirement, asked.recipient, made.warning)
             legs.reply(transaction, request, made.status, made.reason, (*warning, *made.headers))
             return
@@ -164,7 +168,7 @@ class Exploder:
         user = asked.recipient.removeprefix("sip:").rpartition("@")[0].lower()
         received = self._clock()
         seconds = request.number("expires")
-        listed, sender, requirement = None, "", "PAG-11"
+        listed, sender, requirement, anonymous = None, "", "PAG-11", asked.anonymous
         found: Iterable[str] | Refused
         if user == FACTORY_USER:
             if self._config.message_lists == "refuse":
@@ -183,6 +187,7 @@ class Exploder:
                 return Refused(403, "Forbidden", "PAG-13", "Not a participant of the session")
             found = [uri for uri in participants if not _same(uri, asked.originator)]
             sender = f"<{request.request_uri}>"  # PAG-13
+            anonymous = anonymous or self._hides(asked.recipient, asked.originator)  # IDN-08
         else:
             requirement = "PAG-12"
             group = await self._groups(asked.recipient)
@@ -199,7 +204,7 @@ class Exploder:
             secrets.token_hex(12),
             recipients,
             originator=asked.originator,
-            anonymous=asked.anonymous,
+            anonymous=anonymous,
             received=received,
             expires=None if seconds is None else received + seconds,
             requirement=requirement,

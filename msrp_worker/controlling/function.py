@@ -12,6 +12,7 @@ from msgspec import Struct
 from kemi.messages import SipRequest, TransactionId
 from msrp_worker.config import Config
 from msrp_worker.controlling import joining, set_up
+from msrp_worker.controlling.capabilities import allow_but, capabilities
 from msrp_worker.controlling.conference_state import StateSource
 from msrp_worker.controlling.expansion import expanded
 from msrp_worker.controlling.identity import SessionAddress, factory_uri, new_session_user, session_user
@@ -158,7 +159,7 @@ class ControllingFunction:
             return
         handler = self.methods.get(request.method)
         if handler is None:
-            self._legs.reply(transaction, request, 405, "Method Not Allowed", (("Allow", ", ".join(ALLOW)),))
+            self._legs.reply(transaction, request, 405, "Method Not Allowed", allow_but(request.method))
             return
         handler(transaction, request, asked)
 
@@ -183,10 +184,10 @@ class ControllingFunction:
         come = Coming(transaction, request, asked, host, others, is_large(request.sdp))
         user = session_user(asked.recipient)
         if user:
-            return await self._rejoin(come, user)
+            return set_up.judge_body(request) or await self._rejoin(come, user)
         group = await self._store.groups.get(asked.recipient)
         if group is not None:
-            return self._join_group(come, group)
+            return set_up.judge_body(request) or self._join_group(come, group)
         return await self._ad_hoc(come)
 
     def refuse(self, transaction: TransactionId, request: Message, refused: Refused) -> None:
@@ -238,13 +239,14 @@ class ControllingFunction:
         originator = come.asked.originator
         may = self._rights(group, originator)
         starting = session is None and not come.large  # who may join may send (LRG-02, PAG-14)
-        refused = joining.judge_group(may, starting=starting, anonymous=come.asked.anonymous)
+        full = None if session is None else session.full(originator)
+        refused = joining.judge_group(may, starting=starting, anonymous=come.asked.anonymous, full=full)
         if refused is not None:
             return refused
         if session is not None:
             return self._join(session, come)
         limit = joining.limit_of(group, GROUP_CEILING)
-        members = joining.members_to_invite(group, originator, limit, all_of_them=come.large)
+        members = joining.members_to_invite(group, originator, limit, self._rights, all_of_them=come.large)
         session = self._new_session(
             joining.kind_of(group), originator, limit, come, group, is_open=not members and not come.large
         )
@@ -267,7 +269,8 @@ class ControllingFunction:
             refused = joining.judge_adhoc(originator, session.state.admitted)
         else:
             may = self._rights(session.group, originator)
-            refused = joining.judge_group(may, starting=False, anonymous=come.asked.anonymous)
+            full = session.full(originator)
+            refused = joining.judge_group(may, starting=False, anonymous=come.asked.anonymous, full=full)
         return refused or self._join(session, come)
 
     def _join(self, session: FocusSession, come: Coming) -> Refused | None:
@@ -391,9 +394,10 @@ class ControllingFunction:
         if handler is not None:
             handler(session, leg_id, key, event)
             return
-        allow = (("Allow", ", ".join(ALLOW)),)
-        respond = Respond(transaction=event.transaction, status=405, reason="Method Not Allowed", headers=allow)
-        self._legs.order(leg_id, respond)
+        status, reason, headers = 405, "Method Not Allowed", allow_but(event.message.method)
+        if event.message.method == "OPTIONS":  # CNF-34
+            status, reason, headers = 200, "OK", capabilities(session.contact)
+        self._legs.order(leg_id, Respond(transaction=event.transaction, status=status, reason=reason, headers=headers))
 
     def replied(self, leg_id: LegId, event: Replied) -> None:
         """See `session.Watcher`."""

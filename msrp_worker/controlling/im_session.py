@@ -43,6 +43,8 @@ MEDIA_S = 45.0
 """How long a participant may be without an MSRP connection after the 200: more than the 30 s clients try (CNF-08)."""
 LOST_S = 20.0
 """How long a participant whose MSRP connection broke has for another one, after a new offer (CNF-21)."""
+CHALLENGES = frozenset({401, 407})
+"""Meant for the focus: the initiator has been authenticated, and could not answer them."""
 NO_ANSWER = (480, "Temporarily Unavailable")
 """What the initiator hears when those invited failed with nothing that can be passed on, such as redirections (CNF-08)."""
 
@@ -272,7 +274,7 @@ class _Turn:
         one = self.seats.get(event.seat)
         if one is None:
             return
-        if event.status >= 400:
+        if event.status >= 400 and event.status not in CHALLENGES:
             found = (event.status, event.reason)
             lowest = self.session.lowest
             self.session = replace(self.session, lowest=found if lowest is None or found < lowest else lowest)

@@ -88,6 +88,11 @@ class SeatMedia:
         return self._session is not None and self._session.link is not None
 
     @property
+    def is_agreed(self) -> bool:
+        """Whether an offer was answered, so that another one may change what it came to."""
+        return self._session is not None and self.negotiated is not None
+
+    @property
     def wrapped(self) -> tuple[str, ...]:
         """The content types that the other side takes."""
         return ("*",) if self.negotiated is None else wrapped_of(self.negotiated.remote)

@@ -128,7 +128,7 @@ class Referrals:
         if isinstance(referral, Refused):
             return referral
         session = find()
-        if session is None or session.state.over is not None:
+        if session is None or session.is_large or session.state.over is not None:
             return NO_SESSION
         if not referral.silent and self._is_full(sender.leg_id):
             return BUSY
@@ -199,13 +199,14 @@ class Referrals:
         own = [one for one in session.places() if one.key == sender.user]
         hidden = next((one.anonymous for one in own if one.anonymous), "") or (anonymous_uri() if sender.anonymous else "")
         by = inviter_of(sender.request, sender.user, hidden)
-        if hidden and not by.privacy:
+        if hidden and not asks_for_privacy(sender.request):
             by = replace(by, privacy=("id",))
         return by
 
     def _remove(self, sender: Sender, referral: Referral, session: FocusSession) -> Refused | None:
         """7.2.1.8: the sender itself by the identity of the session, others by their address as RFC 4579 has it."""
-        keys = list(dict.fromkeys(self._meant(one.uri, sender, session) for one in referral.users.recipients))
+        meant = {one.uri: self._meant(one.uri, sender, session) for one in referral.users.recipients}
+        keys = list(dict.fromkeys(filter(None, meant.values())))
         here = session.state.everybody
         refused = refer.judge_removing(self._standing(sender, session), keys, here)
         if refused is not None:
@@ -214,7 +215,8 @@ class Referrals:
         if subscription is None:
             return None
         # Told before it is done: the dialog of the sender may end with it. Nothing comes between.
-        known = [News(key, 200, "OK") if key in here else News(key, 403, "Forbidden") for key in keys]
+        # Each by the URI that the sender has written: his own address is not told of who has no name here (IDN-08).
+        known = [News(uri, 200, "OK") if key in here else News(uri, 403, "Forbidden") for uri, key in meant.items()]
         subscription.tell(refer_progress.Began(frozenset(), tuple(subscription.named(one) for one in known)))
         for key in keys:
             if key != sender.user:
@@ -227,10 +229,14 @@ class Referrals:
 
     @staticmethod
     def _meant(uri: str, sender: Sender, session: FocusSession) -> str:
-        """The user whom an address in Refer-To means: by session identity, group or the URI that others see."""
+        """The user whom an address in Refer-To means: by session identity, group or the URI that others see. Nobody where
+        it is that of a user whom others see under no name: who asks is not to find out that he is here (IDN-08)."""
         if session_user(uri) == session.identity or (session.group is not None and uri == session.group.uri):
             return sender.user
-        return next((one.key for one in session.places() if one.anonymous == uri), uri)
+        seats = [one for one in session.places() if uri in (one.key, one.anonymous)]
+        if uri != sender.user and seats and all(one.key == uri and one.anonymous for one in seats):
+            return ""
+        return seats[0].key if seats else uri
 
     # --- answers
 

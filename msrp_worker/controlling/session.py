@@ -164,6 +164,10 @@ class FocusSession:
         self.state = replace(self.state, kind=kind)
         self._history = history
 
+    def hides(self, key: str) -> bool:
+        """Whether a user is known to the others under no name (IDN-08)."""
+        return any(place.anonymous for place in self._places.values() if place.key == key)
+
     def full(self, key: str) -> Refused | None:
         """Whether there is no room for a user (CNF-16)."""
         return None if self.state.has_room(key) else too_many("CNF-16")
@@ -448,6 +452,9 @@ class FocusSession:
     # --- new terms
 
     def _offered(self, place: Place, event: Offered) -> None:  # CNF-21
+        if not place.media.is_agreed:  # early, by UPDATE: nothing was agreed that could be changed (RFC 3311 section 5.2)
+            self._order(place, RefuseOffer(status=491, reason="Request Pending"))
+            return
         answer = place.media.renew(event.sdp)
         if isinstance(answer, Refused):
             headers = answer.headers(self.address.domain)

@@ -135,7 +135,8 @@ class DeliverySession(SessionHandler):
         if self._form is Form.CPIM and self.push and self.state.queue:
             self._narrow()
         assert self.media is not None
-        self.media.set_remote(parse_path(" ".join(line.remote.path)), line.remote.fingerprints)
+        fingerprints = line.remote.fingerprints if line.remote.secure else ()
+        self.media.set_remote(parse_path(" ".join(line.remote.path)), fingerprints)  # MED-04
         self.tell(delivery.Answered())
         if self._bound:
             self.tell(delivery.Ready())

@@ -109,11 +109,13 @@ class Connection(asyncio.Protocol):
                 tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
                 tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
         self.since = self.heard = self.endpoint.now()
+        own = transport.get_extra_info("sockname")
         self.link = Link(
             self.endpoint.registry,
             self.endpoint.idents,
             self,
             peer_address=self.address,
+            local_port=own[1] if isinstance(own, tuple) else None,
             secure=transport.get_extra_info("sslcontext") is not None,
             certificate=_peer_certificate(transport),
             limits=config.codec,

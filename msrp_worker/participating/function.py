@@ -18,6 +18,7 @@ from msrp_worker.msrp import MsrpEndpoint
 from msrp_worker.msrp.hop import HopPolicy
 from msrp_worker.participating.foci import Foci
 from msrp_worker.participating.media import BridgedMedia
+from msrp_worker.participating.relay import in_brackets
 from msrp_worker.participating.session import ParticipatingSession
 from msrp_worker.sdp import Origin
 from msrp_worker.sip.leg_types import LegId, Refuse
@@ -46,7 +47,7 @@ class ParticipatingFunction:
         self._endpoint = endpoint
         self._config = config
         self._sessions: dict[str, ParticipatingSession] = {}
-        self._ringing: Counter[str] = Counter()
+        self._ringing: Counter[tuple[str, str]] = Counter()
         self._foci = Foci(asyncio.get_running_loop().time)
         self._tasks: set[asyncio.Task[None]] = set()
         self.observer: Callable[[SipRequest], HopPolicy | None] = lambda asked: None
@@ -76,12 +77,12 @@ class ParticipatingFunction:
         if request.method != "INVITE":
             self._functions.legs.reply(transaction, request, 405, "Method Not Allowed", (("Allow", "INVITE"),))
             return
-        if self._ringing[asked.recipient] >= MAX_RINGING:
+        if self._ringing[asked.recipient, asked.side] >= MAX_RINGING:
             self.storms += 1
             headers = (("Retry-After", str(RINGING_RETRY_S)),)
             self._functions.legs.reply(transaction, request, 503, "Service Unavailable", headers)
             return
-        self._ringing[asked.recipient] += 1
+        self._ringing[asked.recipient, asked.side] += 1
         self._start(self._begin(transaction, request, asked))
 
     async def _begin(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
@@ -99,14 +100,20 @@ class ParticipatingFunction:
             observer=self.observer(asked),
             on_lost=lambda reason: self._lost(token, reason),
         )
-        address = host if self._config.listen in ANY else self._config.listen
-        address = f"[{address}]" if ":" in address else address
-        contact = f"sip:{LEG_TAG}{token}@{address}:{self._config.sip_port}"
+        contact = f"sip:{LEG_TAG}{token}@{self._reached(asked, host)}"
         session = ParticipatingSession(self._functions.legs, media, contact, token, asked.recipient, self._ended)
-        session.defer = lambda leg, failure: self._start(self._defer(leg, request, asked, failure))
+        if asked.side != "originating":  # there the recipient's own server keeps it
+            session.defer = lambda leg, failure: self._start(self._defer(leg, request, asked, failure))
         session.on_answered = self._no_longer_rings
         self._sessions[token] = session
         session.begin(transaction, request, asked)
+
+    def _reached(self, asked: SipRequest, host: str) -> str:
+        """Host and port of our Contact: where a separate core has reached us, it does so again (COR-05)."""
+        known, _, port = asked.core_reached.rpartition(":")
+        if known.strip("[]") in ANY:
+            known = host if self._config.listen in ANY else self._config.listen
+        return f"{in_brackets(known)}:{port or self._config.sip_port}"
 
     def _lost(self, token: str, reason: str) -> None:
         session = self._sessions.get(token)
@@ -114,9 +121,10 @@ class ParticipatingFunction:
             session.lost(reason)
 
     def _no_longer_rings(self, session: ParticipatingSession) -> None:
-        self._ringing[session.recipient] -= 1
-        if self._ringing[session.recipient] <= 0:
-            del self._ringing[session.recipient]
+        invited = session.recipient, session.side
+        self._ringing[invited] -= 1
+        if self._ringing[invited] <= 0:
+            del self._ringing[invited]
 
     def _ended(self, session: ParticipatingSession) -> None:
         if not session.answered:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from msgspec import structs
+
 from kemi.messages import INACCESSIBLE, SipRequest, TransactionId
 from msrp_worker.offer_answer import Refusal
 from msrp_worker.participating import relay
@@ -40,7 +42,7 @@ from msrp_worker.sip.leg_types import (
     Ring,
     Ringing,
 )
-from msrp_worker.sip.message import Message, address
+from msrp_worker.sip.message import Message, address, split
 from msrp_worker.sip.port import Headers
 from msrp_worker.sip.reason import with_text
 from msrp_worker.sip.session_timer import TimerPolicy
@@ -89,11 +91,13 @@ class ParticipatingSession:
         """The originator asked for privacy (IDN-04)."""
         self.tally = media.tally
         self.uri = contact
+        self.side: str = ""
+        """Of a separate core, whose INVITE may pass both; empty where there is none."""
         self.answered = False
         """The session stands."""
         self.on_answered: Callable[[ParticipatingSession], None] = lambda session: None
-        self.defer: Callable[[LegId, Refuse], None] = lambda leg, failure: None
-        """Takes the caller's leg of a large message that nobody could be reached for."""
+        self.defer: Callable[[LegId, Refuse], None] | None = None
+        """Takes the caller's leg of a large message that nobody could be reached for; None: that is another server's."""
         self._legs = legs
         self._media = media
         self._on_end = on_end
@@ -121,6 +125,8 @@ class ParticipatingSession:
         """Take the caller's INVITE and send ours to the callee (6.2.7.1)."""
         self.originator, self.anonymous = asked.originator, asked.anonymous
         self.is_large_message = _is_large_message(request.sdp)
+        self.side = asked.side
+        policy = structs.replace(POLICY, request_headers=relay.charging(request)) if self.side else POLICY
         offer = self._proposed(End.CALLER, request.sdp)
         if isinstance(offer, Refusal):
             warning = ("Warning", f'399 {self._legs.node} "{offer.reason}"')
@@ -128,13 +134,13 @@ class ParticipatingSession:
             self._end("offer refused")
             return
         self._note_focus(End.CALLER, request)
-        caller = self._legs.take(transaction, self, self.contact(End.CALLER), POLICY)
+        caller = self._legs.take(transaction, self, self.contact(End.CALLER), policy)
         if caller is None:
             self._end("cancelled")
             return
         self._ids[End.CALLER] = caller
         try:
-            self._ids[End.CALLEE] = self._legs.call(self._invitation(request, asked, offer.build()), self, POLICY)
+            self._ids[End.CALLEE] = self._legs.call(self._invitation(request, asked, offer.build()), self, policy)
         except TooManyLegs:
             refuse = Refuse(status=503, reason="Service Unavailable", headers=(("Retry-After", "5"),))
             self._order(End.CALLER, refuse)
@@ -144,7 +150,11 @@ class ParticipatingSession:
             ("Accept-Contact", "*;+g.oma.sip-im;explicit"),  # HDR-02; User-Agent is Kamailio's (HDR-01)
             (FUNCTION_HEADER, self.kind),
         ]
-        if asked.originator:
+        routes: tuple[str, ...] = ()
+        if self.side:
+            headers += relay.to_core(request, asked)  # PFS-03
+            routes = tuple(split(asked.core_route, ",")) if asked.core_route else ()
+        if asked.originator and not any(name == "P-Asserted-Identity" for name, _ in headers):
             headers.append(("P-Asserted-Identity", f"<{asked.originator}>"))  # HDR-07; Kamailio heeds Privacy (IDN-04)
         return Invitation(
             request_uri=asked.target or asked.recipient,
@@ -154,6 +164,7 @@ class ParticipatingSession:
             contact=self.contact(End.CALLEE),
             sdp=sdp,
             headers=(*headers, *relay.pass_on(request, relay.INVITATION)),
+            routes=routes,
         )
 
     def across(self, leg_id: LegId) -> LegId | None:
@@ -177,7 +188,7 @@ class ParticipatingSession:
                 else:
                     self._accepted(event)
             case Rejected():
-                headers = () if event.response is None else relay.failure(event.response)
+                headers = () if event.response is None else relay.failure(event.response, for_core=bool(self.side))
                 self._failed(Refuse(status=event.status, reason=event.reason, headers=headers))
             case Ended():
                 del self._ids[end]
@@ -197,7 +208,8 @@ class ParticipatingSession:
 
     def _failed(self, failure: Refuse) -> None:
         """The callee did not take it: the caller is told, or its leg goes to who may keep a large message."""
-        if self.is_large_message and failure.status in INACCESSIBLE and End.CALLER in self._ids:
+        deferrable = self.is_large_message and failure.status in INACCESSIBLE
+        if deferrable and self.defer is not None and End.CALLER in self._ids:
             self.defer(self._ids.pop(End.CALLER), failure)  # PFS-16
             self._end("deferred")
         else:
@@ -224,7 +236,7 @@ class ParticipatingSession:
             Ring(
                 status=event.status,
                 reason=event.reason,
-                headers=relay.identity(event.response),
+                headers=relay.identity(event.response, for_core=bool(self.side)),
                 reliably="100rel" in event.response.tokens("require"),  # PFS-15
             ),
         )
@@ -240,7 +252,8 @@ class ParticipatingSession:
         self.answered = True
         self.on_answered(self)
         self._note_focus(End.CALLEE, event.message)
-        self._order(End.CALLER, Accept(sdp=answer.build(), headers=relay.identity(event.message)))  # PFS-12
+        headers = relay.identity(event.message, for_core=bool(self.side))
+        self._order(End.CALLER, Accept(sdp=answer.build(), headers=headers))  # PFS-12
 
     # --- new offers (6.2.3.3, 6.2.7.2) ---
 
@@ -320,7 +333,7 @@ class ParticipatingSession:
         if not change.owed:  # the two sides cannot be brought together any more
             self._release_all(f'SIP;cause=488;text="{PHRASES[488]}"')
             return
-        headers: Headers = () if event.response is None else relay.failure(event.response)
+        headers: Headers = () if event.response is None else relay.failure(event.response, for_core=bool(self.side))
         self._order(change.by, RefuseOffer(status=event.status, reason=event.reason, headers=headers))
 
     def _offer_dropped(self, end: End) -> None:

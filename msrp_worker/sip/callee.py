@@ -38,6 +38,14 @@ class Refusal(Struct, frozen=True):
     headers: Headers = ()
 
 
+def refuse_unknown(request: Message, policy: LegPolicy) -> Refusal | None:
+    """420 for a request that requires what is not known here (RFC 3261 section 8.2.2.3)."""
+    unknown = request.tokens("require") - {*policy.supported, *policy.understood}
+    if not unknown:
+        return None
+    return Refusal(420, "Bad Extension", (("Unsupported", ", ".join(sorted(unknown))),))
+
+
 def answer_call(
     request: Message, transaction: TransactionId, policy: LegPolicy, contact: str, local_tag: str, now: float, chance: float
 ) -> Leg | Refusal:
@@ -46,9 +54,8 @@ def answer_call(
     `contact` is our whole Contact value, `chance` in [0, 1) chooses the first RSeq.
     """
     required = request.tokens("require")
-    unknown = required - {*policy.supported, *policy.understood}
-    if unknown:
-        return Refusal(420, "Bad Extension", (("Unsupported", ", ".join(sorted(unknown))),))
+    if (refusal := refuse_unknown(request, policy)) is not None:
+        return refusal
     wish = session_timer.wish_of(request)
     granted = session_timer.answer(session_timer.SessionTimer(), wish, policy.timer, now)
     if isinstance(granted, session_timer.TooSmall):

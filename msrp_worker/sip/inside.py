@@ -91,6 +91,9 @@ def _bye(turn: Turn, request: Request) -> None:  # PFS-09
 def _offer(turn: Turn, request: Request) -> None:  # PFS-05
     """An INVITE or UPDATE of the peer: refuse it, answer it from what is known, or ask the owner."""
     leg, message = turn.leg, request.message
+    if (unknown := callee.refuse_unknown(message, leg.policy)) is not None:
+        turn.reply(request.transaction, unknown.status, unknown.reason, unknown.headers)
+        return
     if message.method == "INVITE" and leg.ack_cseq and leg.exchange is Exchange.STABLE:
         callee.imply_ack(turn)
         leg = turn.leg

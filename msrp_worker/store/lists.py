@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from msrp_worker.group import Member
-from msrp_worker.list_references import DocumentKey, Outcome, XcapRoots, members_of
+from msrp_worker.list_references import DocumentKey, Outcome, XcapRoots, members_of, shown
 from msrp_worker.resource_lists import ListsError, ResourceLists, parse_lists
 from msrp_worker.store.database import BUMP_REVISION, Database, Row, Statement
 
@@ -125,9 +125,9 @@ class Lists:
 
     def _tell(self, anchor: str, found: ContactList) -> None:
         for problem in found.problems:
-            text = f"{anchor} {problem}"
+            text = f"{shown(anchor)}: {problem}"
             if text not in self._told:
-                log.warning("XDM-04 adds nobody to the list %s: %s", anchor, problem)
+                log.warning("XDM-04 adds nobody to the list %s", text)
             self._told[text] = None
             self._told.move_to_end(text)
             if len(self._told) > MAX_TOLD:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 import re
 import secrets
 import time
@@ -14,10 +13,13 @@ from http import HTTPStatus
 from typing import Final
 
 import msgspec
-from aiohttp import web
+from aiohttp import ClientError, web
+from aiohttp.http_exceptions import HttpProcessingError
 
+from msrp_worker import PRODUCT
 from msrp_worker.address import canonical
 from msrp_worker.config import Config
+from msrp_worker.msrp.logs import limited_logger
 from msrp_worker.store.errors import StoreError
 from msrp_worker.store.store import Store
 from msrp_worker.web import Reading
@@ -28,7 +30,7 @@ from msrp_worker.xcap.selector import UriError, XcapUri, split
 from msrp_worker.xcap.server import Request, Response
 from msrp_worker.xcap.usage import Place, Usage
 
-log = logging.getLogger("im.xcap")
+log = limited_logger("im.xcap")
 
 ROOT: Final = "/xcap/"
 RATE_SECONDS: Final = 10.0
@@ -232,22 +234,20 @@ class XcapServer:
                         raise Refused(413, f"more than {most} bytes", (("Connection", "close"),))
         except TimeoutError:
             raise Refused(408, "the body did not come in time", (("Connection", "close"),)) from None
-        except web.HTTPException as error:
-            raise Refused(error.status, "the body cannot be read", (("Connection", "close"),)) from None
+        except (web.RequestPayloadError, web.HTTPException, HttpProcessingError, ClientError, OSError):
+            raise Refused(400, "the body cannot be read", (("Connection", "close"),)) from None
         return bytes(body)
 
     def _note(self, request: web.Request, answer: Response, originator: str) -> None:
         """One line for each refusal; what a stranger writes stays on it."""
-        requirement = {401: "XDM-06", 403: "XDM-06", 408: "SEC-02", 413: "SEC-02", 429: "SEC-02"}.get(
-            answer.status, "XDM-01"
-        )
+        requirement = REQUIREMENTS.get(answer.status, "XDM-01")
         kind = _path(request.raw_path).removeprefix(ROOT).partition("/")[0]
         shown = re.sub(r"[^A-Za-z0-9._-]", "?", kind[:SHOWN])
         why = " ".join(answer.why.split())
-        log.info(
-            "%s refused %d %s %s from %s originator=%s: %s",
-            *(requirement, answer.status, request.method[:SHOWN], shown, request.remote, originator, why),
+        form = (
+            f"{requirement} refused {answer.status} %s %s from %s originator=%s: %s"  # each status has its share of the log
         )
+        log.info(form, request.method[:SHOWN], shown, request.remote, originator, why)
 
 
 def _path(target: str) -> str:
@@ -267,6 +267,7 @@ def _http(request: web.Request, answer: Response, headers: Headers) -> web.Respo
     response = web.Response(status=answer.status, body=body or None)
     if content_type:
         response.headers["Content-Type"] = content_type
+    response.headers["Server"] = PRODUCT
     response.headers["Cache-Control"] = "private, no-cache"  # RFC 4825 section 9
     if answer.etag is not None:
         response.headers["ETag"] = f'"{answer.etag}"'

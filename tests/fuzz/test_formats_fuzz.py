@@ -13,7 +13,7 @@ RUNS = 3_000
 
 
 @pytest.mark.requirement("SEC-05")
-@pytest.mark.parametrize("target", ["cpim", "group", "sdp", "uri_list"])
+@pytest.mark.parametrize("target", ["cpim", "group", "lists", "sdp", "uri_list", "xcap"])
 def test_short_pass(target: str, tmp_path: Path) -> None:
     corpus = HERE / "corpus" / target
     command = [sys.executable, str(HERE / f"fuzz_{target}.py"), f"-runs={RUNS}", "-max_len=4096", "-seed=1"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -190,8 +190,10 @@ MakePair = Callable[..., Any]
 
 
 @contextlib.asynccontextmanager
-async def open_pair(transport: str, **options: Any) -> AsyncIterator[Pair]:
-    """Alice, Bob and their relay, started; `options` are fields of both configurations."""
+async def open_pair(
+    transport: str, sides: Mapping[str, Mapping[str, Any]] | None = None, **options: Any
+) -> AsyncIterator[Pair]:
+    """Alice, Bob and their relay, started; `options` are fields of both configurations, `sides` of one."""
     relay = Relay(transport)
     await relay.open()
     for name in ("alice", "bob"):
@@ -202,6 +204,7 @@ async def open_pair(transport: str, **options: Any) -> AsyncIterator[Pair]:
             "trusted": True,
             "keep_alive": 0.0,
             **options,
+            **(sides or {}).get(name, {}),
         }
         relay.clients[name] = ImClient(ClientConfig(**settings))
         await relay.clients[name].start()

@@ -11,7 +11,7 @@ import pytest
 
 from im_client.body import SDP, Body
 from im_client.im_invitation import ImInvitation, ReceivedFile
-from im_client.media_lines import MediaLines, count_lines
+from im_client.media_lines import MediaLines, wanted_lines
 from msrp_worker.sdp import MAX_MEDIA
 from tests.im_client.relay import BOB, PATIENCE, Pair, open_pair
 
@@ -78,8 +78,9 @@ async def test_a_file_that_is_not_wanted(pair: Pair, tmp_path: Path) -> None:
 
 def test_lines_are_counted_and_bounded() -> None:
     head = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
-    line = b"m=message 2855 TCP/MSRP *\r\n"
-    for number, expected in ((0, 1), (1, 1), (3, 3), (MAX_MEDIA, MAX_MEDIA), (MAX_MEDIA + 1, 1)):
-        assert count_lines(Body(SDP, head + line * number)) == expected
-    assert count_lines(Body(SDP, head + b"m=audio 1 RTP/AVP 0\r\n" + line + b"m=message 0 TCP/MSRP *\r\n")) == 1
-    assert count_lines(Body(SDP, b"nonsense")) == 1
+    line, secure = b"m=message 2855 TCP/MSRP *\r\n", b"m=message 2856 tcp/tls/msrp *\r\n"
+    for number, expected in ((0, 0), (1, 1), (3, 3), (MAX_MEDIA, MAX_MEDIA), (MAX_MEDIA + 1, 0)):
+        assert wanted_lines(Body(SDP, head + line * number)) == [False] * expected
+    assert wanted_lines(Body(SDP, head + line + secure)) == [False, True]
+    assert wanted_lines(Body(SDP, head + b"m=audio 1 RTP/AVP 0\r\n" + line + b"m=message 0 TCP/MSRP *\r\n")) == [False]
+    assert wanted_lines(Body(SDP, b"nonsense")) == []

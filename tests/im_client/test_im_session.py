@@ -415,7 +415,7 @@ async def test_nothing_is_left_behind(pair: Pair, bob: Bob) -> None:
     with pytest.raises(SessionRefusedError):
         await pair.alice.invite(BOB)
     for client in (pair.alice, pair.bob):
-        endpoint = client.messaging._endpoint
+        endpoint = client.messaging.endpoints.named
         assert endpoint is not None
         async with asyncio.timeout(PATIENCE):
             while client.endpoint.live_transactions or list(endpoint.registry) or len(client.calls.layer):

@@ -18,6 +18,7 @@ from kemi.messages import (
     Registered,
     RegisterQuestion,
     SipEvent,
+    SipRequest,
     encode_answer,
 )
 from kemi.policy import Policy
@@ -382,6 +383,31 @@ def test_a_third_party_register_is_answered_when_it_is_stored(working: Bench, st
     (reply,) = working.kamailio.replies
     assert reply.status == status
     assert ("Expires: 3600\r\n" in reply.headers) is stored
+
+
+CORE_ROUTE = "<sip:odi-7@192.0.2.10;lr;mark=1>"
+
+
+@pytest.mark.requirement("PFS-03", "COR-05")
+@pytest.mark.parametrize(("hook", "side"), [("im_originating", "originating"), ("im_terminating", "terminating")])
+def test_the_worker_is_told_the_way_back_to_a_separate_core(working: Bench, hook: str, side: str) -> None:
+    """Route without our own value, where the core has reached us, and which side it asked; not of what a client sends."""
+    kamailio = working.kamailio
+    keeps = EndFacts(registered=True, session_history=True)
+    for number, separate_core in enumerate((True, False), 1):
+        raw = sip("INVITE", f"Route: <sip:192.0.2.1:5070;lr>, {CORE_ROUTE}", branch=f"z9hG4bK{number}", content=b"v=0")
+        working.receive(raw, separate_core=separate_core, serves_recipient=side == "terminating")
+        for name, text in (("im_back", CORE_ROUTE[1:-1]), ("im_reached", "192.0.2.1:5070"), ("im_socket", "10.0.0.1:5070")):
+            kamailio.set_avp(name, text)
+        assert working.hook(hook) == "done"
+        asked = working.question()
+        assert isinstance(asked.message, PagerQuestion) and asked.message.from_tag == "tag-1"
+        kamailio.bindings[BOB] = [("sip:bob@192.0.2.2", CAPABLE)]
+        assert working.answer(asked, PagerFacts(keeps, keeps)) == "done"
+        told = working.question().message
+        assert isinstance(told, SipRequest) and told.function == "participating"
+        core = (told.side, told.core_route, told.core_reached, told.core_socket)
+        assert core == ((side, CORE_ROUTE, "192.0.2.1:5070", "10.0.0.1:5070") if separate_core else ("", "", "", ""))
 
 
 def test_each_process_reads_the_settings_once(working: Bench) -> None:

@@ -44,6 +44,24 @@ def test_the_media_of_our_own_focus_are_here_already() -> None:
     assert isinstance(action, ToRecipient)
 
 
+@pytest.mark.requirement("PFS-02", "PFS-03", "PFS-14", "COR-05")
+@pytest.mark.parametrize(
+    ("media_at", "recipient", "expected"),
+    [
+        ("", PLAIN, ToWorker("participating")),
+        ("participating", PLAIN, ToRecipient("sip:bob@example.com")),
+        ("participating", KEEPS, ToWorker("participating", records_recipient=True)),
+        ("im-session", KEEPS, ToRecipient("sip:bob@example.com")),
+        ("deferred", KEEPS, ToRecipient("sip:bob@example.com")),
+    ],
+)
+def test_what_a_separate_core_brings_back(media_at: str, recipient: EndFacts, expected: ToWorker | ToRecipient) -> None:
+    """An INVITE of the worker has its media here; only the history of a recipient asks for a hop of its own."""
+    facts = PagerFacts(None, recipient, media_at=media_at)
+    asked = request(method="INVITE", separate_core=True)
+    assert pager_terminating.decide(asked, facts, policy(media_path="always")) == expected
+
+
 @pytest.mark.requirement("PFS-02", "PFS-03", "MED-11")
 @pytest.mark.parametrize(
     ("changes", "media_path", "originator", "expected"),
@@ -56,7 +74,11 @@ def test_the_media_of_our_own_focus_are_here_already() -> None:
         ({}, "auto", PLAIN, ToCore("sip:bob@example.com")),
         ({}, "never", KEEPS, ToCore("sip:bob@example.com")),
         ({"serves_recipient": True}, "always", KEEPS, ToCore("sip:bob@example.com")),
-        ({"separate_core": True}, "always", KEEPS, ToCore("sip:bob@example.com")),
+        ({"separate_core": True}, "always", KEEPS, ToWorker("participating", records_originator=True)),
+        ({"separate_core": True}, "auto", KEEPS, ToWorker("participating", records_originator=True)),
+        ({"separate_core": True}, "auto", PLAIN, ToCore("sip:bob@example.com")),
+        ({"separate_core": True}, "never", KEEPS, ToCore("sip:bob@example.com")),
+        ({"separate_core": True, "websocket": True}, "auto", PLAIN, ToWorker("participating")),
         ({"method": "SUBSCRIBE"}, "always", KEEPS, ToCore("sip:bob@example.com")),
         ({"method": "MESSAGE"}, "always", KEEPS, ToCore("sip:bob@example.com")),
     ],

@@ -52,7 +52,7 @@ TIME = st.floats(0, 2**40, allow_nan=False)
 TRANSACTION = st.tuples(NUMBER, NUMBER)
 EVENT_KINDS = ("response", "timeout", "ack", "cancelled")
 MESSAGES: st.SearchStrategy[Message] = st.one_of(
-    st.builds(PagerQuestion, TEXT, TEXT, TEXT, st.booleans(), st.booleans(), st.booleans(), TEXT),
+    st.builds(PagerQuestion, TEXT, TEXT, TEXT, st.booleans(), st.booleans(), st.booleans(), TEXT, TEXT),
     st.builds(DeferQuestion, TEXT, TEXT, TEXT, st.booleans(), TIME, st.none() | TIME, TEXT, st.booleans()),
     st.builds(RegisterQuestion, TEXT, TEXT, NUMBER, st.booleans()),
     st.builds(FocusQuestion, TEXT, TEXT),
@@ -73,7 +73,7 @@ ENDS = st.builds(
     registered=st.booleans(),
 )
 ANSWERS: st.SearchStrategy[Answer] = st.one_of(
-    st.builds(PagerFacts, st.none() | ENDS, st.none() | ENDS, NUMBER),
+    st.builds(PagerFacts, st.none() | ENDS, st.none() | ENDS, NUMBER, TEXT),
     st.builds(Deferred, TEXT, st.sampled_from(["", "quota", "unavailable"])),
     st.builds(Registered, st.booleans()),
     st.builds(Focus, TEXT),

@@ -21,12 +21,34 @@ from kemi.sip_values import (
     feature_tags,
     host_of,
     media_type,
+    route_from,
     without_session_parameter,
 )
 from msrp_worker import address
 from tests.kemi.builders import DATE, NOW
 
 MAX_DELTA = 2**32 - 1
+OURS, BACK = "<sip:192.0.2.1:5070;lr>", "<sip:odi-7@192.0.2.10:5060;lr;orig-dialog-id=a%2Cb>"
+
+
+@pytest.mark.requirement("PFS-03", "COR-05")
+@pytest.mark.parametrize(
+    ("route", "next_hop", "left"),
+    [
+        (f"{OURS},{BACK}", BACK[1:-1], BACK),
+        (f"{OURS}, {BACK} , <sip:scscf2;lr>", BACK[1:-1], f"{BACK}, <sip:scscf2;lr>"),
+        (f'{OURS}, "core, <b>" {BACK};x=1', BACK[1:-1], f'"core, <b>" {BACK};x=1'),
+        (BACK, BACK[1:-1], BACK),
+        (OURS, "", ""),
+        ("", "", ""),
+        ("", BACK[1:-1], ""),
+        (OURS, BACK[1:-1], ""),
+        ("<", BACK[1:-1], ""),
+    ],
+)
+def test_the_route_back_to_a_core(route: str, next_hop: str, left: str) -> None:
+    """Our own values are taken off, what the core marks the dialog by stays as it is."""
+    assert route_from(route, next_hop) == left
 
 
 @pytest.mark.requirement("PAG-01", "COR-01", "COR-03")

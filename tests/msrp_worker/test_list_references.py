@@ -162,6 +162,13 @@ def test_a_list_elsewhere_has_nobody_and_the_rest_counts() -> None:
     assert found == Outcome((Member(BOB),), problems=("http://elsewhere.example/list: it is not on this server",))
 
 
+@pytest.mark.requirement("SEC-05")
+def test_what_strangers_write_is_one_printable_line() -> None:
+    inside = external("http://x/&#10;2026 all is well&#155;2J")
+    (problem,) = members_of(FRIENDS, {KEY: lists(named("friends", inside))}, ROOTS).problems
+    assert problem == "http://x/ 2026 all is well 2J: it is not on this server"
+
+
 @pytest.mark.parametrize(
     ("selector", "found"),
     [

@@ -19,6 +19,7 @@ from msrp_worker.common_policy import Action, Decision
 from msrp_worker.config import Config
 from msrp_worker.service_settings import Document, Settings, build_settings
 from msrp_worker.store import NewDeferred, Store, TraceEvent, open_store
+from tests.scenarios.bed import Offset
 
 ROOT = Path(__file__).parents[3]
 ALICE = "sip:alice@example.com"
@@ -258,11 +259,11 @@ def test_check_config_names_the_source(tmp_path: Path) -> None:
 
 
 def test_the_doctor_finds_a_port_that_is_taken(command: Command) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        process = command("doctor", "--json", IM_PORT_OFFSET=str(port - 2855))
+    offset = Offset()
+    port = 2855 + offset.number
+    with socket.create_server(("127.0.0.1", port)):
+        process = command("doctor", "--json", IM_PORT_OFFSET=str(offset.number))
+    offset.release()
     checks = {check["name"]: check for check in json.loads(process.stdout)}
     assert process.returncode == 1
     assert checks["database"]["ok"]

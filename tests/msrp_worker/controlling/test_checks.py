@@ -10,7 +10,7 @@ from msrp_worker.controlling.identity import SessionAddress, anonymous_uri, new_
 from msrp_worker.controlling.refusal import Refused, forbidden, not_acceptable, too_many
 from msrp_worker.controlling.release_policy import SessionKind
 from msrp_worker.group import Group, GroupKind, Member
-from msrp_worker.group_rules import GroupRights
+from msrp_worker.group_rules import GroupRights, rights
 from msrp_worker.sip.message import Message, read
 from msrp_worker.uri_list import Recipient, UriList
 from tests.msrp_worker.sip.sip_text import request
@@ -152,7 +152,7 @@ ALL = GroupRights(join=True, initiate=True, anonymity=True)
 
 @pytest.mark.requirement("CNF-14", "CNF-15", "IDN-06")
 @pytest.mark.parametrize(
-    ("rights", "starting", "anonymous", "requirement"),
+    ("may", "starting", "anonymous", "requirement"),
     [
         (ALL, True, True, ""),
         (GroupRights(join=True, initiate=True), True, False, ""),
@@ -164,8 +164,8 @@ ALL = GroupRights(join=True, initiate=True, anonymity=True)
         (GroupRights(), False, True, "CNF-15"),
     ],
 )
-def test_groups(rights: GroupRights, starting: bool, anonymous: bool, requirement: str) -> None:
-    refused = joining.judge_group(rights, starting=starting, anonymous=anonymous)
+def test_groups(may: GroupRights, starting: bool, anonymous: bool, requirement: str) -> None:
+    refused = joining.judge_group(may, starting=starting, anonymous=anonymous)
     assert ("" if refused is None else refused.requirement) == requirement
     assert refused is None or refused.status == 403
 
@@ -187,7 +187,7 @@ def test_ad_hoc() -> None:
     ],
 )
 def test_whom_a_group_invites(group: Group, limit: int, expected: list[str]) -> None:
-    assert [one.uri for one in joining.members_to_invite(group, ALICE, limit)] == expected
+    assert [one.uri for one in joining.members_to_invite(group, ALICE, limit, rights)] == expected
     assert joining.kind_of(group) is SessionKind.PREDEFINED and group.kind is GroupKind.PREDEFINED
 
 

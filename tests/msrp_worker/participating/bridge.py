@@ -160,7 +160,7 @@ class Bridge:
         self.started.append(work)
 
     async def invite(self, body: bytes, lines: Lines = (("Supported", "timer"),), **parts: str) -> None:
-        """The caller's INVITE."""
+        """The caller's INVITE; `side` and more for `SipRequest` where a separate core sends it."""
         contact = parts.pop("contact", "<sip:alice@198.51.100.7>;+g.oma.sip-im")
         fixed = [
             ("Via", "SIP/2.0/UDP 198.51.100.7;branch=z9hG4bK1"),
@@ -174,7 +174,8 @@ class Bridge:
         data = text("INVITE sip:bob@example.com SIP/2.0", [*fixed, *lines], body)
         self.manager.handle(RequestReceived(FIRST, data))
         transaction, message = self.waiting.pop()
-        asked = SipRequest("call-1", "INVITE", originator="sip:alice@example.com", recipient="sip:bob@example.com")
+        who = {"originator": "sip:alice@example.com", "recipient": "sip:bob@example.com", **parts}
+        asked = SipRequest("call-1", "INVITE", **who)  # type: ignore[arg-type]
         self.session.begin(transaction, message, asked)
         await settle()
 

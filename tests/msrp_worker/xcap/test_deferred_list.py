@@ -220,6 +220,8 @@ async def test_conditions_hold_against_what_came_meanwhile(store: Store) -> None
     bench = Bench(store)
     before = (await bench.ask("GET")).etag
     assert (await bench.ask("GET", if_none_match=f'"{before}"')).status == 304
+    assert (await bench.ask("GET", item("7@example.com"), if_none_match=f'"{before}"')).status == 404
+    assert (await bench.ask("DELETE", item("7@example.com"), if_match='"x"')).status == 404
     await store.deferred.add(
         NewDeferred(recipient=ALICE, originator=ALICE, call_id="x", cseq=1, from_tag="", message=b"x", received=NOW)
     )

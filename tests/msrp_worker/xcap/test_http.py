@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import logging
 
 import pytest
@@ -17,6 +18,7 @@ from tests.msrp_worker.xcap.conftest import Opener, Site
 DOCUMENT = b'<notes xmlns="urn:notes">\n <note id="1">tea</note>\n</notes>'
 NOTES, ELEMENT, ATTRIBUTE = "application/notes+xml", "application/xcap-el+xml", "application/xcap-att+xml"
 PLACE = Place("sip:alice@example.com", ("index",))
+BOMB = gzip.compress(bytes(10_000_000))
 PATH = "/xcap/notes/users/sip:alice@example.com/index"
 
 
@@ -283,6 +285,42 @@ async def test_a_huge_body_is_refused_before_it_is_read(opened: Opener) -> None:
 
 @pytest.mark.requirement("SEC-05", "XDM-01")
 @pytest.mark.parametrize(
+    ("headers", "body", "expected"),
+    [
+        (("Transfer-Encoding: chunked",), b"zz\r\nx\r\n0\r\n\r\n", 400),
+        (("Content-Encoding: gzip", "Content-Length: 4"), b"\x1f\x8bxx", 400),
+        (("Content-Encoding: gzip", f"Content-Length: {len(BOMB)}"), BOMB, 413),
+        (("Content-Encoding: unheard-of", "Content-Length: 4"), b"<a/>", 409),
+    ],
+)
+async def test_bodies_that_cannot_be_read(
+    site: Site, caplog: pytest.LogCaptureFixture, headers: tuple[str, ...], body: bytes, expected: int
+) -> None:
+    answer = await authorized(site, "PUT", PATH, f"Content-Type: {NOTES}", *headers, body=body)
+    assert status(answer) == expected
+    assert not site.notes.kept
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.requirement("SEC-05", "XDM-01")
+async def test_a_client_that_goes_in_the_middle_of_a_body(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    first = (await raw(site, b"GET /xcap/x/users/y/z HTTP/1.1\r\nHost: x\r\n\r\n")).decode()
+    line = authorization(first[first.rindex("Digest realm") :], "PUT", PATH, "alice")
+    _, writer = await asyncio.open_connection("127.0.0.1", site.port)
+    writer.write(
+        f"PUT {PATH} HTTP/1.1\r\nHost: x\r\n{line}\r\nContent-Type: {NOTES}\r\nContent-Length: 99\r\n\r\n<n".encode()
+    )
+    await writer.drain()
+    writer.transport.abort()
+    async with asyncio.timeout(10):
+        while "400" not in {reading.label[1] for reading in site.server.readings()}:
+            await asyncio.sleep(0.02)
+    assert not site.notes.kept
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+@pytest.mark.requirement("SEC-05", "XDM-01")
+@pytest.mark.parametrize(
     ("target", "expected"),
     [
         (f"{PATH}/~~/notes/note%5b1%5d%5b", 404),
@@ -357,3 +395,14 @@ async def cut(reader: asyncio.StreamReader) -> bool:
         return await reader.read() == b""
     except ConnectionError:
         return True
+
+
+@pytest.mark.requirement("XDM-01", "SEC-06")
+async def test_without_its_store_it_says_when_to_come_back(site: Site) -> None:
+    async with site.client() as client:
+        path = client.path("notes", "index")
+        assert (await client.request("GET", path)).status == 404
+        await site.store.database.close()
+        assert (await client.request("GET", path)).status == 503
+    answer = await authorized(site, "GET", PATH)
+    assert status(answer) == 503 and b"Retry-After: 5" in answer

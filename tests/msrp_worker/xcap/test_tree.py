@@ -112,6 +112,7 @@ def test_the_root_element_is_replaced_and_what_stands_around_it_stays() -> None:
         ('root/el1[@att="third"]', b'<el2 att="third"/>', Kind.CANNOT_INSERT),
         ('root/el1[@att="first"]', b'<el1 att="second"/>', Kind.CANNOT_INSERT),
         ("root/el1", b"<el1/>", Kind.CANNOT_INSERT),  # there are two already
+        ("root/el1[1]", b"<el3/>", Kind.CANNOT_INSERT),  # the other one would be the first then
         ("root/el1[4]", b"<el1/>", Kind.CANNOT_INSERT),
         ("root/el1[0]", b"<el1/>", Kind.CANNOT_INSERT),
         ("root/el3[2]", b"<el3/>", Kind.CANNOT_INSERT),

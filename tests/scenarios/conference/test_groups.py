@@ -64,6 +64,29 @@ async def test_what_the_rules_of_a_group_allow(instance: Instance, new_user: Cal
         assert alice.name not in message.envelope.sender.uri  # IDN-04
 
 
+@pytest.mark.requirement("CNF-15", "CNF-17")
+async def test_a_member_who_may_not_join_is_not_called(instance: Instance, new_user: Callable[..., str]) -> None:
+    """Who is in the list and not let in by the rules takes no place of the others, and does not come in by answering."""
+    async with new_users(instance, new_user, 3) as (alice, bob, carol):
+        ruleset = rules((identity(alice.name, carol.name), INITIATE + JOIN))
+        group = new_group(instance, names(alice, bob, carol), most=2, ruleset=ruleset)
+        hers = await alice.join(group)
+        his = await carol.joined()
+        await all_in(hers, his)
+        assert bob.invitations.empty()
+        assert await refused(bob, group) == 403
+
+
+@pytest.mark.requirement("CNF-16", "IDN-06")
+async def test_a_full_group_says_so_first(instance: Instance, new_user: Callable[..., str]) -> None:
+    """486 comes before the question of anonymity (7.2.1.4-4, -5; 7.2.1.5-3, -4)."""
+    async with new_users(instance, new_user, 2) as (alice, bob):
+        group = new_group(instance, names(alice, bob), most=1)
+        hers = await alice.join(group)
+        assert await refused(bob, group, anonymous=True) == 486
+        assert await refused(bob, hers.peer.identity, anonymous=True) == 486
+
+
 @pytest.mark.requirement("CNF-16", "CNF-17")
 async def test_no_more_than_the_group_allows(instance: Instance, new_user: Callable[..., str]) -> None:
     """As many members are invited as fit; who comes when it is full gets 486."""

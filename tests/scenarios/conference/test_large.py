@@ -17,6 +17,7 @@ from tests.scenarios.agent import Agent
 from tests.scenarios.bed import Instance, async_until, instance_with
 from tests.scenarios.conference.conference import User, address, new_users, text_of
 from tests.scenarios.conference.groups import new_group
+from tests.scenarios.conference.referring import refer_within
 from tests.scenarios.conference.signalling import (
     agents,
     answer,
@@ -198,3 +199,16 @@ def test_too_large(instance: Instance, new_user: Callable[..., str]) -> None:
         call_id = begin_large(alice, [bob.user], "file-selector:type:image/png size:99999999999")
         assert alice.final(call_id).status == 403
         assert bob.quiet(0.2)
+
+
+@pytest.mark.requirement("LRG-02", "CNF-22")
+def test_nobody_is_added(instance: Instance, new_user: Callable[..., str]) -> None:
+    """A large message is for those whom its sender named: 403 to a REFER in its dialog."""
+    with agents(instance, [new_user() for _ in range(3)]) as (alice, bob, carol):
+        call_id = begin_large(alice, [bob.user], SELECTOR)
+        answer(bob, bob.receive("INVITE"), body=sdp("a=recvonly", types="image/png", wrapped="", setup="active"))
+        ok = alice.final(call_id)
+        assert ok.status == 200
+        alice.send(alice.within(ok, "ACK"))
+        assert refer_within(alice, ok, f"Refer-To: <{address(carol.user)}>").status == 403
+        assert carol.quiet(0.2)

@@ -70,15 +70,14 @@ class RoomLine(MediaLine):
 def room_line(user: User) -> RoomLine:
     """Such a line of a user's client."""
     messaging = user.client.messaging
-    assert messaging._endpoint is not None
-    return RoomLine(messaging._endpoint, messaging.identity, MediaPlan())
+    return RoomLine(messaging.endpoints.named, messaging.identity, MediaPlan())
 
 
 @pytest.mark.requirement("MED-07")
 async def test_private_messages(instance: Instance, new_user: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     """One participant gets it and nobody else; a client that does not say it takes them gets none: 428."""
     async with new_users(instance, new_user, 3) as (alice, bob, carol):
-        monkeypatch.setattr(bob.client.messaging, "line", lambda plan=None: room_line(bob))
+        monkeypatch.setattr(bob.client.messaging, "line", lambda *_, **__: room_line(bob))
         hers, his, third = await three(alice, bob, carol)
         await hers.send("psst", to=Address(address(bob.name)))
         assert await text_of(his) == "psst"

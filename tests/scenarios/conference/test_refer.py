@@ -406,6 +406,14 @@ def test_privacy_lasts(instance: Instance, new_user: Callable[..., str]) -> None
         call_id = refer(bob, session.uri, to=address(carol.user))
         assert bob.final(call_id).status == 202
         assert progress(bob) == ["SIP/2.0 480 Temporarily Unavailable"]
+        for words in ("user", "none"):  # neither takes back what was asked for when the session began
+            call_id = refer(alice, session.uri, f"Privacy: {words}", to=address(dave.user))
+            assert alice.final(call_id).status == 202
+            told(alice)
+            invite = dave.receive("INVITE")
+            assert alice.user not in invite.head.replace("im-session", "")
+            refuse(dave, invite, 480)
+            assert progress(alice) == ["SIP/2.0 480 No"]
 
 
 @pytest.mark.requirement("CNF-24", "CNF-30")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 
 import pytest
@@ -12,9 +13,9 @@ from im_client.referring import Referring
 from tests.scenarios.bed import Instance
 from tests.scenarios.conference.conference import address, new_users, over, text_of
 from tests.scenarios.conference.groups import INITIATE, JOIN, identity, new_group, rules
-from tests.scenarios.conference.referring import progress, refer, refer_within, stand, status_line, told
-from tests.scenarios.conference.signalling import agents, begin, ring
-from tests.scenarios.conference.watching import Watch
+from tests.scenarios.conference.referring import contact_uri, progress, refer, refer_within, stand, status_line, told
+from tests.scenarios.conference.signalling import agents, answer, begin, begin_session, ring
+from tests.scenarios.conference.watching import RawWatch, Watch
 
 STATE = "<allow-conference-state>true</allow-conference-state>"
 EXPEL = "<allow-expelling>true</allow-expelling>"
@@ -166,3 +167,40 @@ async def test_who_is_nameless_is_removed_by_the_uri_shown(instance: Instance, n
         assert message.envelope is not None and message.envelope.sender is not None
         await hers.add([message.envelope.sender.uri], remove=True)
         await over(third)
+
+
+@pytest.mark.requirement("CNF-25", "IDN-08")
+def test_nobody_finds_out_who_is_nameless_by_removing(instance: Instance, new_user: Callable[..., str]) -> None:
+    """By the address of who is nameless the answer is that for who is not here; no notification names him either."""
+    with agents(instance, [new_user() for _ in range(5)]) as (alice, bob, carol, dave, erin):
+        call_id = begin_session(alice, [address(one.user) for one in (bob, carol, dave)])
+        for one, headers in ((bob, ()), (carol, ("Privacy: id",)), (dave, ("Privacy: id",))):
+            answer(one, one.receive("INVITE"), *headers)
+            one.receive("ACK")
+        ok = alice.final(call_id)
+        alice.send(alice.within(ok, "ACK"))
+        room = contact_uri(ok)
+        for asker in (alice, bob):
+            texts = set()
+            for meant in (carol.user, erin.user):
+                refused = asker.final(refer(asker, room, to=f"{address(meant)};method=BYE"))
+                assert refused.status == 403
+                texts.add(refused.value("Warning"))
+            assert len(texts) == 1
+        watch = RawWatch(alice, room)
+        shown = re.findall(r"sip:anonymous-[^\"<]*", watch.notified().body.decode())
+        assert len(set(shown)) == 2
+        listed = [f"{uri};method=BYE" for uri in (shown[0], address(carol.user), address(dave.user), address(bob.user))]
+        call_id = refer(alice, room, users=listed)
+        assert alice.final(call_id).status == 202
+        told_of = []
+        while True:
+            notify = alice.receive("NOTIFY")
+            alice.reply(notify, 200, "OK")
+            if notify.value("Event").startswith("refer"):
+                told_of.append(notify.body.decode())
+                if notify.value("Subscription-State").startswith("terminated"):
+                    break
+        assert [text.partition("\r\n")[0][8:11] for text in told_of] == ["200", "403", "403", "200"]
+        assert shown[0] in told_of[0]
+        bob.accept("BYE")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack
 from typing import Any
 
@@ -118,6 +119,7 @@ def test_any_bytes(instance: Instance, new_user: NewUser) -> None:
         (with_list(uri_list()), (), 400, "PAG-11"),
         (with_list(b"<resource-lists"), (), 400, "PAG-11"),
         (with_list(uri_list("mailto:bob@example.com")), (), 400, "PAG-11"),
+        (with_list(uri_list("mailto:&quot;,&#39;\\&#13;x")), (), 400, "PAG-11"),
         (with_list(uri_list(("sip:bob@example.com", 'cp:copyControl="maybe"'))), (), 400, "PAG-11"),
         (with_list(uri_list(*(f"sip:u{n}@a.example" for n in range(5)))), (), 413, "PAG-11"),
         (with_list(uri_list("sip:bob@example.com")), ("Require: recipient-list-message, more",), 420, "PAG-11"),
@@ -134,7 +136,8 @@ def test_a_bad_list_reaches_nobody(
             FACTORY, content["body"], *headers, content_type=content.get("content_type", "text/plain")
         )
     assert response.status == status
-    assert response.values("Warning") or response.value("Unsupported") == "more"
+    warning = response.value("Warning")
+    assert re.fullmatch(r'399 \S+ "[^"\\]+"', warning) or response.value("Unsupported") == "more"
     (step,) = [step for step in instance.trace(response.value("Call-ID")) if step["kind"] == "refused"]
     assert (step["status"], step["requirement"]) == (status, requirement)
     assert instance.in_store(lambda store: store.database.read("SELECT identity FROM explosion")) == []
@@ -166,3 +169,16 @@ def test_header_fields_of_a_part_stay_what_they_are(instance: Instance, new_user
     assert copy.values("Content-Language") == ["de"]
     assert (copy.values("Privacy"), copy.values("Route"), copy.values("Content-Transfer-Encoding")) == ([], [], [])
     assert copy.body == b"hello"
+
+
+@pytest.mark.requirement("PAG-11", "SEC-05")
+def test_a_list_within_parts_of_parts(instance: Instance, new_user: NewUser) -> None:
+    """It could not be taken out of the copies, and would tell everybody of those of `bcc`: 400."""
+    sender, bob, carol = new_user(), new_user(), new_user()
+    inner = with_list(uri_list((address(bob), TO), (address(carol), BCC)))
+    body = b"--b2\r\nContent-Type: %b\r\n\r\n%b\r\n--b2--\r\n" % (inner["content_type"].encode(), inner["body"])
+    with Agent(instance.sip_port, sender) as origin, Agent(instance.sip_port, bob) as agent:
+        agent.register()
+        refused = origin.message(FACTORY, body, content_type='multipart/mixed;boundary="b2"')
+        assert refused.status == 400 and "parts of parts" in refused.value("Warning")
+        assert agent.quiet(0.2)

@@ -34,3 +34,18 @@ async def test_to_those_in_a_session(instance: Instance, new_user: NewUser) -> N
                 refused = stranger.message(target)
                 assert refused.status == 403 and text in refused.value("Warning")
         await hers.close()
+
+
+@pytest.mark.requirement("PAG-13", "IDN-08")
+async def test_who_is_nameless_in_a_session_writes_so(instance: Instance, new_user: NewUser) -> None:
+    """A message beside the session names nobody whom the session does not name, whether it asks for that or not."""
+    async with new_users(instance, new_user, 2) as (alice, bob):
+        bob.answer_headers = [("Privacy", "id")]
+        hers = await alice.create([bob.name])
+        his = await bob.joined()
+        await all_in(hers, his)
+        assert (await bob.client.send(his.peer.identity, "guess who")).status == 202
+        message = await alice.client.next_message()
+        assert message.body == b"guess who"
+        assert bob.name not in str(bytes(message.request).partition(b"\r\n\r\n")[0])
+        assert message.request.headers.get("Privacy") == "id"
