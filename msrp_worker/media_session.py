@@ -39,6 +39,11 @@ def new_session_id() -> str:
     return secrets.token_urlsafe(SESSION_ID_BYTES)
 
 
+def source_host(source: str) -> str | None:
+    """The address in `address:port;transport`, without the brackets that IPv6 may have; None when there is none."""
+    return source.partition(";")[0].rpartition(":")[0].strip("[]") or None
+
+
 def reachable(endpoint: MsrpEndpoint, host: str, ws_port: int | None = None) -> LocalEndpoint:
     """Where the sessions of an endpoint are reached, for `LocalPolicy`. `host` comes from `MsrpEndpoint.local_host`;
     `ws_port` is where WebSocket clients come to."""

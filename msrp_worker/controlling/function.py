@@ -32,6 +32,7 @@ from msrp_worker.functions import Functions
 from msrp_worker.group import Group
 from msrp_worker.group_rules import GroupRights, rights
 from msrp_worker.group_watch import GroupWatch
+from msrp_worker.media_session import source_host
 from msrp_worker.msrp import MsrpEndpoint
 from msrp_worker.msrp.switch import Switch
 from msrp_worker.sip.leg_types import LegId, Replied, Requested, Respond
@@ -179,7 +180,7 @@ class ControllingFunction:
     async def _begin_or_join(self, transaction: TransactionId, request: Message, asked: SipRequest) -> Refused | None:
         if not asked.originator:
             return set_up.judge_initiator("", known=False, allowed=False)  # IDN-01
-        host = await self._endpoint.local_host(asked.source.partition(":")[0] or None)
+        host = await self._endpoint.local_host(source_host(asked.source))
         others = await self._endpoint.local_host(None)
         come = Coming(transaction, request, asked, host, others, is_large(request.sdp))
         user = session_user(asked.recipient)

@@ -18,7 +18,7 @@ from msrp_worker.deferred.deposit import Deposit
 from msrp_worker.deferred.large_message import expected
 from msrp_worker.deferred.request import DEFERRED_USER, Refused
 from msrp_worker.functions import Functions
-from msrp_worker.media_session import new_session_id, reachable
+from msrp_worker.media_session import new_session_id, reachable, source_host
 from msrp_worker.msrp import MsrpEndpoint
 from msrp_worker.offer_answer import Answer, LocalPolicy, Refusal, answer
 from msrp_worker.sdp import Origin
@@ -153,7 +153,7 @@ class DepositFunction:
             lines = expected(offered, facts.large_max_size)
             if isinstance(lines, Refused):
                 return lines
-            host = await self._endpoint.local_host(asked.source.partition(":")[0] or None)
+            host = await self._endpoint.local_host(source_host(asked.source))
             usage = await self._store.deferred.usage(asked.recipient)
         except sdp.SdpError as error:
             return Refused(400, "Bad Request", f"Session description: {error}", "LRG-04")

@@ -26,7 +26,7 @@ from msrp_worker.deferred.payload import FormPolicy, sender_shown
 from msrp_worker.deferred.request import DEFERRED_USER, Refused, Wanted, judge, read_request
 from msrp_worker.deferred.session import DeliverySession
 from msrp_worker.functions import Functions
-from msrp_worker.media_session import accepted_session, new_session_id, reachable
+from msrp_worker.media_session import accepted_session, new_session_id, reachable, source_host
 from msrp_worker.msrp import MsrpEndpoint, SessionOptions
 from msrp_worker.offer_answer import LocalPolicy, Negotiated, Refusal, answer, offer
 from msrp_worker.sdp import Origin
@@ -324,7 +324,7 @@ class DeferredFunction:
         if isinstance(wanted, Refused):
             return wanted
         offered = sdp.parse(request.sdp)
-        host = await self._endpoint.local_host(asked.source.partition(":")[0] or None)
+        host = await self._endpoint.local_host(source_host(asked.source))
         policy = LocalPolicy(
             reachable(self._endpoint, host, self._config.http_port),
             _origin(host),

@@ -14,6 +14,7 @@ from kemi.messages import SipRequest, TransactionId
 from msrp_worker.config import Config
 from msrp_worker.functions import Functions
 from msrp_worker.kamailio_link import LEG_TAG
+from msrp_worker.media_session import source_host
 from msrp_worker.msrp import MsrpEndpoint
 from msrp_worker.msrp.hop import HopPolicy
 from msrp_worker.participating.foci import Foci
@@ -86,8 +87,8 @@ class ParticipatingFunction:
         self._start(self._begin(transaction, request, asked))
 
     async def _begin(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
-        source = _host(asked.source)
-        host = await self._endpoint.local_host(source or None)
+        source = source_host(asked.source)
+        host = await self._endpoint.local_host(source)
         token = secrets.token_hex(8)
         media = BridgedMedia(
             self._endpoint,
@@ -96,7 +97,7 @@ class ParticipatingFunction:
             self._start,
             max_size=self._config.large_max_size,
             ws_port=self._config.http_port,  # MED-11
-            addresses=frozenset({source}) if self._config.msrp_address_check else None,  # MED-10
+            addresses=frozenset({source or ""}) if self._config.msrp_address_check else None,  # MED-10
             observer=self.observer(asked),
             on_lost=lambda reason: self._lost(token, reason),
         )
@@ -143,11 +144,6 @@ class ParticipatingFunction:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("participating function", exc_info=error)
-
-
-def _host(source: str) -> str:
-    """The address in `address:port;transport`; that of IPv6 has brackets."""
-    return source.partition(";")[0].rpartition(":")[0].strip("[]")
 
 
 def _origin(host: str) -> Origin:

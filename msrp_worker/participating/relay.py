@@ -9,10 +9,13 @@ import re
 from collections.abc import Mapping
 
 from kemi.messages import SipRequest
-from msrp_worker.sip.message import Message, address, parameters
+from msrp_worker.sip.message import Message, parameters
 from msrp_worker.sip.port import Headers
 
-INVITATION = ("subject", "priority", "referred-by", "privacy", "in-reply-to", "alert-info", "date", "replaces")
+INVITATION = (
+    *("subject", "priority", "referred-by", "privacy", "in-reply-to", "reply-to", "alert-info", "date", "replaces"),
+    *("conversation-id", "contribution-id", "inreplyto-contribution-id"),  # COMPAT(RCS clients): which chat it belongs to
+)
 """Headers of the caller's INVITE that the callee gets as they are. Replaces is in the callee's terms (RFC 3891 section 3);
 where a session of ours is meant, the focus has put it so (CNF-11)."""
 WITHIN = (
@@ -121,10 +124,3 @@ def focus_of(message: Message) -> str:
     if not values or "isfocus" not in parameters(values[0]):
         return ""
     return message.contact
-
-
-def display_name(value: str) -> str:
-    """The display name of a From or To as it stands, empty when there is none."""
-    uri = address(value)
-    name, found, _ = value.partition(f"<{uri}>")
-    return name.strip() if found else ""

@@ -42,7 +42,7 @@ from msrp_worker.sip.leg_types import (
     Ring,
     Ringing,
 )
-from msrp_worker.sip.message import Message, address, split
+from msrp_worker.sip.message import Message, address, name_of, split
 from msrp_worker.sip.port import Headers
 from msrp_worker.sip.reason import with_text
 from msrp_worker.sip.session_timer import TimerPolicy
@@ -129,7 +129,7 @@ class ParticipatingSession:
         policy = structs.replace(POLICY, request_headers=relay.charging(request)) if self.side else POLICY
         offer = self._proposed(End.CALLER, request.sdp)
         if isinstance(offer, Refusal):
-            warning = ("Warning", f'399 {self._legs.node} "{offer.reason}"')
+            warning = _warning(self._legs.node, offer.reason)
             self._legs.reply(transaction, request, offer.status, _phrase(offer.status), (warning,))
             self._end("offer refused")
             return
@@ -159,7 +159,7 @@ class ParticipatingSession:
         return Invitation(
             request_uri=asked.target or asked.recipient,
             from_uri=address(request.first("from")),
-            from_name=relay.display_name(request.first("from")),
+            from_name=name_of(request.first("from")),
             to_uri=address(request.first("to")),
             contact=self.contact(End.CALLEE),
             sdp=sdp,
@@ -271,7 +271,7 @@ class ParticipatingSession:
             return
         offer = self._proposed(end, event.sdp)
         if isinstance(offer, Refusal):
-            warning = ("Warning", f'399 {self._legs.node} "{offer.reason}"')
+            warning = _warning(self._legs.node, offer.reason)
             self._order(end, RefuseOffer(status=offer.status, reason=_phrase(offer.status), headers=(warning,)))
             return
         self._ask(Change(end), offer, event.message.method)
@@ -386,6 +386,12 @@ class ParticipatingSession:
         self._over = True
         self._media.close(reason)
         self._on_end(self)
+
+
+def _warning(host: str, reason: str) -> tuple[str, str]:
+    """The reason may have text of the offer in it: what would end or break the quoted-string is left out."""
+    text = "".join(one for one in reason if one.isprintable() and one not in '"\\')
+    return "Warning", f'399 {host} "{text}"'
 
 
 def _phrase(status: int) -> str:

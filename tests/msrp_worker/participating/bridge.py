@@ -171,6 +171,8 @@ class Bridge:
             ("Contact", contact),
             ("Allow", "INVITE, ACK, BYE, CANCEL, UPDATE"),
         ]
+        own = {name for name, _ in lines}
+        fixed = [one for one in fixed if one[0] not in own]
         data = text("INVITE sip:bob@example.com SIP/2.0", [*fixed, *lines], body)
         self.manager.handle(RequestReceived(FIRST, data))
         transaction, message = self.waiting.pop()

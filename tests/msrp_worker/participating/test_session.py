@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import pytest
 
 from msrp_worker.participating import relay
 from msrp_worker.participating.foci import KEEP_S, MAX_KEPT, Foci
-from msrp_worker.sip.message import read
+from msrp_worker.sip.message import name_of, read
 from msrp_worker.sip.port import CancelInvite
 from tests.msrp_worker.participating.bridge import FIRST, Bridge, answered, bridge, described
 from tests.msrp_worker.sip.sip_text import header, on_the_wire, request
@@ -37,6 +38,28 @@ async def test_headers_of_the_invite(made: Bridge) -> None:
     assert header(invite, "From").startswith('"Alice" <sip:alice@example.com>')
     assert header(invite, "Subject") == "hi"
     assert header(invite, "X-Secret") == ""
+
+
+@pytest.mark.requirement("PFS-02", "PFS-11")
+async def test_what_the_caller_says_of_its_message_goes_on(made: Bridge) -> None:
+    """To whom to reply, and of which chat of an RCS client it is; a display name with a URI in it stays one name."""
+    told = (("Reply-To", "<sip:office@example.com>"), ("In-Reply-To", "call-0"), ("Contribution-ID", "c1"))
+    told = (*told, ("Conversation-ID", "v1"), ("InReplyTo-Contribution-ID", "c0"))
+    name = '"<sip:alice@example.com>"'
+    await made.invite(described("alice"), (("From", f"{name} <sip:alice@example.com>;tag=a"), *told))
+    (invite,) = made.port.requests()
+    assert [header(invite, key) for key, _ in told] == [value for _, value in told]
+    assert header(invite, "From").startswith(f"{name} <sip:alice@example.com>;tag=")
+
+
+@pytest.mark.requirement("PFS-05", "SEC-05")
+async def test_a_warning_ends_where_it_should(made: Bridge) -> None:
+    """Whatever the offer that it speaks of has in it."""
+    await made.invite(described('al"ice'))
+    (reply,) = (one for one in made.port.replies() if one.transaction == FIRST)
+    assert reply.status == 488
+    warning = dict(reply.headers)["Warning"]
+    assert re.fullmatch(r'399 example\.com "(?:[^"\\]|\\.)*"', warning) and "al" in warning
 
 
 @pytest.mark.requirement("IDN-04", "PFS-11")
@@ -256,7 +279,7 @@ def test_foci_are_remembered_for_a_time() -> None:
     ],
 )
 def test_display_names(value: str, name: str) -> None:
-    assert relay.display_name(value) == name
+    assert name_of(value) == name
 
 
 @pytest.mark.requirement("IDN-04")
