@@ -47,6 +47,9 @@ PUSHES: Final = 50
 """Pushes whose INVITE is being prepared at once; after a restart there may be one for every user."""
 HELD: Final = 100_000
 """Users remembered for whom something waits that may not be pushed now."""
+LATELY_S: Final = 60.0
+"""Seconds after a registration in which a message that is stored may have been on its way to an older binding: longer than
+`im.cfg` tries that one."""
 LOOK_SECONDS: Final = 0.5
 """Between two looks whether settings have changed: how late a push may be after the operator made a user willing."""
 STORE_RETRY_S: Final = 5.0
@@ -82,6 +85,8 @@ class DeferredFunction:
         self._pushing: dict[str, bool] = {}
         """Recipients of pushes; True: somebody asked for one more meanwhile."""
         self._held: dict[str, None] = {}
+        self._came: dict[str, float] = {}
+        """Users who became available lately, and when."""
         self._asking: set[str] = set()
         self._closing = False
         self._none_left = asyncio.Event()
@@ -128,6 +133,14 @@ class DeferredFunction:
             recipient = address.canonical(who)
         except ValueError:
             return
+        now = asyncio.get_running_loop().time()
+        self._came.pop(recipient, None)
+        self._came[recipient] = now
+        while len(self._came) > HELD or next(iter(self._came.values())) < now - LATELY_S:
+            self._came.pop(next(iter(self._came)))
+        self._try(recipient)
+
+    def _try(self, recipient: str) -> None:
         if self._closing:
             return
         if recipient in self._pushing:
@@ -155,9 +168,14 @@ class DeferredFunction:
             self._asking.discard(recipient)
 
     def _hold_unless_ready(self, recipient: str, facts: UserFacts | None) -> None:
-        """One that is ready and still gets no messages is away: its registration will tell (DEF-12)."""
-        if facts is not None and not _is_ready(facts):
+        """One that is ready and still gets no messages is away: its registration will tell (DEF-12). It may have told while
+        an older binding was tried in vain (COR-09)."""
+        if facts is None:
+            return
+        if not _is_ready(facts):
             self._hold(recipient)
+        elif self._came.get(recipient, float("-inf")) >= asyncio.get_running_loop().time() - LATELY_S:
+            self._try(recipient)
 
     def _hold(self, recipient: str) -> None:
         self._held.pop(recipient, None)
@@ -171,7 +189,7 @@ class DeferredFunction:
         while recipients := await self._store.deferred.recipients(after, PUSHES):
             after = recipients[-1]
             for recipient in recipients:
-                self.available(recipient)
+                self._try(recipient)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self) -> None:
@@ -191,7 +209,7 @@ class DeferredFunction:
                     log.warning("not known whether %s is ready: %s", recipient, error)
                     facts = None
                 if facts is not None and _is_ready(facts):
-                    self.available(recipient)
+                    self._try(recipient)
                 else:
                     self._hold(recipient)
 
@@ -216,12 +234,12 @@ class DeferredFunction:
     def _later(self, recipient: str) -> None:
         """The store failed, not the client, which is still there and will not register again for that."""
         if not self._closing:
-            asyncio.get_running_loop().call_later(STORE_RETRY_S, self.available, recipient)
+            asyncio.get_running_loop().call_later(STORE_RETRY_S, self._try, recipient)
 
     def _pushed(self, recipient: str, *, again: bool) -> None:
         self._pushing.pop(recipient, None)
         if again:
-            self.available(recipient)
+            self._try(recipient)
 
     async def _begin_push(self, recipient: str, *, advertisements: bool) -> bool:
         """Send the INVITE of a push; False when there is nothing to push now."""
@@ -265,7 +283,7 @@ class DeferredFunction:
         until = await self._store.leases.held_until(recipient)
         if until is not None and not any(one.recipient == recipient for one in self._deliveries.values()):
             wait = max(1.0, until - time.time())
-            asyncio.get_running_loop().call_later(wait, self.available, recipient)
+            asyncio.get_running_loop().call_later(wait, self._try, recipient)
 
     def _invitation(
         self, recipient: str, session: DeliverySession, first: DeferredEntry, description: sdp.SessionDescription

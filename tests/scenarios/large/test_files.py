@@ -151,6 +151,36 @@ async def test_devices_that_say_they_take_large_messages_get_them(
 
 
 @pytest.mark.requirement("LRG-08", "PFS-16")
+async def test_the_others_get_them_when_somebody_else_has_the_address(
+    instance: Instance, new_user: Callable[..., str], paths: list[Path], tmp_path: Path
+) -> None:
+    """404 comes from who has the address of the device with the tag now, which is no decision of its user."""
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    recipient = new_user()
+    taken: asyncio.Queue[Path] = asyncio.Queue()
+
+    async def stranger(invitation: ImInvitation) -> None:
+        invitation.reject(404)
+
+    async def take(invitation: ImInvitation) -> None:
+        taken.put_nowait((await invitation.accept_file(inbox)).path)
+
+    async with (
+        instance.client(new_user()) as one,
+        instance.client(recipient, contacts=LARGE) as able,
+        instance.client(recipient) as plain,
+    ):
+        able.on_invite, plain.on_invite = stranger, take
+        await able.register()
+        await plain.register()
+        await one.send_file(address(recipient), paths[0])
+        async with asyncio.timeout(10):
+            assert (await taken.get()).read_bytes() == paths[0].read_bytes()
+        assert not instance.stored(recipient)
+
+
+@pytest.mark.requirement("LRG-08", "PFS-16")
 async def test_the_others_get_them_when_those_are_not_there(
     instance: Instance, new_user: Callable[..., str], paths: list[Path], tmp_path: Path
 ) -> None:
