@@ -60,9 +60,13 @@ def control_key(state_dir: Path) -> bytes:
 class ControlChannel:
     """Persistent connections to the control listener; sends are coalesced per turn of the event loop."""
 
-    def __init__(self, host: str, port: int, key: bytes, heard: Callable[[bytes], None]) -> None:
-        """`heard` takes each response to a request sent by `send_request`, whole."""
+    def __init__(
+        self, host: str, port: int, key: bytes, heard: Callable[[bytes], None], reached: Callable[[], None]
+    ) -> None:
+        """`heard` takes each response to a request sent by `send_request`, whole; `reached` is called when a connection
+        stands while no other does: what it sends comes first to a Kamailio that may have just started."""
         self._heard = heard
+        self._reached = reached
         self._host = host
         self._port = port
         self._head = (
@@ -142,7 +146,10 @@ class ControlChannel:
                 attempt += 1
                 continue
             attempt = 0
+            first = not self.connected
             self._transports[index] = transport
+            if first:
+                self._reached()
             if index == 0:
                 log.info("connected to Kamailio's control listener %s:%d", self._host, self._port)
             try:

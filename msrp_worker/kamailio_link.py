@@ -139,7 +139,7 @@ class KamailioLink:
         self._paused: deque[_Process] = deque()
         self._key = control_key(address.state_dir)
         self._replies = ReplyChannel(address.state_dir)
-        self._control = ControlChannel(address.control_host, address.control_port, self._key, self._heard)
+        self._control = ControlChannel(address.control_host, address.control_port, self._key, self._heard, self._keep)
         self._branches = itertools.count(1)
         self._branch = secrets.token_hex(8)
         self._hop = f"sip:{address.control_host}:{address.control_port};transport=tcp"
@@ -253,7 +253,8 @@ class KamailioLink:
 
     def _keep(self) -> None:
         """Let Kamailio keep the connection to itself on which it routes what it sends for us. Two processes that open it at
-        once lose what one of them has written, and nobody repeats that over TCP."""
+        once lose what one of them has written, and nobody repeats that over TCP. So this comes before the first beat, by
+        which a Kamailio that was started knows that it may ask."""  # SEC-06
         host = self._address.control_host
         headers = (
             f"From: <sip:worker@{host}>;tag=keep\r\nTo: <sip:kamailio@{host}>\r\n"
@@ -264,7 +265,7 @@ class KamailioLink:
 
     async def _beat(self) -> None:
         last = 0.0
-        keep_at = 0.0
+        keep_at = time.monotonic() + KEEP_SECONDS
         while True:
             now = time.monotonic()
             if now >= keep_at and self.connected:

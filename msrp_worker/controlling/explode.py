@@ -223,8 +223,11 @@ def _body(request: Message, listed: UriList | None, identity: str) -> tuple[byte
     if len(parts) == 1:
         part = decoded(parts[0])  # RFC 5365 section 7.3: no wrapper around one
         # A part may have fields of any name: what is not about its content would speak for us (SEC-01).
-        kept = ((name, value) for name, value in part.headers if name.lower() in CONTENT)
-        return part.body, (("Content-Type", part.content_type), *kept)
+        kept = [("Content-Type", part.content_type)]
+        kept += [(name, value) for name, value in part.headers if name.lower() in CONTENT]
+        if any(character in value for _, value in kept for character in "\r\n\0"):
+            raise MultipartError("a line break in the header fields of a part")
+        return part.body, tuple(kept)
     kind, body = build(parts, f"im-{identity}")
     return body, (("Content-Type", kind),)
 

@@ -21,6 +21,7 @@ import msgspec
 from kemi.messages import SipRequest, TransactionId
 from msrp_worker import address
 from msrp_worker.config import Config
+from msrp_worker.controlling import refusal
 from msrp_worker.controlling.explode import (
     Explosion,
     Refused,
@@ -150,7 +151,7 @@ class Exploder:
                 "refused %d %s MESSAGE Call-ID=%s originator=%s recipient=%s: %s",
                 *(made.status, made.requirement, request.call_id, who, asked.recipient, made.warning),
             )
-            warning = (("Warning", f'399 {legs.node} "{made.warning}"'),) if made.warning else ()
+            warning = refusal.Refused(made.status, made.reason, made.requirement, made.warning).headers(legs.node)
             self._trace(request.call_id, asked, "refused", made.status, made.requirement, asked.recipient, made.warning)
             legs.reply(transaction, request, made.status, made.reason, (*warning, *made.headers))
             return

@@ -185,10 +185,10 @@ class ControllingFunction:
         come = Coming(transaction, request, asked, host, others, is_large(request.sdp))
         user = session_user(asked.recipient)
         if user:
-            return await self._rejoin(come, user)
+            return set_up.judge_body(request) or await self._rejoin(come, user)
         group = await self._store.groups.get(asked.recipient)
         if group is not None:
-            return self._join_group(come, group)
+            return set_up.judge_body(request) or self._join_group(come, group)
         return await self._ad_hoc(come)
 
     def refuse(self, transaction: TransactionId, request: Message, refused: Refused) -> None:

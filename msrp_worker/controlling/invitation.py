@@ -35,7 +35,7 @@ class Inviter(Struct, frozen=True, kw_only=True):
     uri: str
     """Authenticated address."""
     name: str = ""
-    """Display name of From, quoted as it stood; empty for none."""
+    """Display name of From as a quoted string; empty for none."""
     from_uri: str
     anonymous: str = ""
     """Stands for the address where privacy was asked for (IDN-04)."""
@@ -48,7 +48,7 @@ def inviter_of(request: Message, originator: str, anonymous: str) -> Inviter:
     value = request.first("from")
     return Inviter(
         uri=originator,
-        name=name_of(value),
+        name=quoted(plain_name(name_of(value))),  # IDN-02: nothing in it reads as one more identity
         from_uri=address(value),
         anonymous=anonymous,
         privacy=tuple(request.lines("privacy")),

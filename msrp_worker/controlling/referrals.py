@@ -17,7 +17,6 @@ from msrp_worker.controlling.expansion import FindGroup, expanded
 from msrp_worker.controlling.function import ControllingFunction
 from msrp_worker.controlling.identity import anonymous_uri, session_user
 from msrp_worker.controlling.invitation import Inviter, asks_for_privacy, inviter_of
-from msrp_worker.controlling.place import Place
 from msrp_worker.controlling.refer import Referral, Standing
 from msrp_worker.controlling.refer_progress import PACKAGE, News
 from msrp_worker.controlling.refer_subscription import Channel, NoDialog, OwnDialog, ReferSubscription, SessionDialog
@@ -167,13 +166,14 @@ class Referrals:
             return found
         if not session.can_add([one.uri for one in found.fresh]):
             return too_many("CNF-22")  # CNF-22
-        seats = {one.key: one for one in session.places()}  # the last seat of who has several
         calling = frozenset(key for key in found.present if key not in session.state.inside)
+        # Who takes part under no name is not given away: it looks as if he were called (IDN-08).
+        hidden = [key for key in found.present if key not in calling and key != sender.user and session.hides(key)]
         known = [
-            *(self._present(key, seats.get(key)) for key in found.present if key not in calling),
+            *(News(key, 200, "OK") for key in found.present if key not in calling and key not in hidden),
             *(News(key, 403, "Forbidden") for key in found.barred),
         ]
-        pending = calling | {one.uri for one in found.fresh}
+        pending = calling | {one.uri for one in found.fresh} | set(hidden)
         if not pending and not known:
             known = [News(sender.user, 200, "OK")]  # only itself was named, and is here
         subscription = self._accepted(sender, referral, session)
@@ -183,16 +183,16 @@ class Referrals:
         for place in session.places():
             if place.key in calling and not referral.silent:
                 place.followers.append(subscription.heard)
+        for key in hidden:
+            subscription.tell(refer_progress.Told(subscription.named(self._unreachable(key))))
         by = self._inviter(sender, session)
         session.invite(found.fresh, by, None if referral.silent else subscription.heard)
         return None
 
-    @staticmethod
-    def _present(key: str, place: Place | None) -> News:
-        """What is told of who takes part already. Who does so under no name is not given away (IDN-08)."""
-        if place is not None and place.anonymous:
-            return News(key, 480, "Temporarily Unavailable")
-        return News(key, 200, "OK")
+    def _unreachable(self, key: str) -> News:
+        """What is told of who is not registered, as the terminating participating function says it (PFS-16)."""
+        warning = f'399 {self._config.domain} "Recipient is not registered for IM"'
+        return News(key, 480, "Temporarily Unavailable", warning=warning)
 
     def _inviter(self, sender: Sender, session: FocusSession) -> Inviter:
         """Who invites, as those invited are told: who is anonymous in the session is so here too (IDN-08)."""

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msrp_worker.controlling.identity import FACTORY_USER, user_of
+from msrp_worker.controlling.invitation import SDP
 from msrp_worker.controlling.refusal import Refused, forbidden, too_many
 from msrp_worker.controlling.release_policy import SessionKind
+from msrp_worker.multipart import media_type
 from msrp_worker.sip.message import Message
 from msrp_worker.uri_list import Problem, UriList, UriListError, read_uri_list
+
+RECIPIENT_LIST_INVITE: Final = "recipient-list-invite"
+"""Option tag of an INVITE with a list (RFC 5366)."""
 
 
 def judge_factory(recipient: str, domain: str) -> Refused | None:
@@ -26,6 +33,17 @@ def judge_initiator(originator: str, *, known: bool, allowed: bool) -> Refused |
     if not allowed:
         return forbidden("CNF-02", "IM is not allowed")  # CNF-02
     return None
+
+
+def judge_body(request: Message) -> Refused | None:
+    """Whether a group or a session can do with the body of an INVITE: lists are the factory's (RFC 5366 section 5), and
+    what is no description cannot be answered (RFC 3261 section 8.2.3)."""
+    if RECIPIENT_LIST_INVITE in request.tokens("require"):
+        return Refused(420, "Bad Extension", "CNF-06", more=(("Unsupported", RECIPIENT_LIST_INVITE),))  # CNF-06
+    kind = media_type(request.first("content-type"))
+    if not request.body or kind in ("", SDP) or kind.startswith("multipart/"):
+        return None
+    return Refused(415, "Unsupported Media Type", "CNF-04", more=(("Accept", SDP),))  # CNF-04
 
 
 def read_list(request: Message, originator: str) -> UriList | Refused:

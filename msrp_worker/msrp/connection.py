@@ -109,11 +109,13 @@ class Connection(asyncio.Protocol):
                 tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
                 tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
         self.since = self.heard = self.endpoint.now()
+        own = transport.get_extra_info("sockname")
         self.link = Link(
             self.endpoint.registry,
             self.endpoint.idents,
             self,
             peer_address=self.address,
+            local_port=own[1] if isinstance(own, tuple) else None,
             secure=transport.get_extra_info("sslcontext") is not None,
             certificate=_peer_certificate(transport),
             limits=config.codec,
@@ -176,6 +178,8 @@ class Connection(asyncio.Protocol):
         if link is None or transport is None:
             return
         while pieces := link.take(now):
+            if len(pieces) > 1 and link.output.has_more and not transport.get_write_buffer_size():
+                pieces += link.take(now)  # each write wakes a receiver that keeps up, which costs more than what is in it
             if len(pieces) == 1:
                 transport.write(pieces[0])
             elif sum(map(len, pieces)) >= GATHER_BYTES * len(pieces):

@@ -414,7 +414,7 @@ class Inbox:
         if request.from_path != self._reply_path:
             self._prepare_reply(request.from_path)
         middle = self._reply_middle
-        link.output.emit_all([f"MSRP {ident}{middle}{ident}$\r\n".encode() for ident in idents])
+        link.output.emit_all([f"MSRP {ident}{middle}{ident}$\r\n" for ident in idents])
 
     def _prepare_reply(self, path: str) -> None:
         first = path.partition(" ")[0]

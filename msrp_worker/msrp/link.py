@@ -45,6 +45,7 @@ class Link:
         "_routes",
         "_strays",
         "certificate",
+        "local_port",
         "never_bound",
         "output",
         "peer_address",
@@ -62,6 +63,7 @@ class Link:
         shell: Shell,
         *,
         peer_address: str = "",
+        local_port: int | None = None,
         secure: bool = False,
         certificate: bytes | None = None,
         single_frames: bool = False,
@@ -71,6 +73,8 @@ class Link:
         self.registry = registry
         self.shell = shell
         self.peer_address = peer_address
+        self.local_port = local_port
+        """Of our end of a TCP connection."""
         self.secure = secure
         self.certificate = certificate
         self.sessions: list[Session] = []

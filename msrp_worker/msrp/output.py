@@ -105,12 +105,13 @@ class Output:
             self._woken = True
             self._shell.wake()
 
-    def emit_all(self, frames: list[bytes]) -> None:
+    def emit_all(self, frames: list[str]) -> None:
         """As `emit` of each of them in turn."""
         if self._open is not None:
             self._interrupt()
-        self._out += frames
-        self._out_size += sum(map(len, frames))
+        pieces = [frame.encode() for frame in frames] if self._single_frames else ["".join(frames).encode()]
+        self._out += pieces
+        self._out_size += sum(map(len, pieces))
         self.wake()
 
     def respond(self, transaction_id: str, code: int, to_path: str, from_path: str, comment: str | None = None) -> None:
@@ -359,6 +360,8 @@ class Output:
                 message.scheduled = False
                 return False
             self._chunks(message, limit, now)
+            if message.queued <= limit and not message.finished:
+                message.scheduled = False
             return message.scheduled
         return self._streamed(message, now)
 

@@ -7,7 +7,7 @@
     session.greet()
 
 One session does all of it: its URI is the one the relays forward to, and its connection is the one to the
-first relay.
+first relay. The port in that URI is that of our end of the connection, as nobody else may connect.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from .frames import Response
@@ -82,6 +82,10 @@ async def log_in(
         raise ValueError("no relay")
     session.set_remote((relays[0].uri,))
     await endpoint.connect(session, greet=False)
+    if session.link is not None and session.link.local_port is not None:
+        # COMPAT(OpenSIPS): it looks for the connection to a client by the port of the client's URI, and opens another
+        # one where it finds none, though what comes for a client has to take the connection of its AUTH (section 6.3).
+        session.rename(replace(session.local, port=session.link.local_port))  # MED-06
     use_path: tuple[MsrpUri, ...] = ()
     granted = None
     for relay in relays:

@@ -86,6 +86,12 @@ class Session:
     def __repr__(self) -> str:
         return f"<Session {self.local_text} {self.state.name}>"
 
+    def rename(self, local: MsrpUri) -> None:
+        """Go by another URI with the same session-id, from the next request on; before anybody was told the old one."""
+        self.local = local
+        self.local_text = str(local)
+        self.path_block = f"To-Path: {format_path(self.remote)}\r\nFrom-Path: {self.local_text}\r\n"
+
     def set_remote(self, path: tuple[MsrpUri, ...], fingerprints: tuple[str, ...] = ()) -> None:
         """Take the peer's path from its offer or answer; what was waiting for it is sent.
 

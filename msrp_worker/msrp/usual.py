@@ -202,8 +202,8 @@ class ChunkHead:
         before, rest = f" {self.before.decode('latin-1')}", self.rest.decode("latin-1")
         first, size, most = self.next, self.size, self.most
         last = None
-        next_start = buffer[position : position + 5]
-        while next_start == b"MSRP ":
+        following = b"+\r\n" + buffer[position : position + 5]
+        while following == b"+\r\nMSRP ":
             at = position + 5 + ident_size
             ident = buffer[position + 5 : at]
             if size is None:
@@ -230,7 +230,6 @@ class ChunkHead:
             rows.append((ident.decode(), first, last, buffer[body_at:end], "+"))
             first += end - body_at
             position = after
-            next_start = following[3:]
         self.next = first
         return position
 

@@ -3,7 +3,8 @@
 Everything of one run is measured side by side: peers direct, a TCP forwarder (the limit of any hop in user
 space), our hop and our switch, each server in its own process. Direct, forwarder and hop take turns within each
 figure, so that what else the machine does meets all of them alike. Compare CPU time per message and ratios; the
-driver is one process on the same machine, so rates are its limit as often as the server's.
+driver is one process on the same machine, so rates are its limit as often as the server's. It reads with our codec, as
+ends that speak MSRP do; what that means for hop / forwarder says docs/decisions/msrp-chunks.md.
 """
 
 from __future__ import annotations

@@ -13,9 +13,12 @@ import pytest
 from cryptography import x509
 
 from im_client import own_certificate
+from im_client.__main__ import build_parser
 from im_client.client import ImClient
+from im_client.commands.options import make_config
 from im_client.config import ClientConfig
 from im_client.errors import MediaFailedError, SessionRefusedError
+from im_client.im_invitation import ImInvitation
 from im_client.im_session import ImSession
 from im_client.media import MediaLine
 from im_client.own_certificate import OwnCertificate
@@ -229,3 +232,47 @@ async def test_a_move_to_another_transport() -> None:
         assert line.peer.session.local.secure
         assert lines(answer.data, "a=path:") == [f"a=path:{line.peer.path}"]
         assert b"TCP/TLS/MSRP" in line.change(Direction.INACTIVE).data
+
+
+@pytest.mark.requirement("MED-04", "LRG-05")
+async def test_several_files_in_one_session(tmp_path: Path) -> None:
+    """Each line is over TLS, with a fingerprint of its own."""
+    inbox = tmp_path / "in"
+    inbox.mkdir()
+    paths = [tmp_path / f"{number}.bin" for number in range(2)]
+    for number, path in enumerate(paths):
+        path.write_bytes(bytes([number]) * 5_000)
+    received: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def take(invitation: ImInvitation) -> None:
+        received.put_nowait(await invitation.accept_files(inbox))
+
+    async with open_pair("tcp", **SECURE) as pair:
+        bob = Bob(pair)
+        pair.bob.on_invite = take
+        done = await pair.alice.send_files(BOB, paths)
+        assert done.sent == tuple(paths)
+        async with asyncio.timeout(PATIENCE):
+            assert [one.path.read_bytes() for one in await received.get()] == [path.read_bytes() for path in paths]
+        assert bob.invitations.empty()
+        for what in ("alice INVITE", "bob 200 INVITE"):
+            body = (await pair.relay.seen(what)).data
+            assert [line.split()[2] for line in lines(body, "m=")] == ["TCP/TLS/MSRP"] * 2
+            assert len(lines(body, "a=fingerprint:")) == 2
+
+
+# --- the command line
+
+
+@pytest.mark.requirement("MED-04", "CLI-02")
+def test_options_of_the_commands(tmp_path: Path) -> None:
+    account = ["--identity", ALICE, "--proxy", "127.0.0.1:5060"]
+    files = ["--msrps-certificate", str(tmp_path / "own.pem"), "--msrps-key", str(tmp_path / "own.key")]
+    plain = make_config(build_parser().parse_args(["chat", *account]))
+    assert not plain.msrps
+    made = make_config(build_parser().parse_args(["chat", *account, "--msrps"]))
+    assert (made.msrps, made.msrps_certificate, made.msrps_key) == (True, None, None)
+    given = make_config(build_parser().parse_args(["chat", *account, "--msrps", *files]))
+    assert (given.msrps_certificate, given.msrps_key) == (tmp_path / "own.pem", tmp_path / "own.key")
+    with pytest.raises(ValueError, match="without msrps"):
+        make_config(build_parser().parse_args(["chat", *account, *files]))

@@ -21,6 +21,7 @@ class Kamailio:
 
     def __init__(self) -> None:
         self.commands: list[list[dict[str, Any]]] = []
+        self.writers: list[asyncio.StreamWriter] = []
         self.connected = asyncio.Event()
         self.answered = asyncio.Event()
         self.expected = 0
@@ -29,6 +30,7 @@ class Kamailio:
         """Read commands until the worker closes."""
         mine: list[dict[str, Any]] = []
         self.commands.append(mine)
+        self.writers.append(writer)
         if len(self.commands) == CONTROL_CONNECTIONS:
             self.connected.set()
         try:
@@ -85,3 +87,33 @@ async def test_an_answer_that_changed_facts_comes_behind_their_revision(tmp_path
                 told = command["revision"]
             elif command.get("of") == "publish":
                 assert told >= int(command["etag"]), "the change is known before its success is told"
+
+
+@pytest.mark.requirement("SEC-06")
+async def test_kamailio_that_was_restarted_connects_to_itself_before_it_asks(tmp_path: Path) -> None:
+    """Each time the control listener is reached anew: what opens Kamailio's connection to itself is the first command,
+    ahead of the beat by which Kamailio knows that it may ask."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    link = KamailioLink(LinkAddress(tmp_path, control_port=port), lambda incoming: None, lambda: 1)
+    link.start()
+    for _ in range(3):
+        kamailio = Kamailio()
+        server = await asyncio.start_server(kamailio.take, "127.0.0.1", port)
+        await asyncio.wait_for(kamailio.connected.wait(), 5)
+        async with asyncio.timeout(5):
+            while not (
+                found := [commands for commands in kamailio.commands if any(one["do"] == "beat" for one in commands)]
+            ):
+                await asyncio.sleep(0.01)
+        (commands,) = found
+        assert commands[0]["do"] == "send-request"
+        assert json.loads(commands[0]["body"]) == {"do": "keep"}
+        server.close()
+        for writer in kamailio.writers:
+            writer.close()
+        async with asyncio.timeout(5):
+            while link.connected:
+                await asyncio.sleep(0.01)
+    await link.close()

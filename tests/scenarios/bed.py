@@ -29,6 +29,7 @@ from im_client.config import ClientConfig
 from im_client.transport import Target
 from msrp_worker.commands.common import run_with_store
 from msrp_worker.store import Store
+from tests.scenarios.in_process import output_of
 from tests.scenarios.namespaces import Namespace
 from tools.deployment import Deployment
 
@@ -236,21 +237,24 @@ class Instance:
         with ThreadPoolExecutor(1) as thread:  # the caller may be inside an event loop
             return self.beside(lambda: thread.submit(run_with_store, config, work).result())
 
+    def _output(self, *arguments: str) -> bytes:
+        config = self.deployment.config
+        with ThreadPoolExecutor(1) as thread:  # the caller may be inside an event loop
+            return self.beside(lambda: thread.submit(output_of, config, *arguments).result())
+
     def stored(self, user: str) -> list[dict[str, Any]]:
         """Deferred messages of a user as the operator's command lists them."""
-        values = json.loads(self.command("deferred", "list", user, "--json"))
+        values = json.loads(self._output("deferred", "list", user, "--json"))
         assert isinstance(values, list)
         return values
 
     def stored_bytes(self, user: str, message_id: str) -> bytes:
         """The bytes of one stored message as the operator's command shows them."""
-        result = self.beside(lambda: self.deployment.command("deferred", "show", user, message_id))
-        assert result.returncode == 0, result.stderr
-        return result.stdout
+        return self._output("deferred", "show", user, message_id)
 
     def trace(self, call_id: str) -> list[dict[str, Any]]:
         """The life of a message as the operator's command tells it."""
-        values = json.loads(self.command("trace", call_id, "--json"))
+        values = json.loads(self._output("trace", call_id, "--json"))
         assert isinstance(values, list)
         return values
 

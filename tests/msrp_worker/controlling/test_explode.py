@@ -245,3 +245,16 @@ def test_an_advertisement_asks_for_devices_that_know_it(content: tuple[str, byte
     one = exploded(message(content, *lines))
     tag = ";+g.poc.groupad" if routed else ""
     assert dict(one.headers)["Accept-Contact"] == f"*;+g.oma.sip-im{tag};require;explicit"
+
+
+@pytest.mark.requirement("PAG-11", "SEC-01")
+@pytest.mark.parametrize("kind", ["text/plain\rRoute: <sip:eve@h>", "text/plain\r\nContent-ID: <a>\rb", "text/plain;a=\0"])
+def test_a_part_brings_no_line_break_into_the_headers(kind: str) -> None:
+    """The one part that is left is no wrapper's part any more: its header fields become those of SIP."""
+    request = message(mixed(uri_list((BOB, "bcc")), (kind, b"x")))
+    listed = read_list(request, 10)
+    assert isinstance(listed, UriList)
+    made = explosion(
+        request, "e1", (BOB,), originator=ALICE, anonymous=False, received=1.0, expires=None, requirement="", listed=listed
+    )
+    assert isinstance(made, Refused) and made.status == 400

@@ -112,12 +112,13 @@ def test_policies_of_the_legs() -> None:
     assert {"INVITE", "UPDATE", "REFER", "SUBSCRIBE"} <= set(OUTGOING.allow)
 
 
-@pytest.mark.requirement("HDR-06")
+@pytest.mark.requirement("HDR-06", "IDN-02")
 @pytest.mark.parametrize(
     ("value", "name", "uri"),
     [
         ('"Alice \\"A\\"" <sip:alice@h>;tag=1', '"Alice \\"A\\""', "sip:alice@h"),
-        ("Alice <sip:alice@h>;tag=1", "Alice", "sip:alice@h"),
+        ("Alice <sip:alice@h>;tag=1", '"Alice"', "sip:alice@h"),
+        ("sip:eve@h, Alice <sip:alice@h>;tag=1", '"sip:eve@h, Alice"', "sip:alice@h"),
         ("<sip:alice@h>;tag=1", "", "sip:alice@h"),
         ("sip:alice@h;tag=1", "", "sip:alice@h"),
         ('"<x>;" <sip:alice@h>;tag=1', '"<x>;"', "sip:alice@h"),

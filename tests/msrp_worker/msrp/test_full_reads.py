@@ -10,6 +10,7 @@ from msrp_worker.msrp import Session, SessionHandler, parse_path
 from msrp_worker.msrp.connection import ANSWERED_READS, FULL_READ_BYTES, Connection
 from msrp_worker.msrp.frames import encode_request
 from msrp_worker.msrp.hop import Hop, leg_options
+from msrp_worker.msrp.output import TAKE_BYTES
 from tests.msrp_worker.msrp.conftest import MakeEndpoint, until
 from tests.msrp_worker.msrp.harness import responses, sends
 
@@ -23,9 +24,16 @@ class Written(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.data = b""
+        self.writes = 0
+        self.waiting = 0
+        """Bytes that the peer has not taken."""
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.data += data
+        self.writes += 1
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
@@ -96,5 +104,20 @@ async def test_the_last_read_is_answered_before_anything_else_is_done(make_endpo
     assert answers.data == b""
     await asyncio.sleep(0)
     assert len(responses(answers.data)) == chunks
+    for connection in (sender, receiver):
+        connection.connection_lost(None)
+
+
+@pytest.mark.requirement("MED-08")
+@pytest.mark.parametrize(("waiting", "writes"), [(0, 1), (1, 2)])
+async def test_a_receiver_that_keeps_up_gets_a_full_read_in_one_write(
+    make_endpoint: MakeEndpoint, waiting: int, writes: int
+) -> None:
+    """And one that does not is never given more than before: what waits and what is written are bounded together."""
+    leg, (sender, receiver), (_, content) = await hop_between(make_endpoint)
+    content.writes, content.waiting = 0, waiting
+    sender.data_received(read(leg, 0, 2 * TAKE_BYTES // CHUNK - 2))
+    assert content.writes == writes
+    assert TAKE_BYTES < len(content.data) < 2 * TAKE_BYTES
     for connection in (sender, receiver):
         connection.connection_lost(None)

@@ -9,8 +9,18 @@ import pytest
 from tests.scenarios.agent import FEATURE_TAG, Agent, Message
 from tests.scenarios.bed import Instance
 from tests.scenarios.conference.conference import address
+from tests.scenarios.conference.groups import new_group
 from tests.scenarios.conference.referring import contact_uri, stand
-from tests.scenarios.conference.signalling import ANSWER, agents, begin_session, sdp
+from tests.scenarios.conference.signalling import (
+    ANSWER,
+    REQUIRE,
+    agents,
+    begin,
+    begin_session,
+    resource_list,
+    sdp,
+    with_list,
+)
 from tests.scenarios.conference.watching import RawWatch
 
 SDP = "Content-Type: application/sdp"
@@ -110,3 +120,22 @@ def test_a_challenge_is_not_for_the_initiator(instance: Instance, new_user: Call
             call_id = begin_session(alice, [address(bob.user)])
             bob.reply(bob.receive("INVITE"), status, "Who is it", 'WWW-Authenticate: Digest realm="x", nonce="y"')
             assert alice.final(call_id).status == 480
+
+
+@pytest.mark.requirement("CNF-06", "CNF-18", "CNF-20", "CNF-04")
+def test_bodies_that_a_session_has_no_use_for(instance: Instance, new_user: Callable[..., str]) -> None:
+    """A list is for the factory: who requires that it is served is told that it is not (RFC 5366), and nobody who stands in
+    it is forgotten in silence. A body that is no description is no INVITE without one (RFC 3261 section 8.2.3)."""
+    with agents(instance, [new_user() for _ in range(3)]) as (alice, bob, carol):
+        group = new_group(instance, [alice.user, bob.user], invite=False)
+        ok = alice.final(begin(alice, group))
+        assert ok.status == 200
+        alice.send(alice.within(ok, "ACK"))
+        kind, body = with_list(sdp(), resource_list([address(carol.user)]))
+        for uri in (group, contact_uri(ok)):
+            refused = bob.final(begin(bob, uri, REQUIRE, kind, body=body))
+            assert (refused.status, refused.value("Unsupported")) == (420, "recipient-list-invite")
+            refused = bob.final(begin(bob, uri, "Content-Type: text/plain", body=b"hello"))
+            assert (refused.status, refused.value("Accept")) == (415, "application/sdp")
+        assert bob.final(begin(bob, group, kind, body=body)).status == 200
+        assert carol.quiet(0.1)

@@ -15,6 +15,7 @@ from tests.scenarios.conference.groups import INITIATE, JOIN, identity, new_grou
 from tests.scenarios.conference.referring import (
     LIST,
     LIST_BODY,
+    contact_uri,
     progress,
     refer,
     refer_within,
@@ -22,7 +23,7 @@ from tests.scenarios.conference.referring import (
     status_line,
     told,
 )
-from tests.scenarios.conference.signalling import agents, answer, begin, refuse, resource_list, ring
+from tests.scenarios.conference.signalling import agents, answer, begin, begin_session, refuse, resource_list, ring
 from tests.scenarios.conference.watching import Watch
 
 ADD = "<allow-invite-users-dynamically>true</allow-invite-users-dynamically>"
@@ -405,7 +406,7 @@ def test_privacy_lasts(instance: Instance, new_user: Callable[..., str]) -> None
         assert progress(alice) == ["SIP/2.0 480 No"]
         call_id = refer(bob, session.uri, to=address(carol.user))
         assert bob.final(call_id).status == 202
-        assert progress(bob) == ["SIP/2.0 480 Temporarily Unavailable"]
+        assert progress(bob) == ["SIP/2.0 100 Trying", "SIP/2.0 480 Temporarily Unavailable"]
         for words in ("user", "none"):  # neither takes back what was asked for when the session began
             call_id = refer(alice, session.uri, f"Privacy: {words}", to=address(dave.user))
             assert alice.final(call_id).status == 202
@@ -460,3 +461,25 @@ async def test_refused_to_the_client(instance: Instance, new_user: Callable[...,
                 hers.peer.identity, referral([address(carol.name)], content_id="x@y")
             )
         assert caught.value.status == 403
+
+
+@pytest.mark.requirement("IDN-08", "CNF-24")
+def test_nobody_finds_out_who_is_nameless_by_adding(instance: Instance, new_user: Callable[..., str]) -> None:
+    """What is told of who is here under no name is to the byte what is told of somebody who is not registered."""
+    away = address(new_user())
+    with agents(instance, [new_user() for _ in range(3)]) as (alice, bob, carol):
+        call_id = begin_session(alice, [address(bob.user), address(carol.user)])
+        for one, headers in ((bob, ()), (carol, ("Privacy: id",))):
+            answer(one, one.receive("INVITE"), *headers)
+            one.receive("ACK")
+        ok = alice.final(call_id)
+        alice.send(alice.within(ok, "ACK"))
+        found = []
+        for meant in (away, address(carol.user)):
+            assert bob.final(refer(bob, contact_uri(ok), to=meant)).status == 202
+            bodies = [told(bob)]
+            while not bodies[-1].value("Subscription-State").startswith("terminated"):
+                bodies.append(told(bob))
+            found.append([one.body for one in bodies])
+        assert found[0] == found[1]
+        assert found[0][-1].startswith(b"SIP/2.0 480 ")

@@ -244,3 +244,21 @@ def test_unknown_targets(instance: Instance, new_user: Callable[..., str], user:
     """No factory, no session, no group."""
     with agents(instance, [new_user()]) as (alice,):
         assert alice.final(begin(alice, f"sip:{user}@{DOMAIN}")).status == 404
+
+
+@pytest.mark.requirement("IDN-02", "HDR-06", "SEC-01")
+def test_no_name_is_an_identity(instance: Instance, new_user: Callable[..., str]) -> None:
+    """What stands before the address in From is a name for those invited, whatever it looks like."""
+    with agents(instance, [new_user() for _ in range(2)]) as (alice, bob):
+        kind, body = with_list(sdp(), resource_list([address(bob.user)]))
+        fields = (ACCEPT_CONTACT, f"Contact: <{alice.contact}>;{FEATURE_TAG}", REQUIRE, kind)
+        for written, quoted in (
+            ("sip:boss@example.com, Foo", '"sip:boss@example.com, Foo"'),
+            ("Foo Bar", '"Foo Bar"'),
+            ('"a\\" <sip:boss@example.com>, \\"b"', '"a\\" <sip:boss@example.com>, \\"b"'),
+        ):
+            call_id = alice.begin("INVITE", FACTORY, *fields, body=body, sender=f"{written} <{alice.identity}>")
+            invite = bob.receive("INVITE")
+            assert invite.values("P-Asserted-Identity") == [f"{quoted} <{alice.identity}>"]
+            refuse(bob, invite, 480)
+            assert alice.final(call_id).status == 480

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import shutil
 import signal
@@ -9,10 +10,13 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.scenarios.bed import Instance, instance_with, wait_until
+from im_client.im_invitation import ImInvitation
+from im_client.im_session import ImSession
+from tests.scenarios.bed import DOMAIN, Instance, instance_with, wait_until
 from tests.scenarios.media.certificates import Certificate
 from tests.scenarios.media.parties import (
     SDP_TYPE,
@@ -24,6 +28,7 @@ from tests.scenarios.media.parties import (
     hang_up,
     idle,
     media_line,
+    metrics,
     refused,
     talk,
     two_parties,
@@ -31,6 +36,8 @@ from tests.scenarios.media.parties import (
 from tests.scenarios.media.wire import MsrpSocket
 
 NewUser = Callable[..., str]
+SECONDS = 15.0
+"""Longest wait for the other client."""
 
 
 @pytest.fixture(scope="module")
@@ -287,3 +294,90 @@ def test_tls_where_none_is_configured(tmp_path: Path) -> None:
             response = refused(caller, callee, caller.describe())
             assert response.status == 488
             assert "TCP/TLS/MSRP" in response.value("Warning")
+
+
+async def chat_of_clients(instance: Instance, caller: str, callee: str, bridged: bool, files: dict[str, Any]) -> None:
+    """Two reference clients over msrps: each sees the certificate of whom it is connected to."""
+    ends: asyncio.Queue[ImSession] = asyncio.Queue()
+
+    async def accept(invitation: ImInvitation) -> None:
+        ends.put_nowait(await invitation.accept())
+
+    async with instance.client(caller, msrps=True, **files) as one, instance.client(callee, msrps=True) as two:
+        two.on_invite = accept
+        await one.register()
+        await two.register()
+        outgoing = await one.invite(f"sip:{callee}@{DOMAIN}")
+        async with asyncio.timeout(SECONDS):
+            incoming = await ends.get()
+        assert metrics(instance)["im_sessions_bridged"] == bridged
+        own = [client.messaging.endpoints.named for client in (one, two)]
+        for session, other in ((outgoing, own[1]), (incoming, own[0])):
+            peer = session.line.peer.session
+            assert peer.link is not None
+            assert peer.link.secure
+            assert peer.remote[0].secure
+            (found,) = peer.fingerprints
+            assert peer.link.certificate_matches((found,))
+            assert (found == other.fingerprint) is not bridged
+            assert (peer.remote[0].port == instance.deployment.config.msrps_port) is bridged
+        for sender, receiver in ((outgoing, incoming), (incoming, outgoing)):
+            for body in ("gr\u00fc\u00dfe", "x" * 100_000):
+                await sender.send(body, success_report=True)
+                assert (await receiver.receive()).text == body
+        await outgoing.close()
+        async with asyncio.timeout(SECONDS):
+            await incoming.ended
+
+
+@pytest.mark.requirement("MED-04", "MED-05", "CLI-02", "CLI-04")
+@pytest.mark.parametrize("made", ["in memory", "from files"])
+async def test_clients_with_the_worker_between_them(
+    instance: Instance, new_user: NewUser, alice: Certificate, made: str
+) -> None:
+    files = {"msrps_certificate": alice.file, "msrps_key": alice.key} if made == "from files" else {}
+    await chat_of_clients(instance, new_user(), new_user(), True, files)
+    await asyncio.to_thread(idle, instance)
+
+
+@pytest.mark.requirement("MED-04", "MED-05", "CLI-02", "CLI-04", "PFS-02")
+async def test_clients_with_the_worker_out_of_the_path(tmp_path: Path) -> None:
+    """From client to client, through a server that has no certificate at all."""
+    with instance_with(tmp_path) as plain:
+        await chat_of_clients(plain, "alice", "bob", False, {})
+
+
+@pytest.mark.requirement("MED-04", "DEF-03")
+async def test_a_client_fetches_what_waits_for_it(instance: Instance, new_user: NewUser) -> None:
+    """The Deferred Messaging Function takes an offer of msrps, and checks the certificate of who comes."""
+    sender, recipient = new_user(), new_user()
+    async with instance.client(sender) as one:
+        assert (await one.send(f"sip:{recipient}@{DOMAIN}", "while you were away")).status == 202
+    async with instance.client(recipient, msrps=True) as two:
+        await two.register()
+        (message,) = await two.deferred_get()
+    assert message.body == b"while you were away"
+
+
+@pytest.mark.requirement("MED-04", "MED-07", "CNF-09")
+async def test_a_conference_of_clients_with_and_without_tls(instance: Instance, new_user: NewUser) -> None:
+    """The focus gives each its own transport: the first over msrps, the second in the clear."""
+    ends: asyncio.Queue[ImSession] = asyncio.Queue()
+
+    async def accept(invitation: ImInvitation) -> None:
+        ends.put_nowait(await invitation.accept())
+
+    first, second = new_user(), new_user()
+    async with instance.client(first, msrps=True) as one, instance.client(second) as two:
+        two.on_invite = accept
+        await one.register()
+        await two.register()
+        conference = await one.start_conference([f"sip:{second}@{DOMAIN}"])
+        async with asyncio.timeout(SECONDS):
+            other = await ends.get()
+        mine = conference.session.line.peer.session
+        assert mine.link is not None
+        assert (mine.link.secure, mine.fingerprints) == (True, (shown(instance),))
+        await conference.session.send("hello")
+        assert (await other.receive()).text == "hello"
+        await conference.session.close()

@@ -27,6 +27,8 @@ SETTINGS = {"IM_MEDIA_PATH": "always", "IM_TRUSTED_PEERS": "127.0.0.9", "IM_MSRP
 NewUser = Callable[..., str]
 STORM = 600
 """INVITEs to one user at once, three times what a user may get in ten seconds."""
+AT_ONCE = 80
+"""INVITEs that find a new Kamailio: fewer than may ring at one user."""
 EXPIRY_SECONDS = 75.0
 """The smallest session interval is 90 s (RFC 4028 section 4); a side that does not refresh gives up 30 s before its end."""
 
@@ -203,6 +205,31 @@ async def test_a_storm_of_invitations(instance: Instance, new_user: NewUser, cro
         assert statuses[603] == rung <= 220
         assert all(reply.header("Retry-After") for reply in replies if reply.status == 503)
         await asyncio.to_thread(wait_until, lambda: metric(instance, "im_legs") == 0, "no leg is left")
+
+
+@pytest.mark.requirement("SEC-06", "PFS-02")
+async def test_a_storm_right_after_a_restart_of_kamailio(instance: Instance, new_user: NewUser) -> None:
+    """All processes of the new Kamailio have to do with the worker at once: none of what they send for it is lost, so that
+    everybody hears that nobody is there, and not 408 half a minute later."""
+    absent = new_user()
+    for _ in range(2):
+        await asyncio.to_thread(instance.deployment.kamailio.stop)
+        await asyncio.to_thread(instance.deployment.start_kamailio)
+        await asyncio.to_thread(instance.deployment.wait_ready)
+        async with await Peer.open(instance.sip_port, "127.0.0.9") as crowd:
+            contact = f"Contact: <sip:guest@127.0.0.9:{crowd.port}>"
+            invitations = [
+                Sip(
+                    "INVITE",
+                    of(absent),
+                    f"sip:guest{number}@elsewhere.example",
+                    (FEATURE_TAG, f"P-Asserted-Identity: <sip:guest{number}@elsewhere.example>", contact, ALLOW, SDP),
+                    described("crowd"),
+                )
+                for number in range(AT_ONCE)
+            ]
+            replies = await asyncio.gather(*(invite(crowd, one) for one in invitations))
+        assert Counter(reply.status for reply in replies) == {480: AT_ONCE}
 
 
 def test_every_metric_is_documented(instance: Instance) -> None:
