@@ -108,7 +108,7 @@ class DepositFunction:
 
     async def _answer(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
         """An INVITE that came here at once."""
-        agreed = await self._agree(request, asked)
+        agreed = await self._judged(request, asked)
         legs = self._functions.legs
         if isinstance(agreed, Refused):
             legs.reply(transaction, request, agreed.status, agreed.reason, self._warning(asked, agreed))
@@ -123,7 +123,7 @@ class DepositFunction:
     async def take_over(self, leg: LegId, request: Message, asked: SipRequest, failure: Refuse) -> None:
         """Answer an INVITE whose leg somebody else has taken and could not bring to the recipient (PFS-16): with
         `failure` when the recipient is not served here, whose own server would have kept the message."""
-        agreed = await self._agree(request, asked)
+        agreed = await self._judged(request, asked)
         legs = self._functions.legs
         if isinstance(agreed, Refused):
             if agreed.status != NO_SUCH_USER:
@@ -142,6 +142,13 @@ class DepositFunction:
         except ValueError as error:
             log.error("Call-ID %s: no session: %s", leg[0], error)
             deposit.release("No session")
+
+    async def _judged(self, request: Message, asked: SipRequest) -> tuple[Deposit, Answer] | Refused:
+        try:
+            return await self._agree(request, asked)
+        except Exception:  # SEC-05: a bug is no reason to let a client wait
+            log.exception("Call-ID %s", request.call_id)
+            return Refused(500, "Server Internal Error", "Internal error", "SEC-05")
 
     async def _agree(self, request: Message, asked: SipRequest) -> tuple[Deposit, Answer] | Refused:
         """Whether the message can be taken: the checks of 6.2.6.1 and 10.3.2.2, then room."""

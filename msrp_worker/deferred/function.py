@@ -326,6 +326,9 @@ class DeferredFunction:
             refused = Refused(503, "Service Unavailable", "Message store unavailable")
         except sdp.SdpError as error:
             refused = Refused(400, "Bad Request", str(error))
+        except Exception:  # SEC-05: a bug is no reason to let a client wait
+            log.exception("Call-ID %s", request.call_id)
+            refused = Refused(500, "Server Internal Error", "Internal error", "SEC-05")
         if refused is not None:
             log.info("%s refused %d, Call-ID %s: %s", refused.requirement, refused.status, request.call_id, refused.warning)
             text = refused.warning.replace("\\", "").replace('"', "'")
