@@ -381,7 +381,8 @@ class Session:
         self._changed.set()
         self._unconfirmed = None
         self.leg.layer.remove(self.leg.dialog.id)
-        self.ended.set_result(why)
+        if not self.ended.done():  # who waited for it may have given up
+            self.ended.set_result(why)
         if not self.established.done():
             self.established.set_exception(SessionEndedError(why))
             self.established.exception()  # seen, should nobody wait for it

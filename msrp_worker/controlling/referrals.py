@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -37,6 +39,8 @@ MOST = 10_000
 """Implicit subscriptions of one worker; beyond them REFERs get 503."""
 MOST_OF_LEG = 8
 """Those of one session dialog: a person adds users one after the other."""
+LAST_NOTIFY_S = 2.0
+"""How long a BYE waits for the answer to the last NOTIFY of its dialog."""
 BUSY = Refused(503, "Service Unavailable", "SEC-02", "Try again later", (("Retry-After", "5"),))
 NO_SESSION = forbidden("CNF-25", "No such session")
 
@@ -52,6 +56,22 @@ class Sender:
     leg_id: LegId | None = None
 
 
+class _Leaving(NamedTuple):
+    """Somebody who removes himself from a session, once the last NOTIFY in his dialog is answered."""
+
+    subscription: ReferSubscription
+    session: FocusSession
+    user: str
+    timer: asyncio.TimerHandle
+
+
+def _let_go(session: FocusSession, user: str) -> None:
+    """He may come back, unlike who is expelled."""
+    for number, seat in list(session.state.seats.items()):
+        if seat.key == user:
+            session.tell(events.Remove(number, Why.REMOVED))
+
+
 class Referrals:
     """Takes REFERs for a `ControllingFunction`, and keeps their implicit subscriptions."""
 
@@ -63,6 +83,7 @@ class Referrals:
         self._config = config
         self._subscriptions: set[ReferSubscription] = set()
         self._of_leg: dict[LegId, list[ReferSubscription]] = {}
+        self._leaving: dict[LegId, _Leaving] = {}
         focus.methods["REFER"] = self.take
         focus.inside["REFER"] = self.take_inside
         focus.inside["SUBSCRIBE"] = self.subscribe_inside
@@ -104,11 +125,16 @@ class Referrals:
         for subscription in list(self._of_leg.get(leg_id, ())):
             if event.cseq in (0, subscription.channel.sent):
                 subscription.tell(refer_progress.Notified(event.status))
+        leaving = self._leaving.get(leg_id)
+        if leaving is not None and leaving.subscription.over and event.cseq in (0, leaving.subscription.channel.sent):
+            self._leave(leg_id)
 
     def close(self) -> None:
         """Stop all timers."""
         for subscription in self._subscriptions:
             subscription.stop()
+        for leaving in self._leaving.values():
+            leaving.timer.cancel()
 
     # --- the procedures
 
@@ -222,10 +248,20 @@ class Referrals:
             if key != sender.user:
                 session.remove(key)  # CNF-25, CNF-26
         if sender.user in keys:  # last: the session may end with it
-            for number, seat in session.state.seats.items():
-                if seat.key == sender.user:
-                    session.tell(events.Remove(number, Why.REMOVED))  # may come back, unlike who is expelled
+            if sender.leg_id is None or not subscription.channel.sent:
+                _let_go(session, sender.user)
+            else:
+                self._leave(sender.leg_id)  # who asks twice does not wait for both
+                timer = asyncio.get_running_loop().call_later(LAST_NOTIFY_S, self._leave, sender.leg_id)
+                self._leaving[sender.leg_id] = _Leaving(subscription, session, sender.user, timer)
         return None
+
+    def _leave(self, leg_id: LegId) -> None:
+        """What the dialog had to tell has been told: it ends now. Sent together, the BYE may overtake the NOTIFY."""
+        leaving = self._leaving.pop(leg_id, None)
+        if leaving is not None:
+            leaving.timer.cancel()
+            _let_go(leaving.session, leaving.user)
 
     @staticmethod
     def _meant(uri: str, sender: Sender, session: FocusSession) -> str:

@@ -72,6 +72,19 @@ async def test_the_initiator_leaves_so(instance: Instance, new_user: Callable[..
         await asyncio.gather(over(hers), over(his), over(third))
 
 
+@pytest.mark.requirement("CNF-25", "CNF-22")
+def test_the_bye_waits_for_the_answer_to_the_last_notify(instance: Instance, new_user: Callable[..., str]) -> None:
+    """Who removes himself within the dialog is told before it ends: sent together, the two may overtake each other."""
+    with agents(instance, [new_user() for _ in range(3)]) as (alice, bob, carol):
+        session = stand(alice, [bob, carol])
+        assert refer_within(alice, session.ok, f"Refer-To: <{session.uri};method=BYE>").status == 202
+        notify = alice.receive("NOTIFY")
+        assert notify.value("Subscription-State").startswith("terminated")
+        assert alice.quiet(0.3)
+        alice.reply(notify, 200, "OK")
+        alice.accept("BYE")
+
+
 @pytest.mark.requirement("CNF-25", "CNF-23")
 def test_every_header(instance: Instance, new_user: Callable[..., str]) -> None:
     """202 with norefersub, one NOTIFY that ends the subscription, the BYE; with Refer-Sub: false no NOTIFY."""
