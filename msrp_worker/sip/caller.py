@@ -255,20 +255,19 @@ def _ended_before(turn: Turn) -> None:
 
 
 def _release_branch(turn: Turn, message: Message) -> None:
-    """Another branch answered as well (13.2.2.4): tm has acknowledged it, and it gets a BYE at once."""
+    """Another branch answered as well (13.2.2.4). tm acknowledges the first alone: this one gets ACK and BYE from us."""
     leg = turn.leg
     if message.to_tag in leg.extra_tags or len(leg.extra_tags) >= MAX_FORKS:
         return
     turn.set(extra_tags=(*leg.extra_tags, message.to_tag))
-    command = bye_to(message, leg.dialog.local_uri, leg.dialog.remote_uri, leg.dialog.contact, FORKED)
-    if command is not None:
+    for command in release(message, leg.dialog.local_uri, leg.dialog.remote_uri, leg.dialog.contact, FORKED):
         turn.tell(command)
 
 
-def bye_to(response: Message, local_uri: str, remote_uri: str, contact: str, why: str) -> SendRequest | None:
-    """A BYE for the dialog that an unwanted 2xx has made; None when there is no way to its sender."""
+def release(response: Message, local_uri: str, remote_uri: str, contact: str, why: str) -> tuple[SendRequest, ...]:
+    """ACK and BYE for the dialog that an unwanted 2xx has made; nothing when there is no way to its sender."""
     if not response.contact or not response.to_tag:
-        return None
+        return ()
     base = Dialog(
         call_id=response.call_id,
         local_tag=response.from_tag,
@@ -276,13 +275,14 @@ def bye_to(response: Message, local_uri: str, remote_uri: str, contact: str, why
         remote_uri=remote_uri,
         remote_target=response.contact,
         contact=contact,
-        local_cseq=response.cseq,
+        local_cseq=response.cseq - 1,  # an ACK has the number of its INVITE
     )
     try:
         made = dialog.as_caller(base, response)
     except MalformedMessage:
-        return None
-    return dialog.request(made, "BYE", (("Reason", why),))[1]
+        return ()
+    made, ack = dialog.request(made, "ACK")
+    return ack, dialog.request(made, "BYE", (("Reason", why),))[1]
 
 
 def _failure(turn: Turn, message: Message) -> None:

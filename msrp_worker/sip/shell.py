@@ -318,9 +318,9 @@ class LegManager:
         if not self._ended.add(dialog_id, None):
             return  # of a leg that is over, or repeated
         uris = address(response.first("from")), address(response.first("to"))
-        command = caller.bye_to(response, *uris, f"<{uris[0]}>", caller.UNWANTED)
-        if command is not None:
-            self.counters.stray += 1
+        commands = caller.release(response, *uris, f"<{uris[0]}>", caller.UNWANTED)
+        self.counters.stray += bool(commands)
+        for command in commands:
             self.sender.send(command, response.call_id)
 
     # --- steps ---

@@ -465,7 +465,8 @@ async def test_an_answer_that_nobody_waits_for_is_released_once(make: type[Bench
     assert bench.port.sent == [CancelInvite("id1", 1)]
     await bench.respond(invite, 200, body=ANSWER)
     await bench.respond(invite, 200, body=ANSWER)
-    (bye,) = bench.port.requests()
+    ack, bye = bench.port.requests()
+    assert (ack.method, header(ack, "CSeq")) == ("ACK", header(invite, "CSeq").replace("INVITE", "ACK"))
     assert (bye.method, bye.request_uri) == ("BYE", "sip:bob@203.0.113.5")
     assert "cause=503" in header(bye, "Reason") and header(bye, "To").endswith(";tag=b")
     assert header(bye, "From").endswith(";tag=id2") and bench.manager.counters.stray == 2
