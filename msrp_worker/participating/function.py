@@ -84,12 +84,23 @@ class ParticipatingFunction:
             self._functions.legs.reply(transaction, request, 503, "Service Unavailable", headers)
             return
         self._ringing[asked.recipient, asked.side] += 1
-        self._start(self._begin(transaction, request, asked))
+        self._start(self._begin_or_refuse(transaction, request, asked))
 
-    async def _begin(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
+    async def _begin_or_refuse(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
+        token = secrets.token_hex(8)
+        try:
+            await self._begin(token, transaction, request, asked)
+        except Exception:  # SEC-05: a bug is no reason to let a client wait
+            log.exception("Call-ID %s", request.call_id)
+            session = self._sessions.get(token)
+            if session is None:
+                self._rings_no_more(asked.recipient, asked.side)
+            if session is None or not session.fail():
+                self._functions.legs.reply(transaction, request, 500, "Server Internal Error")
+
+    async def _begin(self, token: str, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
         source = source_host(asked.source)
         host = await self._endpoint.local_host(source)
-        token = secrets.token_hex(8)
         media = BridgedMedia(
             self._endpoint,
             host,
@@ -122,10 +133,12 @@ class ParticipatingFunction:
             session.lost(reason)
 
     def _no_longer_rings(self, session: ParticipatingSession) -> None:
-        invited = session.recipient, session.side
-        self._ringing[invited] -= 1
-        if self._ringing[invited] <= 0:
-            del self._ringing[invited]
+        self._rings_no_more(session.recipient, session.side)
+
+    def _rings_no_more(self, recipient: str, side: str) -> None:
+        self._ringing[recipient, side] -= 1
+        if self._ringing[recipient, side] <= 0:
+            del self._ringing[recipient, side]
 
     def _ended(self, session: ParticipatingSession) -> None:
         if not session.answered:

@@ -123,9 +123,8 @@ class ParticipatingSession:
 
     def begin(self, transaction: TransactionId, request: Message, asked: SipRequest) -> None:
         """Take the caller's INVITE and send ours to the callee (6.2.7.1)."""
-        self.originator, self.anonymous = asked.originator, asked.anonymous
+        self.originator, self.anonymous, self.side = asked.originator, asked.anonymous, asked.side
         self.is_large_message = _is_large_message(request.sdp)
-        self.side = asked.side
         policy = structs.replace(POLICY, request_headers=relay.charging(request)) if self.side else POLICY
         offer = self._proposed(End.CALLER, request.sdp)
         if isinstance(offer, Refusal):
@@ -219,6 +218,14 @@ class ParticipatingSession:
         """One side is gone, and the other has all that was acknowledged to it."""
         self._order(end.other, Release(why=why))  # PFS-08 PFS-09 PFS-10
         self._end(f"{end.value} left")
+
+    def fail(self) -> bool:
+        """A bug of ours has met it (SEC-05). False when the caller has no leg yet, and waits for an answer."""
+        if End.CALLER not in self._ids:
+            self._end("failed")
+            return False
+        self._order(End.CALLER, Refuse(status=500, reason="Server Internal Error"))
+        return True
 
     def lost(self, reason: str) -> None:
         """The media path broke: release both sides (PFS-09)."""
