@@ -147,7 +147,7 @@ async def test_the_clients_commands(instance: Instance, new_user: Callable[..., 
     assert fetched.count("210000 bytes saved as ") == 2
     assert sorted(path.name for path in inbox.iterdir()) == ["one.png", "two.png"]
     assert all((inbox / path.name).read_bytes() == path.read_bytes() for path in paths)
-    assert not instance.stored(recipient)
+    await async_until(lambda: not instance.stored(recipient), "nothing is stored any more")
 
 
 @pytest.mark.requirement("CLI-06", "DEF-03", "DEF-04")

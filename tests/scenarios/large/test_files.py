@@ -14,6 +14,7 @@ import pytest
 from im_client.config import Contact
 from im_client.deferred import decode
 from im_client.im_invitation import ImInvitation, ReceivedFile
+from im_client.service_settings import ServiceSettings
 from tests.scenarios.bed import Instance, instance_with
 from tests.scenarios.delivery.device import Device
 from tests.scenarios.evidence import address
@@ -203,5 +204,6 @@ async def test_the_others_get_them_when_those_are_not_there(
                 assert (await taken.get()).read_bytes() == paths[0].read_bytes()
             assert not instance.stored(recipient)
             plain.on_invite = None
+            await plain.publish_settings(ServiceSettings(offline_delivery=False))  # else it is pushed at once
             await one.send_file(address(recipient), paths[1])
         assert [entry["size"] for entry in instance.stored(recipient)] == [SIZES[1]]
