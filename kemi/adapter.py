@@ -27,7 +27,7 @@ import KSR
 from kemi import bindings
 from kemi.actions import Action, Ask, Refuse, Respond, ToCore, ToFocus, ToRecipient, ToWorker, server_unavailable
 from kemi.breaker import SEND_WAIT, Breaker
-from kemi.ksr import current_transaction, next_step, number, read, read_bytes, setting, take_below
+from kemi.ksr import current_transaction, keys_below, next_step, number, read, read_bytes, setting
 from kemi.large_message import read_large_message
 from kemi.messages import (
     ANSWER,
@@ -376,8 +376,9 @@ class Adapter:
         return next_step("done")
 
     def _hand_back(self, before: int) -> None:
-        """Give the worker the INVITEs that one before it has left, so that nobody waits for the dead (SEC-06)."""
-        keys = take_below("im_waiting", before)
+        """Give the worker the INVITEs that one before it has left, so that nobody waits for the dead (SEC-06). They stay in
+        the table until it has answered them: it may die, too."""
+        keys = keys_below("im_waiting", before)
         for start in range(0, len(keys), KEYS_PER_PACKET):
             content = "\n".join(keys[start : start + KEYS_PER_PACKET]).encode()
             self._link().send(encode_question(None, AbandonedInvites(), content), SEND_WAIT)

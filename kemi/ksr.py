@@ -50,15 +50,13 @@ def next_step(name: str) -> int:
     return 1
 
 
-def take_below(table: str, limit: int) -> list[str]:
-    """Keys of a table whose value is less, taken out of it."""
+def keys_below(table: str, limit: int) -> list[str]:
+    """Keys of a table whose value is less."""
     found = []
-    if KSR.htable.sht_iterator_start("im_taken", table) < 0:
+    if KSR.htable.sht_iterator_start("im_keys", table) < 0:
         return []
-    while KSR.htable.sht_iterator_next("im_taken") > 0:
-        if number("$shtitval(im_taken)") < limit:
-            found.append(read("$shtitkey(im_taken)"))
-    KSR.htable.sht_iterator_end("im_taken")
-    for key in found:
-        KSR.htable.sht_rm(table, key)
+    while KSR.htable.sht_iterator_next("im_keys") > 0:
+        if number("$shtitval(im_keys)") < limit:
+            found.append(read("$shtitkey(im_keys)"))
+    KSR.htable.sht_iterator_end("im_keys")
     return found

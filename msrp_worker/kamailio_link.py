@@ -139,7 +139,7 @@ class KamailioLink:
         self._paused: deque[_Process] = deque()
         self._key = control_key(address.state_dir)
         self._replies = ReplyChannel(address.state_dir)
-        self._control = ControlChannel(address.control_host, address.control_port, self._key, self._heard, self._keep)
+        self._control = ControlChannel(address.control_host, address.control_port, self._key, self._heard, self._reached)
         self._branches = itertools.count(1)
         self._branch = secrets.token_hex(8)
         self._hop = f"sip:{address.control_host}:{address.control_port};transport=tcp"
@@ -245,11 +245,13 @@ class KamailioLink:
         if reload and revision != self._reloaded_revision:
             self._control.send_all(encode_command(RELOAD_SUBSCRIPTIONS))  # COR-04
             self._reloaded_revision = revision if self.connected else None
-        if self.connected and not self._told:
-            self._control.send_all(encode_ask_waiting(self._began))  # SEC-06
         self._control.send_all(encode_command(BEAT, -1 if revision is None else revision))
         self._told = self.connected
         self._told_revision = revision if self._told else None
+
+    def _reached(self) -> None:
+        self._keep()
+        self._control.send_all(encode_ask_waiting(self._began))  # SEC-06: each time, as the last may be lost
 
     def _keep(self) -> None:
         """Let Kamailio keep the connection to itself on which it routes what it sends for us. Two processes that open it at
@@ -358,7 +360,8 @@ class KamailioLink:
     def _answer_abandoned(self, transactions: Sequence[TransactionId]) -> None:
         """Tell those who invited by a worker that has died; else they would wait for as long as somebody may ring."""
         for transaction in transactions:
-            self.reply(transaction, 503, "Service Unavailable", LEG_TAG + "gone", RETRY_AFTER)  # SEC-06
+            self._replies.send(transaction, 503, "Service Unavailable", LEG_TAG + "gone", RETRY_AFTER, "")  # SEC-06
+            self._replies.forget(transaction)  # goes behind it
         log.warning("SEC-06 %d invitations that waited for the worker before this one: 503", len(transactions))
 
     async def _settle(self, process: _Process, packet: bytes) -> None:

@@ -35,7 +35,6 @@ SIGNATURES = {
     "htable.sht_iterator_end": "str",
     "htable.sht_iterator_next": "str",
     "htable.sht_iterator_start": "str, str",
-    "htable.sht_rm": "str, str",
     "htable.sht_seti": "str, str, int",
     "htable.sht_sets": "str, str, str",
     "jsonrpcs.exec": "str",
@@ -254,12 +253,6 @@ class FakeKamailio:
         if table not in self.tables:
             return -1
         self.tables[table][key] = value
-        return 1
-
-    def _htable_sht_rm(self, table: str, key: str) -> int:
-        if table not in self.tables:
-            return -1
-        self.tables[table].pop(key, None)
         return 1
 
     def _htable_sht_iterator_start(self, name: str, table: str) -> int:

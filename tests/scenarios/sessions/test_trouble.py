@@ -113,7 +113,7 @@ def test_an_invitation_that_the_dead_worker_never_read(instance: Instance, new_u
         refused = caller.final(caller.call_id)
         assert (refused.status, refused.value("Retry-After")) == (503, "5")
         assert "SEC-06 1 invitations that waited for the worker before this one: 503" in instance.worker_log()
-        assert not waiting(instance)
+        wait_until(lambda: not waiting(instance), "nobody waits")
 
 
 def waiting(instance: Instance) -> object:
